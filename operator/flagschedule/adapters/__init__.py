@@ -1,0 +1,1 @@
+"""What the ports are made of: Postgres, Redis and the Kubernetes API."""

@@ -1,0 +1,1 @@
+"""Postgres: the statements (*.sql), what runs them, and the migrations. The only place that imports psycopg."""

@@ -1,0 +1,188 @@
+-- Brings a batch of due schedules to its outcome: one statement, one transaction, nothing half done.
+--
+-- For each flag and property the schedule with the latest (scheduled_at, id) wins, whatever the order of
+-- application, retries, workers or crashes. The winner of the batch is compared with the watermark by
+-- INSERT ... ON CONFLICT, which works on the newest committed row; a plain SELECT would read a snapshot
+-- that is older than the lock.
+--
+-- Joins go through arrays (unnest of a scalar subquery), so that the planner expects a handful of rows and
+-- stays with index loops; a join of the parts themselves may turn into a scan of the whole table.
+WITH claimed AS MATERIALIZED (
+    /* claim */ SELECT
+),
+candidates AS MATERIALIZED (
+    SELECT c.*,
+           -- CASE, because AND may evaluate both of its sides, and a cast of a text would raise.
+           CASE
+               WHEN c.status = 'pending' AND c.not_after < now() THEN 'DeadlineExceeded'
+               WHEN jsonb_typeof(c.updates) <> 'object' THEN 'InvalidUpdates'
+               WHEN NOT c.updates ?| ARRAY['enabled', 'rolloutPercentage'] THEN 'InvalidUpdates'
+               WHEN c.updates - 'enabled' - 'rolloutPercentage' <> jsonb_build_object() THEN 'InvalidUpdates'
+               WHEN c.updates ? 'enabled' AND jsonb_typeof(c.updates -> 'enabled') <> 'boolean'
+                   THEN 'InvalidUpdates'
+               WHEN c.updates ? 'rolloutPercentage' THEN
+                   CASE
+                       WHEN jsonb_typeof(c.updates -> 'rolloutPercentage') <> 'number' THEN 'InvalidUpdates'
+                       WHEN (c.updates ->> 'rolloutPercentage')::numeric NOT BETWEEN 0 AND 100 THEN 'InvalidUpdates'
+                       WHEN trunc((c.updates ->> 'rolloutPercentage')::numeric)
+                            <> (c.updates ->> 'rolloutPercentage')::numeric THEN 'InvalidUpdates'
+                   END
+           END AS fault
+    FROM claimed AS c
+),
+valid AS MATERIALIZED (
+    SELECT c.*,
+           (c.updates ->> 'enabled')::boolean AS new_enabled,
+           (c.updates ->> 'rolloutPercentage')::numeric::integer AS new_rollout_percentage
+    FROM candidates AS c
+    WHERE c.fault IS NULL
+),
+-- Per flag, the batch's latest schedule for each property.
+latest AS MATERIALIZED (
+    SELECT v.flag_id,
+           (array_agg(v.new_enabled ORDER BY v.scheduled_at DESC, v.id DESC)
+               FILTER (WHERE v.new_enabled IS NOT NULL))[1] AS enabled,
+           (array_agg(v.scheduled_at ORDER BY v.scheduled_at DESC, v.id DESC)
+               FILTER (WHERE v.new_enabled IS NOT NULL))[1] AS enabled_at,
+           (array_agg(v.id ORDER BY v.scheduled_at DESC, v.id DESC)
+               FILTER (WHERE v.new_enabled IS NOT NULL))[1] AS enabled_by,
+           (array_agg(v.new_rollout_percentage ORDER BY v.scheduled_at DESC, v.id DESC)
+               FILTER (WHERE v.new_rollout_percentage IS NOT NULL))[1] AS rollout_percentage,
+           (array_agg(v.scheduled_at ORDER BY v.scheduled_at DESC, v.id DESC)
+               FILTER (WHERE v.new_rollout_percentage IS NOT NULL))[1] AS rollout_percentage_at,
+           (array_agg(v.id ORDER BY v.scheduled_at DESC, v.id DESC)
+               FILTER (WHERE v.new_rollout_percentage IS NOT NULL))[1] AS rollout_percentage_by
+    FROM valid AS v
+    GROUP BY v.flag_id
+),
+-- Pairs are compared as pairs: the time alone would lose ties. A property never set before is older than all.
+watermarks AS (
+    INSERT INTO flag_schedule_watermarks AS w
+        (flag_id, enabled_at, enabled_by, rollout_percentage_at, rollout_percentage_by)
+    SELECT l.flag_id, l.enabled_at, l.enabled_by, l.rollout_percentage_at, l.rollout_percentage_by
+    FROM latest AS l
+    ORDER BY l.flag_id
+    ON CONFLICT (flag_id) DO UPDATE SET
+        (enabled_at, enabled_by) = (
+            SELECT CASE WHEN newer THEN excluded.enabled_at ELSE w.enabled_at END,
+                   CASE WHEN newer THEN excluded.enabled_by ELSE w.enabled_by END
+            FROM (VALUES (
+                excluded.enabled_at IS NOT NULL AND (
+                    w.enabled_at IS NULL
+                    OR (excluded.enabled_at, excluded.enabled_by) >= (w.enabled_at, w.enabled_by))
+            )) AS t (newer)
+        ),
+        (rollout_percentage_at, rollout_percentage_by) = (
+            SELECT CASE WHEN newer THEN excluded.rollout_percentage_at ELSE w.rollout_percentage_at END,
+                   CASE WHEN newer THEN excluded.rollout_percentage_by ELSE w.rollout_percentage_by END
+            FROM (VALUES (
+                excluded.rollout_percentage_at IS NOT NULL AND (
+                    w.rollout_percentage_at IS NULL
+                    OR (excluded.rollout_percentage_at, excluded.rollout_percentage_by)
+                        >= (w.rollout_percentage_at, w.rollout_percentage_by))
+            )) AS t (newer)
+        )
+    RETURNING w.flag_id, w.enabled_by, w.rollout_percentage_by
+),
+-- What the batch really sets: a value is null where a schedule outside of the batch came later.
+won AS MATERIALIZED (
+    SELECT l.flag_id, w.enabled_by, w.rollout_percentage_by,
+           CASE WHEN w.enabled_by = l.enabled_by THEN l.enabled END AS enabled,
+           CASE WHEN w.rollout_percentage_by = l.rollout_percentage_by THEN l.rollout_percentage END
+               AS rollout_percentage
+    FROM latest AS l
+    JOIN watermarks AS w USING (flag_id)
+),
+changes AS MATERIALIZED (
+    SELECT array_agg(w.flag_id ORDER BY w.flag_id) AS flag_ids,
+           array_agg(w.enabled ORDER BY w.flag_id) AS enabled,
+           array_agg(w.rollout_percentage ORDER BY w.flag_id) AS rollout_percentages
+    FROM won AS w
+    WHERE w.enabled IS NOT NULL OR w.rollout_percentage IS NOT NULL
+),
+flags AS (
+    UPDATE feature_flags AS f
+    SET enabled = coalesce(x.enabled, f.enabled),
+        rollout_percentage = coalesce(x.rollout_percentage, f.rollout_percentage),
+        updated_at = now()
+    FROM unnest(
+        (SELECT c.flag_ids FROM changes AS c),
+        (SELECT c.enabled FROM changes AS c),
+        (SELECT c.rollout_percentages FROM changes AS c)
+    ) AS x (flag_id, enabled, rollout_percentage)
+    WHERE f.id = x.flag_id
+    RETURNING f.environment
+),
+results AS MATERIALIZED (
+    SELECT c.id, c.arming, c.retry_count, c.status = 'failed' AS retried, c.flag_key, c.environment,
+           c.updated_at AS before_updated_at,
+           c.enabled AS before_enabled, c.rollout_percentage AS before_rollout_percentage,
+           coalesce(w.enabled, c.enabled) AS after_enabled,
+           coalesce(w.rollout_percentage, c.rollout_percentage) AS after_rollout_percentage,
+           c.fault IS NULL AND w.enabled_by = c.id AS set_enabled,
+           c.fault IS NULL AND w.rollout_percentage_by = c.id AS set_rollout_percentage,
+           CASE WHEN c.fault IS NULL THEN 'applied' ELSE 'failed' END AS state,
+           CASE
+               WHEN c.fault IS NOT NULL THEN c.fault
+               WHEN (NOT c.updates ? 'enabled' OR w.enabled_by = c.id)
+                    AND (NOT c.updates ? 'rolloutPercentage' OR w.rollout_percentage_by = c.id) THEN 'Applied'
+               WHEN w.enabled_by = c.id OR w.rollout_percentage_by = c.id THEN 'PartlySuperseded'
+               ELSE 'Superseded'
+           END AS reason,
+           CASE c.fault
+               WHEN 'DeadlineExceeded' THEN 'the first attempt came later than its starting deadline allows'
+               WHEN 'InvalidUpdates' THEN 'the updates must be enabled (true or false) and/or '
+                   'rolloutPercentage (a whole number from 0 to 100), and nothing else'
+           END AS error
+    FROM candidates AS c
+    LEFT JOIN won AS w USING (flag_id)
+),
+lists AS MATERIALIZED (
+    SELECT array_agg(r.id ORDER BY r.id) AS ids,
+           array_agg(r.state ORDER BY r.id) AS states,
+           array_agg(r.reason ORDER BY r.id) AS reasons,
+           array_agg(r.error ORDER BY r.id) AS errors
+    FROM results AS r
+),
+schedules AS (
+    UPDATE feature_flag_schedules AS s
+    SET status = x.state,
+        reason = x.reason,
+        applied_at = CASE WHEN x.state = 'applied' THEN now() END,
+        next_retry_at = NULL,
+        last_error = x.error,
+        error_message = x.error,
+        updated_at = now()
+    FROM unnest(
+        (SELECT l.ids FROM lists AS l),
+        (SELECT l.states FROM lists AS l),
+        (SELECT l.reasons FROM lists AS l),
+        (SELECT l.errors FROM lists AS l)
+    ) AS x (id, state, reason, error)
+    WHERE s.id = x.id
+),
+attempts AS (
+    INSERT INTO flag_schedule_attempts
+        (schedule_id, arming, attempt, run_id, before_updated_at, before_rollout_percentage,
+         after_rollout_percentage, before_enabled, after_enabled, set_enabled, set_rollout_percentage,
+         outcome, reason, error)
+    SELECT r.id, r.arming, r.retry_count + 1, %(run_id)s, r.before_updated_at, r.before_rollout_percentage,
+           r.after_rollout_percentage, r.before_enabled, r.after_enabled, r.set_enabled, r.set_rollout_percentage,
+           r.state, r.reason, r.error
+    FROM results AS r
+    -- A row that another program set back to pending by hand has its attempts already: apply it all the same.
+    ON CONFLICT DO NOTHING
+),
+statuses AS (
+    INSERT INTO flag_schedule_status_outbox (schedule_id)
+    SELECT r.id FROM results AS r
+),
+caches AS (
+    INSERT INTO flag_schedule_cache_outbox (environment)
+    SELECT DISTINCT f.environment FROM flags AS f
+    RETURNING id, environment
+)
+SELECT (SELECT json_agg(json_build_array(r.id, r.flag_key, r.environment, r.state, r.reason, r.retry_count,
+                                         r.error, r.retried))
+        FROM results AS r) AS handled,
+       (SELECT json_object_agg(c.id, c.environment) FROM caches AS c) AS cache_entries

@@ -1,0 +1,12 @@
+-- First attempts that are due. The flag's row is locked before the schedule's, like a cascading delete does,
+-- and neither is waited for. Status and LIMIT are literals: as parameters they lose the partial index.
+SELECT s.id, s.flag_id, s.updates, s.scheduled_at, s.not_after, s.arming, s.retry_count, s.status,
+       f.flag_key, f.environment, f.enabled, f.rollout_percentage, f.updated_at
+FROM feature_flag_schedules AS s
+JOIN feature_flags AS f ON f.id = s.flag_id
+WHERE s.status = 'pending' AND NOT s.suspended AND s.scheduled_at <= now()
+  AND s.id <> ALL (%(set_aside)s)
+ORDER BY s.scheduled_at, s.id
+LIMIT /* limit */ 100
+FOR NO KEY UPDATE OF f SKIP LOCKED
+FOR UPDATE OF s SKIP LOCKED

@@ -1,0 +1,9 @@
+-- Of the rows named in ids, those that are still due and free: used to find the one bad row of a refused batch.
+SELECT s.id, s.flag_id, s.updates, s.scheduled_at, s.not_after, s.arming, s.retry_count, s.status,
+       f.flag_key, f.environment, f.enabled, f.rollout_percentage, f.updated_at
+FROM feature_flag_schedules AS s
+JOIN feature_flags AS f ON f.id = s.flag_id
+WHERE s.id = ANY (%(ids)s) AND NOT s.suspended
+  AND (s.status = 'pending' AND s.scheduled_at <= now() OR s.status = 'failed' AND s.next_retry_at <= now())
+FOR NO KEY UPDATE OF f SKIP LOCKED
+FOR UPDATE OF s SKIP LOCKED

@@ -1,0 +1,11 @@
+-- Retries that are due. Locks as in claim_due.sql.
+SELECT s.id, s.flag_id, s.updates, s.scheduled_at, s.not_after, s.arming, s.retry_count, s.status,
+       f.flag_key, f.environment, f.enabled, f.rollout_percentage, f.updated_at
+FROM feature_flag_schedules AS s
+JOIN feature_flags AS f ON f.id = s.flag_id
+WHERE s.status = 'failed' AND s.next_retry_at IS NOT NULL AND NOT s.suspended AND s.next_retry_at <= now()
+  AND s.id <> ALL (%(set_aside)s)
+ORDER BY s.next_retry_at, s.scheduled_at, s.id
+LIMIT /* limit */ 100
+FOR NO KEY UPDATE OF f SKIP LOCKED
+FOR UPDATE OF s SKIP LOCKED

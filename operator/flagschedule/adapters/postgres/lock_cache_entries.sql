@@ -1,0 +1,6 @@
+-- Cache entries that an earlier run left: its Redis was away, or it was killed after its commit.
+SELECT id, environment
+FROM flag_schedule_cache_outbox
+ORDER BY id
+LIMIT /* limit */ 100
+FOR UPDATE SKIP LOCKED

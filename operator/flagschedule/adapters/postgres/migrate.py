@@ -1,0 +1,103 @@
+"""Brings the schema up to date with the SQL files in `migrations`. Called by the program `flagschedule migrate`.
+
+yoyo reads and runs the files; the lock is Postgres' own, because yoyo's is a row that a killed run leaves behind.
+"""
+
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+from yoyo import read_migrations
+from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
+from yoyo.connections import parse_uri
+
+from flagschedule.adapters.postgres import connection
+
+_LOCK: Final = 0x666C6167  # "flag": any number that no other program of this database locks
+
+
+class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc] # yoyo is untyped
+    """yoyo on our connection parameters, with table names of our own: the host may use yoyo too."""
+
+    log_table = "flag_schedule_migration_log"
+    lock_table = "flag_schedule_migration_lock"
+    version_table = "flag_schedule_migration_version"
+
+    def __init__(self, parameters: dict[str, Any]) -> None:
+        self._parameters = parameters
+        super().__init__(parse_uri("postgresql+psycopg://"), "flag_schedule_migrations")
+        self.init_database()
+
+    def connect(self, _: object) -> psycopg.Connection:
+        return psycopg.connect(**self._parameters, autocommit=True)
+
+    def copy(self) -> "_Backend":
+        return _Backend(self._parameters)
+
+    def get_log_data(self, migration: Any = None, operation: str = "apply") -> dict[str, Any]:
+        # yoyo's own asks for the names of user and host: a container may have neither.
+        return {
+            "id": str(uuid.uuid4()),
+            "migration_id": migration.id if migration else None,
+            "migration_hash": migration.hash if migration else None,
+            "username": self._parameters.get("user"),
+            "hostname": None,
+            "created_at_utc": datetime.now(UTC).replace(tzinfo=None),
+            "operation": operation,
+        }
+
+
+def migrate(url: str, report: Callable[[str], None] = lambda _: None) -> int:
+    """Apply what is missing, oldest first; re-running changes nothing.
+
+    Args:
+        url: the database's URL; its role must own the schedules' table where that exists.
+        report: is told the name of each migration before it is applied.
+
+    Returns:
+        how many migrations were applied.
+
+    Raises:
+        ConfigurationError: the URL cannot be parsed.
+        DependencyUnavailableError: the database does not answer or refuses.
+    """
+    logging.getLogger("yoyo").setLevel(logging.WARNING)
+    parameters = connection.parameters(url, "flagschedule-migrate")
+    with connection.translated(), _locked(parameters), _folder() as folder, _Backend(parameters) as backend:
+        backend.break_lock()  # of a run that was killed: we hold the real lock
+        missing = backend.to_apply(read_migrations(str(folder)))
+        for migration in missing:
+            report(migration.id)
+            backend.apply_one(migration)
+        return len(missing)
+
+
+@contextlib.contextmanager
+def _locked(parameters: dict[str, Any]) -> Iterator[None]:
+    """One migrator at a time. Asks again and again instead of waiting in the server.
+
+    A session that waits there holds a snapshot, and CREATE INDEX CONCURRENTLY waits for every snapshot: both
+    would wait for ever.
+    """
+    with psycopg.connect(**parameters, autocommit=True) as session:
+        while session.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK]).fetchone() != (True,):
+            time.sleep(0.5)
+        yield
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """The migrations: inside of the installed package, else at the top of the repository."""
+    packaged = files("flagschedule").joinpath("migrations")
+    if packaged.is_dir():
+        with as_file(packaged) as folder:
+            yield folder
+    else:
+        yield Path(__file__).parents[4] / "migrations"

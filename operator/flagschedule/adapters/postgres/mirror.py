@@ -1,0 +1,277 @@
+"""The operator's store: records and rows of its own cluster name. Implements ports.MirrorStore.
+
+`mirror` is the one transaction that writes: lock, read, let the caller decide, store the answer.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final, Self
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import Jsonb
+from psycopg_pool import AsyncConnectionPool
+
+from flagschedule.adapters.postgres import connection, statements
+from flagschedule.domain.decision import Decision, Facts
+from flagschedule.domain.errors import DependencyUnavailableError, RowRefusedError, UnexpectedRowError
+from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
+from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
+from flagschedule.ports import StatusEntry
+
+_SNAPSHOT: Final = statements.read("snapshots") + "WHERE o.uid = %(uid)s"
+_SNAPSHOTS: Final = (
+    statements.read("snapshots") + "WHERE o.cluster = %(cluster)s AND o.deleted_at IS NULL "
+    "AND (%(namespaces)s::text[] = '{}' OR o.namespace = ANY (%(namespaces)s)) "
+    "AND o.uid > %(after)s ORDER BY o.uid LIMIT %(page)s"
+)
+_PAGE: Final = 1000
+_TRIES: Final = 3
+_CONNECTIONS: Final = 8
+
+
+class PostgresMirrorStore:
+    """A pool of connections; open it as a context manager. The database need not be there yet."""
+
+    def __init__(self, url: str, cluster: str, namespaces: Sequence[str]) -> None:
+        self._scope = {"cluster": cluster, "namespaces": list(namespaces)}
+        self._pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
+            kwargs={
+                **connection.parameters(url, "flagschedule-operator"),
+                "autocommit": True,
+                "row_factory": dict_row,
+            },
+            configure=_configure,
+            check=AsyncConnectionPool.check_connection,
+            min_size=1,
+            max_size=_CONNECTIONS,
+            timeout=10,
+            open=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open(wait=False)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[AsyncConnection[DictRow]]:
+        with connection.translated():
+            async with self._pool.connection() as session:
+                yield session
+
+    async def _fetch(self, name: str, **values: object) -> list[DictRow]:
+        async with self._session() as session:
+            return await (await session.execute(statements.read(name), {**self._scope, **values})).fetchall()
+
+    async def mirror(self, thing: FlagSchedule, decide: Callable[[Facts], Decision]) -> Snapshot:
+        """See ports.MirrorStore."""
+        for _ in range(_TRIES):
+            try:
+                return await self._mirror_once(thing, decide)
+            except RowRefusedError as refusal:
+                if refusal.sqlstate != "23503":  # the flag was deleted between our look and our insertion
+                    raise DependencyUnavailableError(str(refusal)) from refusal
+            except UnexpectedRowError as error:
+                raise DependencyUnavailableError(str(error)) from error
+        raise DependencyUnavailableError("the flag appears and disappears")
+
+    async def _mirror_once(self, thing: FlagSchedule, decide: Callable[[Facts], Decision]) -> Snapshot:
+        async with self._session() as session, session.transaction():
+            values = {**self._scope, **_identity(thing)}
+            await session.execute(statements.read("lock_object"), values)
+            await session.execute(statements.read("lock_row"), values)
+            facts = await self._facts(session, values)
+            decision = decide(facts)
+            if thing.deleting and facts.record is None:
+                return Snapshot(record=None, row=None, now=facts.now)
+            await _store(session, thing, facts, decision, values)
+            snapshot = await self._read(session, thing.ref.uid)
+            return snapshot or Snapshot(record=None, row=None, now=facts.now)
+
+    async def _facts(self, session: AsyncConnection[DictRow], values: dict[str, Any]) -> Facts:
+        snapshot = await self._read(session, values["uid"])
+        around = await (await session.execute(statements.read("facts"), values)).fetchone()
+        if around is None:
+            raise AssertionError("a SELECT without FROM returns a row")
+        return Facts(
+            record=snapshot.record if snapshot else None,
+            row=snapshot.row if snapshot else None,
+            flag_id=around["flag_id"],
+            replayed_at=around["replayed_at"],
+            now=around["now"],
+        )
+
+    async def _read(self, session: AsyncConnection[DictRow], uid: Uid) -> Snapshot | None:
+        found = await (await session.execute(_SNAPSHOT, {"uid": uid})).fetchone()
+        return _snapshot(found) if found else None
+
+    async def snapshot(self, uid: Uid) -> Snapshot | None:
+        """See ports.MirrorStore."""
+        async with self._session() as session:
+            return await self._read(session, uid)
+
+    async def snapshots(self) -> AsyncIterator[Snapshot]:
+        """See ports.MirrorStore. Page by page, so that a slow reader holds no transaction open."""
+        after = UUID(int=0)
+        while True:
+            async with self._session() as session:
+                values = {**self._scope, "after": after, "page": _PAGE}
+                page = await (await session.execute(_SNAPSHOTS, values)).fetchall()
+            for found in page:
+                yield _snapshot(found)
+            if len(page) < _PAGE:
+                return
+            after = page[-1]["uid"]
+
+    async def waiting(self) -> Sequence[ObjectRef]:
+        """See ports.MirrorStore."""
+        return [_ref(found) for found in await self._fetch("waiting")]
+
+    async def status_entries(self, limit: int) -> Sequence[StatusEntry]:
+        """See ports.MirrorStore."""
+        found = await self._fetch("status_entries", limit=limit)
+        return [StatusEntry(id=entry["id"], ref=_ref(entry)) for entry in found]
+
+    async def delete_status_entries(self, ids: Sequence[int]) -> None:
+        """See ports.MirrorStore."""
+        async with self._session() as session:
+            await session.execute(statements.read("delete_status_entries"), {"ids": list(ids)})
+
+    async def claim_cluster(self, kube_system_uid: str) -> bool:
+        """See ports.MirrorStore."""
+        return bool(await self._fetch("claim_cluster", kube_system_uid=kube_system_uid))
+
+    async def ping(self) -> None:
+        """See ports.MirrorStore."""
+        async with self._session() as session:
+            await session.execute("SELECT 1")
+
+
+async def _configure(session: AsyncConnection[DictRow]) -> None:
+    await session.execute(connection.SESSION)
+
+
+async def _store(
+    session: AsyncConnection[DictRow],
+    thing: FlagSchedule,
+    facts: Facts,
+    decision: Decision,
+    values: dict[str, Any],
+) -> None:
+    schedule_id = decision.record.schedule_id
+    if decision.row is not None and decision.row.id is None:
+        # The insertion locks the flag before the predecessors' rows are locked: a cascading delete's order.
+        inserted = await session.execute(
+            statements.read("insert_row"), {**_row_values(decision.row), "flag_id": facts.flag_id}
+        )
+        made = await inserted.fetchone()
+        schedule_id = made["id"] if made else None
+    elif decision.row is not None and decision.row != facts.row:
+        await session.execute(statements.read("update_row"), _row_values(decision.row))
+    record = {
+        **values,
+        **_record_values(decision.record),
+        "schedule_id": schedule_id,
+        "deleting": thing.deleting,
+    }
+    if facts.record is None:
+        await session.execute(statements.read("replace_predecessors"), record)
+    if thing.deleting or decision.record != facts.record or schedule_id != decision.record.schedule_id:
+        await session.execute(statements.read("save_record"), record)
+
+
+def _identity(thing: FlagSchedule) -> dict[str, Any]:
+    spec = thing.spec
+    return {
+        "uid": thing.ref.uid,
+        "namespace": thing.ref.namespace,
+        "name": thing.ref.name,
+        "flag_key": spec.flag_key if spec else None,
+        "environment": spec.effective_environment if spec else None,
+        "change_hash": spec.change_hash if spec else None,
+    }
+
+
+def _row_values(row: Row) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "scheduled_at": row.scheduled_at,
+        "status": row.state,
+        "updates": Jsonb(row.updates),
+        "max_retries": row.max_retries,
+        "suspended": row.suspended,
+        "not_after": row.not_after,
+        "arming": row.arming,
+        "reason": row.reason,
+        "applied_at": row.applied_at,
+        "retry_count": row.retry_count,
+        "next_retry_at": row.next_retry_at,
+        "last_error": row.last_error,
+    }
+
+
+def _record_values(record: Record) -> dict[str, Any]:
+    return {
+        "created_at": record.created_at,
+        "generation": record.generation,
+        "flag_key": record.flag_key,
+        "environment": record.environment,
+        "scheduled_at": record.scheduled_at,
+        "arming_hash": record.arming_hash,
+        "change_hash": record.change_hash,
+        "retry_request": record.retry_request,
+        "state": record.state,
+        "reason": record.reason,
+        "applied_at": record.applied_at,
+    }
+
+
+def _ref(found: DictRow) -> ObjectRef:
+    return ObjectRef(uid=Uid(found["uid"]), namespace=found["namespace"], name=found["name"])
+
+
+def _reason(text: str | None) -> Reason | None:
+    return Reason(text) if text else None
+
+
+def _snapshot(found: DictRow) -> Snapshot:
+    record = Record(
+        ref=_ref(found),
+        created_at=found["created_at"],
+        schedule_id=found["schedule_id"],
+        generation=found["generation"],
+        flag_key=found["flag_key"],
+        environment=found["environment"],
+        scheduled_at=found["planned_at"],
+        arming_hash=found["arming_hash"],
+        change_hash=found["change_hash"],
+        retry_request=found["retry_request"],
+        state=State(found["outcome"]) if found["outcome"] else None,
+        reason=_reason(found["outcome_reason"]),
+        applied_at=found["outcome_applied_at"],
+    )
+    return Snapshot(record=record, row=_row(found) if found["id"] else None, now=found["now"])
+
+
+def _row(found: DictRow) -> Row:
+    sets = (("enabled", found["set_enabled"]), ("rolloutPercentage", found["set_rollout_percentage"]))
+    return Row(
+        id=UUID(str(found["id"])),
+        scheduled_at=found["scheduled_at"],
+        state=State(found["status"]),
+        updates=found["updates"],
+        max_retries=found["max_retries"],
+        suspended=found["suspended"],
+        not_after=found["not_after"],
+        arming=found["arming"],
+        reason=_reason(found["reason"]),
+        applied_at=found["applied_at"],
+        retry_count=found["retry_count"],
+        next_retry_at=found["next_retry_at"],
+        last_error=found["last_error"],
+        sets=tuple(name for name, is_set in sets if is_set),
+    )

@@ -1,0 +1,139 @@
+"""The processor's store: one connection, one statement per batch. Implements ports.ProcessStore."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, LiteralString, Self
+from uuid import UUID
+
+import psycopg
+
+from flagschedule.adapters.postgres import connection, statements
+from flagschedule.ports import Batch, Handled
+
+_START_RUN: Final = "INSERT INTO flag_schedule_runs DEFAULT VALUES RETURNING id"
+_NOTHING: Final = Batch(handled=(), cache_entries={})
+
+
+class PostgresProcessStore:
+    """The processor's view of the database. In autocommit: every statement is a transaction of its own."""
+
+    def __init__(self, url: str) -> None:
+        self._parameters = connection.parameters(url, "flagschedule-processor")
+        self._apply = {
+            True: statements.apply_with(statements.read("claim_retries")),
+            False: statements.apply_with(statements.read("claim_due")),
+        }
+        self._apply_only = statements.apply_with(statements.read("claim_only"))
+        self._run_id = 0
+
+    def __enter__(self) -> Self:
+        with connection.translated():
+            self._connection = psycopg.connect(**self._parameters, autocommit=True)
+            self._connection.execute(connection.SESSION)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def _fetch(self, statement: LiteralString, **values: object) -> list[tuple[Any, ...]]:
+        with connection.translated():
+            return self._connection.execute(statement, {"run_id": self._run_id, **values}).fetchall()
+
+    def _run(self, statement: LiteralString, **values: object) -> int:
+        with connection.translated():
+            return self._connection.execute(statement, values).rowcount
+
+    def start_run(self) -> int:
+        """See ports.ProcessStore."""
+        ((run_id,),) = self._fetch(_START_RUN)
+        self._run_id = run_id
+        return self._run_id
+
+    def finish_run(self, summary: Mapping[str, Any]) -> None:
+        """See ports.ProcessStore."""
+        self._run(statements.read("finish_run"), run_id=self._run_id, **summary)
+
+    def apply(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Batch:
+        """See ports.ProcessStore."""
+        return self._batch(statements.limited(self._apply[retries], limit), set_aside=list(set_aside))
+
+    def due_ids(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Sequence[UUID]:
+        """See ports.ProcessStore."""
+        name = "due_ids_retries" if retries else "due_ids_pending"
+        text = statements.limited(statements.read(name), limit)
+        return [row_id for (row_id,) in self._fetch(text, set_aside=list(set_aside))]
+
+    def apply_only(self, ids: Sequence[UUID]) -> Batch:
+        """See ports.ProcessStore."""
+        return self._batch(self._apply_only, ids=list(ids))
+
+    def _batch(self, statement: LiteralString, **values: object) -> Batch:
+        ((handled, cache_entries),) = self._fetch(statement, **values)
+        if not handled:
+            return _NOTHING
+        return Batch(
+            handled=[_handled(*fields) for fields in handled],
+            cache_entries={int(entry): environment for entry, environment in (cache_entries or {}).items()},
+        )
+
+    def record_failure(self, schedule_id: UUID, *, error: str, delays: Sequence[float], jitter: timedelta) -> Batch:
+        """See ports.ProcessStore."""
+        rows = self._fetch(
+            statements.read("record_failure"),
+            schedule_id=schedule_id,
+            error=error,
+            delays=list(delays),
+            jitter=jitter.total_seconds(),
+        )
+        fields = (
+            "schedule_id",
+            "flag_key",
+            "environment",
+            "reason",
+            "retry_count",
+            "next_retry_at",
+            "retried",
+        )
+        handled = [Handled(**dict(zip(fields, row, strict=True)), state="failed", error=error) for row in rows]
+        return Batch(handled=handled, cache_entries={})
+
+    def drain_cache(self, limit: int, invalidate: Callable[[Sequence[str]], None]) -> int:
+        """See ports.ProcessStore. The entries stay locked meanwhile, so that two runs do not do the same work."""
+        with connection.translated(), self._connection.transaction():
+            text = statements.limited(statements.read("lock_cache_entries"), limit)
+            entries = self._connection.execute(text).fetchall()
+            if entries:
+                invalidate(sorted({environment for _, environment in entries}))
+                self.forget_cache_entries([entry for entry, _ in entries])
+        return len(entries)
+
+    def forget_cache_entries(self, ids: Sequence[int]) -> None:
+        """See ports.ProcessStore."""
+        self._run(statements.read("forget_cache_entries"), ids=list(ids))
+
+    def prune_status_entries(self) -> int:
+        """See ports.ProcessStore."""
+        return self._run(statements.read("prune_status_entries"))
+
+
+def _handled(
+    schedule_id: str,
+    flag_key: str,
+    environment: str,
+    state: str,
+    reason: str,
+    retry_count: int,
+    error: str | None,
+    retried: bool,
+) -> Handled:
+    return Handled(
+        schedule_id=UUID(schedule_id),
+        flag_key=flag_key,
+        environment=environment,
+        state=state,
+        reason=reason,
+        retry_count=retry_count,
+        next_retry_at=None,
+        error=error,
+        retried=retried,
+    )

@@ -1,0 +1,11 @@
+-- Status entries that no operator will serve: rows that other programs made have no object.
+DELETE FROM flag_schedule_status_outbox
+WHERE id = ANY (ARRAY(
+    SELECT e.id
+    FROM flag_schedule_status_outbox AS e
+    WHERE e.created_at < now() - interval '1 minute'
+      AND NOT EXISTS (
+          SELECT FROM flag_schedule_objects AS o WHERE o.schedule_id = e.schedule_id AND o.deleted_at IS NULL
+      )
+    FOR UPDATE SKIP LOCKED
+))

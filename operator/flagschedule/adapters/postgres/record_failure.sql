@@ -1,0 +1,44 @@
+-- A transient failure of one due row: counted, and tried again later or, with all retries behind it, ended.
+-- delays holds the wait in seconds for each number of retries made so far; the jitter comes on top.
+WITH claimed AS MATERIALIZED (
+    SELECT s.id, s.arming, s.retry_count, s.retry_count < s.max_retries AS again, s.status = 'failed' AS retried,
+           f.flag_key, f.environment, f.enabled, f.rollout_percentage, f.updated_at
+    FROM feature_flag_schedules AS s
+    JOIN feature_flags AS f ON f.id = s.flag_id
+    WHERE s.id = %(schedule_id)s AND NOT s.suspended
+      AND (s.status = 'pending' AND s.scheduled_at <= now() OR s.status = 'failed' AND s.next_retry_at <= now())
+    FOR NO KEY UPDATE OF f SKIP LOCKED
+    FOR UPDATE OF s SKIP LOCKED
+),
+schedules AS (
+    UPDATE feature_flag_schedules AS s
+    SET status = 'failed',
+        reason = CASE WHEN c.again THEN 'AttemptFailed' ELSE 'RetriesExhausted' END,
+        retry_count = c.retry_count + c.again::integer,
+        next_retry_at = CASE WHEN c.again THEN
+            now() + make_interval(secs => (%(delays)s::float8[])[c.retry_count + 1] + random() * %(jitter)s) END,
+        last_error = %(error)s,
+        error_message = %(error)s,
+        updated_at = now()
+    FROM claimed AS c
+    WHERE s.id = c.id
+    RETURNING s.id, s.reason, s.retry_count, s.next_retry_at
+),
+attempts AS (
+    INSERT INTO flag_schedule_attempts
+        (schedule_id, arming, attempt, run_id, before_updated_at, before_rollout_percentage,
+         after_rollout_percentage, before_enabled, after_enabled, set_enabled, set_rollout_percentage,
+         outcome, reason, error)
+    SELECT c.id, c.arming, c.retry_count + 1, %(run_id)s, c.updated_at, c.rollout_percentage,
+           c.rollout_percentage, c.enabled, c.enabled, false, false, 'failed', s.reason, %(error)s
+    FROM claimed AS c
+    JOIN schedules AS s USING (id)
+    ON CONFLICT DO NOTHING
+),
+statuses AS (
+    INSERT INTO flag_schedule_status_outbox (schedule_id)
+    SELECT c.id FROM claimed AS c
+)
+SELECT c.id, c.flag_key, c.environment, s.reason, s.retry_count, s.next_retry_at, c.retried
+FROM claimed AS c
+JOIN schedules AS s USING (id)

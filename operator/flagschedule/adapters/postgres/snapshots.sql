@@ -1,0 +1,12 @@
+-- Records with their rows; of the row's successful attempt, which properties it really set.
+SELECT o.uid, o.namespace, o.name, o.created_at, o.schedule_id, o.generation, o.flag_key, o.environment,
+       o.scheduled_at AS planned_at, o.arming_hash, o.change_hash, o.retry_request,
+       o.state AS outcome, o.reason AS outcome_reason, o.applied_at AS outcome_applied_at,
+       s.id, s.scheduled_at, s.status, s.updates, s.max_retries, s.suspended, s.not_after, s.arming, s.reason,
+       s.applied_at, s.retry_count, s.next_retry_at, s.last_error,
+       a.set_enabled, a.set_rollout_percentage,
+       now() AS now
+FROM flag_schedule_objects AS o
+LEFT JOIN feature_flag_schedules AS s ON s.id = o.schedule_id
+LEFT JOIN flag_schedule_attempts AS a
+    ON a.schedule_id = s.id AND a.arming = s.arming AND a.attempt = s.retry_count + 1 AND a.outcome = 'applied'

@@ -1,0 +1,35 @@
+"""Reads the .sql files beside this module; called once by each store when it is made."""
+
+from importlib.resources import files
+from typing import Final, LiteralString
+
+_LIMIT: Final = "/* limit */ 100"
+_CLAIM: Final = "/* claim */ SELECT"
+
+
+def read(name: str) -> LiteralString:
+    """The text of `name`.sql. It is part of the package, so it is as literal as the code."""
+    return files(__package__).joinpath(f"{name}.sql").read_text()
+
+
+def limited(text: LiteralString, limit: int) -> LiteralString:
+    """The statement with its LIMIT as a literal: as a bind parameter it would lose the partial index.
+
+    Raises:
+        ValueError: the statement has no place for a limit.
+    """
+    if _LIMIT not in text:
+        raise ValueError("the statement has no LIMIT to set")
+    return text.replace(_LIMIT, str(int(limit)))
+
+
+def apply_with(claim: LiteralString) -> LiteralString:
+    """The statement that applies, with `claim` deciding which rows it takes.
+
+    Raises:
+        ValueError: apply.sql has no place for a claim.
+    """
+    text = read("apply")
+    if _CLAIM not in text:
+        raise ValueError("apply.sql has no place for a claim")
+    return text.replace(_CLAIM, claim)

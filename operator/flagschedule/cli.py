@@ -1,0 +1,103 @@
+"""The command line: `flagschedule operator | process | migrate | version`. Parses, calls, translates errors.
+
+Exit codes: 0 done, 1 unexpected, 2 bad configuration, 3 a dependency is unavailable. No traceback reaches a
+user, but for a bug and only with FLAG_SCHEDULE_LOG_LEVEL=DEBUG.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from flagschedule import __version__, bootstrap, logs, settings
+from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError
+
+_log = structlog.get_logger()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one program of FlagSchedule; the exit code."""
+    logs.configure()
+    given = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], None] = given.run
+    try:
+        run(given)
+    except ConfigurationError as error:
+        for fault in error.faults:
+            _say(fault)
+        return 2
+    except DependencyUnavailableError as error:
+        _say(str(error))
+        return 3
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:  # noqa: BLE001 -- the last line of defence against a traceback
+        _log.debug("Unexpected error", exc_info=True)
+        _say(f"unexpected {type(error).__name__}: this is a bug; FLAG_SCHEDULE_LOG_LEVEL=DEBUG shows where")
+        return 1
+    return 0
+
+
+def _say(sentence: str) -> None:
+    print(f"flagschedule: {sentence}", file=sys.stderr)  # noqa: T201 -- a message to the user
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="flagschedule",
+        description="Changes feature flags at a set time. Settings are environment variables, DATABASE_URL above all.",
+    )
+    programs = parser.add_subparsers(title="programs", required=True, metavar="PROGRAM")
+
+    def add(name: str, run: Callable[[argparse.Namespace], None], sentence: str) -> argparse.ArgumentParser:
+        program = programs.add_parser(name, help=sentence, description=sentence)
+        program.set_defaults(run=run)
+        return program
+
+    add(
+        "operator",
+        _operator,
+        "Mirror FlagSchedule objects into the database and write back what became of them.",
+    )
+    process = add("process", _process, "Apply everything that is due, then end. Run it every minute.")
+    process.add_argument(
+        "--output",
+        choices=["none", "json"],
+        default="none",
+        help="print the run's summary to standard output",
+    )
+    add("migrate", _migrate, "Bring the database's schema up to date. Re-running changes nothing.")
+    add("version", _version, "Print the version.")
+    return parser
+
+
+def _load() -> settings.Settings:
+    loaded = settings.load()
+    logs.configure(loaded.log_level, loaded.log_format)
+    return loaded
+
+
+def _operator(_: argparse.Namespace) -> None:
+    from flagschedule.entrypoints import operator  # noqa: PLC0415 -- Kopf is loaded by the operator only
+
+    operator.run(_load())
+
+
+def _process(given: argparse.Namespace) -> None:
+    from flagschedule.entrypoints import processor  # noqa: PLC0415 -- loaded by the processor only
+
+    processor.run(_load(), given.output)
+
+
+def _migrate(_: argparse.Namespace) -> None:
+    applied = bootstrap.migrate(_load())
+    _log.info("Schema is up to date", applied=applied)
+
+
+def _version(_: argparse.Namespace) -> None:
+    print(__version__)  # noqa: T201 -- the result that was asked for
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""Decides what record and row an object should have: the mirror's rules, without I/O.
+
+`decide` is called under the lock of the row, with everything it needs to know; the caller stores what it
+returns. Rules: design sections 2 (re-arming), 4.1 (mirror), 4.3 (lateness) and 4.4 (replay).
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from flagschedule.domain.outcome import Reason, Record, Row, State
+from flagschedule.domain.schedule import FlagSchedule, Spec, parse_time
+
+_HISTORY: Final = timedelta(hours=24)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """The settings that the decision depends on."""
+
+    max_retries: int
+    max_lateness: timedelta
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the database knows at the moment of the decision, read under the row's lock.
+
+    `replayed_at` is when an earlier object of this cluster, namespace and name applied the very same change.
+    """
+
+    record: Record | None
+    row: Row | None
+    flag_id: UUID | None
+    replayed_at: datetime | None
+    now: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """Record and row as they should be; equal to the facts where nothing is to be written."""
+
+    record: Record
+    row: Row | None
+
+
+def decide(thing: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
+    """What the database should hold for this object; equal facts give an equal answer, so it may run twice."""
+    record = facts.record or Record(ref=thing.ref, created_at=thing.created_at)
+    if thing.generation < record.generation:  # an older view of the object never overwrites a newer one
+        return Decision(record=record, row=facts.row)
+    if thing.deleting:
+        return _release(record, facts)
+    asked = thing.retry_request != record.retry_request
+    record = replace(record, retry_request=thing.retry_request)
+    if _handled(record, facts.row):
+        return Decision(record=record, row=facts.row)
+    if (applied_at := _applied_before(thing, record)) is not None:
+        return _restore(thing, record, facts, applied_at)
+    if thing.spec is None:
+        return _refuse(thing, record, facts)
+    edited = record.arming_hash != thing.spec.arming_hash
+    record = _acted_on(record, thing, thing.spec)
+    if thing.spec.cancel:
+        return _cancel(record, facts, Reason.CANCELLED)
+    if facts.row is None:
+        return _without_row(thing, thing.spec, record, facts, rules, edited, asked)
+    return _with_row(thing.spec, record, facts.row, facts.now, rules, edited, asked)
+
+
+def _handled(record: Record, row: Row | None) -> bool:
+    """Applied, Superseded or Cancelled: the spec is frozen and nothing arms it again."""
+    state, reason = (row.state, row.reason) if row else (record.state, record.reason)
+    return state is State.APPLIED or (state is State.CANCELLED and reason is not Reason.INVALID_SPEC)
+
+
+def _acted_on(record: Record, thing: FlagSchedule, spec: Spec) -> Record:
+    return replace(
+        record,
+        generation=thing.generation,
+        flag_key=spec.flag_key,
+        environment=spec.effective_environment,
+        scheduled_at=spec.scheduled_at,
+        arming_hash=spec.arming_hash,
+        change_hash=spec.change_hash,
+    )
+
+
+def _settle(record: Record, state: State, reason: Reason, applied_at: datetime | None = None) -> Record:
+    """The record of an outcome that has no row."""
+    return replace(record, state=state, reason=reason, applied_at=applied_at)
+
+
+def _release(record: Record, facts: Facts) -> Decision:
+    """The object is being deleted: what is unfinished is cancelled, what is finished stays as it is."""
+    if facts.row is not None or record.state in {State.WAITING, State.INVALID}:
+        return _cancel(record, facts, Reason.DELETED)
+    return Decision(record=record, row=None)
+
+
+def _cancel(record: Record, facts: Facts, reason: Reason) -> Decision:
+    if facts.row is None:
+        return Decision(record=_settle(record, State.CANCELLED, reason), row=None)
+    if facts.row.finished and reason is Reason.DELETED:
+        return Decision(record=record, row=facts.row)
+    row = replace(facts.row, state=State.CANCELLED, reason=reason, next_retry_at=None)
+    return Decision(record=record, row=row)
+
+
+def _refuse(thing: FlagSchedule, record: Record, facts: Facts) -> Decision:
+    """An edit that cannot be parsed must not leave the old plan armed."""
+    record = replace(record, generation=thing.generation, arming_hash=None, change_hash=None)
+    if facts.row is None:
+        return Decision(record=_settle(record, State.INVALID, Reason.INVALID_SPEC), row=None)
+    return _cancel(record, facts, Reason.INVALID_SPEC)
+
+
+def _applied_before(thing: FlagSchedule, record: Record) -> datetime | None:
+    """When the object's own status says that this spec was applied, although the database has forgotten it."""
+    text = thing.status.get("appliedAt")
+    if text is None or record.arming_hash not in {None, thing.spec and thing.spec.arming_hash}:
+        return None
+    return parse_time(text)
+
+
+def _restore(thing: FlagSchedule, record: Record, facts: Facts, applied_at: datetime) -> Decision:
+    """A database restored to before an application applies nothing twice (design section 4.4)."""
+    if thing.spec is not None:
+        record = _acted_on(record, thing, thing.spec)
+    if facts.row is None:
+        return Decision(record=_settle(record, State.APPLIED, Reason.RESTORED_FROM_STATUS, applied_at), row=None)
+    row = replace(
+        facts.row,
+        state=State.APPLIED,
+        reason=Reason.RESTORED_FROM_STATUS,
+        applied_at=applied_at,
+        next_retry_at=None,
+        last_error=None,
+    )
+    return Decision(record=record, row=row)
+
+
+def _without_row(
+    thing: FlagSchedule, spec: Spec, record: Record, facts: Facts, rules: Rules, edited: bool, asked: bool
+) -> Decision:
+    first_seen = facts.record is None
+    retry = asked and record.state is State.FAILED  # its flag was deleted and may be back
+    if not (edited or retry or record.state is State.WAITING):
+        return Decision(record=record, row=None)
+    if first_seen and facts.replayed_at is not None:
+        return Decision(
+            record=_settle(record, State.APPLIED, Reason.REPLAYED, facts.replayed_at),
+            row=None,
+        )
+    in_time = first_seen and thing.created_at < spec.scheduled_at and not thing.observed
+    if not (in_time or retry) and _late(spec, facts.now, rules):
+        return Decision(record=_settle(record, State.EXPIRED, _lateness(spec, facts.now)), row=None)
+    if facts.flag_id is None:
+        return Decision(record=_settle(record, State.WAITING, Reason.FLAG_NOT_FOUND), row=None)
+    row = Row(
+        id=None,
+        scheduled_at=spec.scheduled_at,
+        state=State.PENDING,
+        updates=spec.updates.as_json(),
+        max_retries=_max_retries(spec, rules),
+        suspended=spec.suspend,
+        not_after=None if retry else _not_after(spec),
+    )
+    return Decision(record=replace(record, state=None, reason=None), row=row)
+
+
+def _with_row(spec: Spec, record: Record, row: Row, now: datetime, rules: Rules, edited: bool, asked: bool) -> Decision:
+    retry = asked and row.state is State.FAILED and row.reason not in {Reason.EXPIRED, Reason.HISTORY}
+    rearm = retry or (edited and row.state is not State.PENDING)
+    moved = row.scheduled_at != spec.scheduled_at
+    row = replace(row, suspended=spec.suspend)
+    if edited:
+        row = replace(
+            row,
+            scheduled_at=spec.scheduled_at,
+            updates=spec.updates.as_json(),
+            max_retries=_max_retries(spec, rules),
+            not_after=_not_after(spec),
+        )
+    if rearm:
+        row = replace(
+            row,
+            state=State.PENDING,
+            reason=None,
+            arming=row.arming + 1,
+            retry_count=0,
+            next_retry_at=None,
+            last_error=None,
+            # A request to retry is no new start: the first attempt was made in time.
+            not_after=row.not_after if edited else None,
+        )
+    if (moved or (edited and rearm)) and _late(spec, now, rules):
+        row = replace(row, state=State.FAILED, reason=_lateness(spec, now), next_retry_at=None)
+    return Decision(record=record, row=row)
+
+
+def _late(spec: Spec, now: datetime, rules: Rules) -> bool:
+    return now > spec.scheduled_at + (spec.starting_deadline or rules.max_lateness)
+
+
+def _lateness(spec: Spec, now: datetime) -> Reason:
+    return Reason.HISTORY if now - spec.scheduled_at > _HISTORY else Reason.EXPIRED
+
+
+def _max_retries(spec: Spec, rules: Rules) -> int:
+    return rules.max_retries if spec.max_retries is None else spec.max_retries
+
+
+def _not_after(spec: Spec) -> datetime | None:
+    return None if spec.starting_deadline is None else spec.scheduled_at + spec.starting_deadline

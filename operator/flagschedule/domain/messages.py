@@ -1,0 +1,105 @@
+"""The sentences of the conditions: what happened, and what happens next or what to do.
+
+Called by the status function. No text of an exception, no host and no secret may reach them.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from flagschedule.domain.outcome import Phase, Reason, Record, Row
+from flagschedule.domain.schedule import RETRY_ANNOTATION, FlagSchedule
+
+EDIT_TOO_LATE: Final = (
+    "The edit came after the change had been made and does nothing; "
+    "revert it, and create a FlagSchedule with a new name for the next change."
+)
+_RETRY: Final = f"Edit the spec, or ask for a retry with the annotation {RETRY_ANNOTATION}."
+_FINAL: Final = {
+    Reason.FLAG_DELETED: "The flag was deleted before its change was made. Create the flag again and ask for a "
+    f"retry with the annotation {RETRY_ANNOTATION}, or delete this object.",
+    Reason.INVALID_UPDATES: f"The updates of the row are not a change that can be made. {_RETRY}",
+    Reason.DEADLINE_EXCEEDED: "The first attempt would have been later than startingDeadlineSeconds allow, so the "
+    "change was not made. Set a later scheduledAt to make it.",
+}
+_APPLIED: Final = {
+    Reason.REPLAYED: "The same change was made at {at} for an earlier object of this name; nothing was done again.",
+    Reason.RESTORED_FROM_STATUS: "Applied at {at}, as this status told; the database had forgotten it.",
+    Reason.SUPERSEDED: "Handled at {at}: a schedule with a later time had already set everything this one sets.",
+}
+
+
+def explain(phase: Phase, thing: FlagSchedule, record: Record, row: Row | None, now: datetime) -> str:
+    """One sentence or two for the object's phase."""
+    match phase:
+        case Phase.PENDING:
+            return _pending(row, now)
+        case Phase.SUSPENDED:
+            return "Held by spec.suspend; set it to false to let the change be made."
+        case Phase.WAITING:
+            return (
+                f'Flag "{record.flag_key}" does not exist in environment "{record.environment}"; '
+                "it is looked for every 30 seconds. Create the flag, or delete this object if the key is wrong."
+            )
+        case Phase.RETRYING:
+            return _retrying(row)
+        case Phase.APPLIED | Phase.SUPERSEDED:
+            return _applied(record, row)
+        case Phase.CANCELLED:
+            return _cancelled(row.reason if row else record.reason)
+        case Phase.EXPIRED:
+            return _expired(row.reason if row else record.reason)
+        case Phase.INVALID:
+            return f"The spec cannot be used: {thing.fault or 'see the schema'}. Correct it; nothing was changed."
+    return _failed(record, row)
+
+
+def _pending(row: Row | None, now: datetime) -> str:
+    if row is None or row.scheduled_at > now:
+        return f"Will be applied at {_clock(row.scheduled_at if row else now)}."
+    return f"Due since {_clock(row.scheduled_at)}; the next run of the processor applies it."
+
+
+def _retrying(row: Row | None) -> str:
+    if row is None or row.next_retry_at is None:
+        return "Another attempt follows."
+    return (
+        f"Attempt {row.retry_count} of {row.max_retries + 1} failed: {row.last_error}; "
+        f"next attempt at {_clock(row.next_retry_at)}."
+    )
+
+
+def _applied(record: Record, row: Row | None) -> str:
+    reason, at = (row.reason, row.applied_at) if row else (record.reason, record.applied_at)
+    when = _clock(at) if at else "an unknown time"
+    if reason is Reason.PARTLY_SUPERSEDED:
+        kept = " and ".join(row.sets) if row and row.sets else "a part"
+        return f"Applied at {when}: set {kept}; a schedule with a later time had already set the rest."
+    return _APPLIED.get(reason or Reason.APPLIED, "Applied at {at}.").format(at=when)
+
+
+def _cancelled(reason: Reason | None) -> str:
+    if reason is Reason.REPLACED:
+        return "Given up: a newer object of the same name took its place."
+    return "Given up by spec.cancel before its change was made; create a FlagSchedule with a new name to plan anew."
+
+
+def _expired(reason: Reason | None) -> str:
+    if reason is Reason.HISTORY:
+        return "Its time had passed long before it was first seen, so nothing was changed."
+    return (
+        "First seen too late after its time, so the change was not made. "
+        "Set a later scheduledAt to make it, or raise startingDeadlineSeconds."
+    )
+
+
+def _failed(record: Record, row: Row | None) -> str:
+    reason = row.reason if row else record.reason
+    if reason in _FINAL:
+        return _FINAL[reason]
+    attempts = row.retry_count + 1 if row else 1
+    error = row.last_error if row and row.last_error else "the reason was not recorded"
+    return f"All {attempts} attempts failed, the last: {error}. {_RETRY}"
+
+
+def _clock(instant: datetime) -> str:
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

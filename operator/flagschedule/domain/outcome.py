@@ -1,0 +1,127 @@
+"""What the database knows of one object: its record, its row, and the words for what became of it.
+
+The row is the truth while it exists; the record outlives it and holds the outcomes that have no row.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from flagschedule.domain.schedule import ObjectRef
+
+
+class State(StrEnum):
+    """Where a schedule stands. The first four are the row's; the others are outcomes without a row."""
+
+    PENDING = "pending"  # -> applied, failed, cancelled
+    APPLIED = "applied"  # final
+    FAILED = "failed"  # -> applied, failed, cancelled while a retry is due; final after that
+    CANCELLED = "cancelled"  # final, unless its reason is InvalidSpec
+    WAITING = "waiting"  # the flag does not exist -> pending, expired
+    INVALID = "invalid"  # the spec cannot be parsed -> any, by an edit
+    EXPIRED = "expired"  # first seen too late -> pending, by an edit
+
+
+class Reason(StrEnum):
+    """Why a schedule stands there; the finer meaning beside the state."""
+
+    APPLIED = "Applied"
+    PARTLY_SUPERSEDED = "PartlySuperseded"
+    SUPERSEDED = "Superseded"
+    REPLAYED = "Replayed"
+    RESTORED_FROM_STATUS = "RestoredFromStatus"
+    ATTEMPT_FAILED = "AttemptFailed"
+    RETRIES_EXHAUSTED = "RetriesExhausted"
+    FLAG_DELETED = "FlagDeleted"
+    INVALID_UPDATES = "InvalidUpdates"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    EXPIRED = "Expired"  # late by an accident: somebody should look
+    HISTORY = "History"  # late by more than a day: an old file from Git
+    CANCELLED = "Cancelled"  # by spec.cancel
+    DELETED = "Deleted"  # by deletion of the object
+    REPLACED = "Replaced"  # by a newer object of the same name
+    FLAG_NOT_FOUND = "FlagNotFound"
+    INVALID_SPEC = "InvalidSpec"
+
+
+class Phase(StrEnum):
+    """For display only, derived anew each time; programs read the conditions."""
+
+    PENDING = "Pending"
+    SUSPENDED = "Suspended"
+    WAITING = "Waiting"
+    RETRYING = "Retrying"
+    APPLIED = "Applied"
+    SUPERSEDED = "Superseded"
+    CANCELLED = "Cancelled"
+    FAILED = "Failed"
+    EXPIRED = "Expired"
+    INVALID = "Invalid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of `feature_flag_schedules`; `id` is None until the database has given one.
+
+    `sets` names the properties that the successful attempt really set; nothing before it.
+    """
+
+    id: UUID | None
+    scheduled_at: datetime
+    state: State
+    updates: Mapping[str, Any]
+    max_retries: int
+    suspended: bool = False
+    not_after: datetime | None = None
+    arming: int = 0
+    reason: Reason | None = None
+    applied_at: datetime | None = None
+    retry_count: int = 0
+    next_retry_at: datetime | None = None
+    last_error: str | None = None
+    sets: tuple[str, ...] = ()
+
+    @property
+    def retrying(self) -> bool:
+        """An attempt failed and another one is due later."""
+        return self.state is State.FAILED and self.next_retry_at is not None
+
+    @property
+    def finished(self) -> bool:
+        """The processor will not touch this row any more."""
+        return self.state is not State.PENDING and not self.retrying
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What is kept of one object in `flag_schedule_objects`, keyed by its uid.
+
+    `arming_hash` and `change_hash` describe the spec that was last acted on; `state`, `reason` and `applied_at`
+    are the outcome where there is no row.
+    """
+
+    ref: ObjectRef
+    created_at: datetime
+    schedule_id: UUID | None = None
+    generation: int = 0
+    flag_key: str | None = None
+    environment: str | None = None
+    scheduled_at: datetime | None = None
+    arming_hash: str | None = None
+    change_hash: str | None = None
+    retry_request: str | None = None
+    state: State | None = None
+    reason: Reason | None = None
+    applied_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """Record and row of one object as one transaction saw them, and the database's time of that look."""
+
+    record: Record | None
+    row: Row | None
+    now: datetime

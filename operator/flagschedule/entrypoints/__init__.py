@@ -1,0 +1,1 @@
+"""The programs: the operator (Kopf) and the processor (a CronJob's run)."""

@@ -1,0 +1,148 @@
+"""What the services need from the world, by capability. Adapters implement these; tests may too."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+from uuid import UUID
+
+from flagschedule.domain.decision import Decision, Facts
+from flagschedule.domain.outcome import Snapshot
+from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
+
+# ---- the operator's side ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusEntry:
+    """A row's outcome that waits to be written to its object; `id` deletes the entry."""
+
+    id: int
+    ref: ObjectRef
+
+
+class MirrorStore(Protocol):
+    """Records and rows of this operator's own cluster name.
+
+    Every method raises DependencyUnavailableError where the database cannot serve it.
+    """
+
+    async def mirror(self, thing: FlagSchedule, decide: Callable[[Facts], Decision]) -> Snapshot:
+        """Lock the row, ask `decide`, store its answer: one transaction. Returns record and row as stored."""
+
+    async def snapshot(self, uid: Uid) -> Snapshot | None:
+        """Record and row as they are; None if the object was never mirrored."""
+
+    def snapshots(self) -> AsyncIterator[Snapshot]:
+        """Every record that is not marked deleted, with its row, in the operator's namespaces."""
+
+    async def waiting(self) -> Sequence[ObjectRef]:
+        """Objects in state Waiting whose flag exists by now, or whose time has passed."""
+
+    async def status_entries(self, limit: int) -> Sequence[StatusEntry]:
+        """The oldest outcomes that wait to be written, of objects that live."""
+
+    async def delete_status_entries(self, ids: Sequence[int]) -> None:
+        """The entries were served."""
+
+    async def claim_cluster(self, kube_system_uid: str) -> bool:
+        """Take or keep this cluster name for this cluster; False while another live cluster holds it."""
+
+    async def ping(self) -> None:
+        """Return if the database can serve."""
+
+
+class ObjectClient(Protocol):
+    """The API server, for FlagSchedules.
+
+    Every method raises DependencyUnavailableError where the API server cannot serve it.
+    """
+
+    async def get(self, ref: ObjectRef) -> Mapping[str, Any]:
+        """The live object. Raises ObjectGoneError if it is gone or another uid has its name."""
+
+    def list(self) -> AsyncIterator[Mapping[str, Any]]:
+        """Every live object in the operator's namespaces, page by page."""
+
+    async def write_status(self, ref: ObjectRef, resource_version: str, status: Mapping[str, Any]) -> None:
+        """Replace the status, only of this uid and only at this version.
+
+        Raises:
+            ObjectChangedError: the object changed meanwhile, or another uid has its name.
+            ObjectGoneError: there is no such object.
+        """
+
+    async def cluster_uid(self) -> str:
+        """The uid of the namespace kube-system: it names the cluster."""
+
+
+# ---- the processor's side -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handled:
+    """One schedule that a batch brought to an end or to its next retry."""
+
+    schedule_id: UUID
+    flag_key: str
+    environment: str
+    state: str
+    reason: str
+    retry_count: int
+    next_retry_at: datetime | None
+    error: str | None
+    retried: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What one statement did; `cache_entries` maps outbox ids to the environments whose cache key must go."""
+
+    handled: Sequence[Handled]
+    cache_entries: Mapping[int, str]
+
+
+class ProcessStore(Protocol):
+    """The processor's view of the database; synchronous, one connection.
+
+    Every method raises DependencyUnavailableError where the database cannot serve it.
+    """
+
+    def start_run(self) -> int:
+        """Record that a run begins; the id of the run."""
+
+    def finish_run(self, summary: Mapping[str, Any]) -> None:
+        """Record what the run did."""
+
+    def apply(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Batch:
+        """Claim up to `limit` due rows (first attempts, or retries) and bring each to its outcome, atomically.
+
+        Raises:
+            RowRefusedError: a constraint or trigger refused some row of the batch; nothing was changed.
+            UnexpectedRowError: the database failed otherwise; nothing was changed.
+        """
+
+    def due_ids(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Sequence[UUID]:
+        """The rows that `apply` would claim now, without locking them."""
+
+    def apply_only(self, ids: Sequence[UUID]) -> Batch:
+        """As `apply`, for those of `ids` that are still due and free."""
+
+    def record_failure(self, schedule_id: UUID, *, error: str, delays: Sequence[float], jitter: timedelta) -> Batch:
+        """A transient failure of one due row: count it, plan the retry or end it."""
+
+    def drain_cache(self, limit: int, invalidate: Callable[[Sequence[str]], None]) -> int:
+        """Serve leftover cache entries: `invalidate` the environments, then forget the entries. Their number."""
+
+    def forget_cache_entries(self, ids: Sequence[int]) -> None:
+        """The cache keys of these entries were deleted."""
+
+    def prune_status_entries(self) -> int:
+        """Delete status entries of rows without an object, a minute old or more."""
+
+
+class Cache(Protocol):
+    """The host's cache of flags."""
+
+    def invalidate(self, environments: Sequence[str]) -> None:
+        """Delete the key of each environment. Raises DependencyUnavailableError within 500 ms."""

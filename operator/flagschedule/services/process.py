@@ -1,0 +1,216 @@
+"""One run of the processor: bring everything that is due to its outcome, batch by batch.
+
+Called by the processor's entry point. It must not decide what is due or who wins (the statement does), and it
+must not lose a cache key: the outbox keeps it until Redis has said yes.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from flagschedule.domain import backoff
+from flagschedule.domain.errors import DependencyUnavailableError, RowRefusedError, UnexpectedRowError
+from flagschedule.domain.outcome import Reason
+from flagschedule.ports import Batch, Cache, Handled, ProcessStore
+
+_log: Final = structlog.get_logger()
+_LEFTOVERS: Final = 1000
+_BUSY_WAIT: Final = 0.02  # seconds until rows that another transaction holds are looked at again
+_BUSY_LOOKS: Final = 50
+_LOOK_EVERY: Final = 1.0  # seconds between looks while lingering
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How a run spends its time: schedules per batch, and seconds."""
+
+    batch_size: int = 100
+    time_budget: float = 50.0
+    linger: float = 0.0
+
+
+@dataclass(kw_only=True)
+class Summary:
+    """What a run did; `failed`, `retried` and `superseded` are parts of `processed`."""
+
+    processed: int = 0
+    failed: int = 0
+    retried: int = 0
+    superseded: int = 0
+    set_aside: int = 0
+    duration: float = 0.0
+
+    def add(self, handled: Handled) -> None:
+        """Count one schedule."""
+        self.processed += 1
+        self.failed += handled.state == "failed"
+        self.retried += handled.retried
+        self.superseded += handled.reason == Reason.SUPERSEDED
+
+
+class Processor:
+    """Runs once; any number of them may run at the same time."""
+
+    def __init__(
+        self,
+        store: ProcessStore,
+        cache: Cache | None,
+        pace: Pace,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._store = store
+        self._cache = cache
+        self._cache_answers = True
+        self._pace = pace
+        self._stopping = stopping
+        self._summary = Summary()
+        self._set_aside: list[UUID] = []
+        self._started = time.monotonic()
+
+    def run(self) -> Summary:
+        """Apply until nothing is due, the time budget is spent or the program is told to stop.
+
+        Raises:
+            DependencyUnavailableError: the database cannot serve; what was committed stays.
+        """
+        self._store.start_run()
+        self._drain_leftovers()
+        self._drain()
+        while self._spent() + _LOOK_EVERY < self._pace.linger and not self._stopping():
+            time.sleep(_LOOK_EVERY)
+            self._drain()
+        self._summary.duration = round(self._spent(), 3)
+        counts = asdict(self._summary)
+        self._store.finish_run({name: count for name, count in counts.items() if name != "duration"})
+        _log.info("Run finished", **counts)
+        return self._summary
+
+    def _spent(self) -> float:
+        return time.monotonic() - self._started
+
+    def _out_of_time(self) -> bool:
+        # A lingering run has the time it lingers; its CronJob's deadline bounds it.
+        return self._stopping() or self._spent() >= max(self._pace.time_budget, self._pace.linger)
+
+    def _drain(self) -> None:
+        """Batch by batch, retries and first attempts alike, until both are empty."""
+        looks = 0
+        while not self._out_of_time() and looks < _BUSY_LOOKS:
+            # Both in every round: retries alone, when they keep failing, would starve the rest.
+            found = [self._batch(retries=True), self._batch(retries=False)]
+            if any(found):
+                looks = 0
+            elif self._busy_elsewhere():
+                looks += 1
+                time.sleep(_BUSY_WAIT)
+            else:
+                return
+
+    def _busy_elsewhere(self) -> bool:
+        """Rows are due that another transaction holds; it may be about to free them."""
+        return any(
+            self._store.due_ids(retries=retries, limit=1, set_aside=self._set_aside) for retries in (True, False)
+        )
+
+    def _batch(self, *, retries: bool) -> bool:
+        """One batch; whether it found anything."""
+        size = self._pace.batch_size
+        try:
+            batch = self._store.apply(retries=retries, limit=size, set_aside=self._set_aside)
+        except (RowRefusedError, UnexpectedRowError):
+            ids = self._store.due_ids(retries=retries, limit=size, set_aside=self._set_aside)
+            return self._bisect(ids) > 0
+        self._finish(batch)
+        return bool(batch.handled)
+
+    def _bisect(self, ids: Sequence[UUID]) -> int:
+        """Find the rows that the database refuses by halves, so that none blocks another. How many were handled."""
+        if not ids:
+            return 0
+        try:
+            batch = self._store.apply_only(ids)
+        except (RowRefusedError, UnexpectedRowError) as error:
+            if len(ids) == 1:
+                return self._refused(ids[0], error)
+            middle = len(ids) // 2
+            return self._bisect(ids[:middle]) + self._bisect(ids[middle:])
+        self._finish(batch)
+        return len(batch.handled)
+
+    def _refused(self, schedule_id: UUID, error: RowRefusedError | UnexpectedRowError) -> int:
+        if isinstance(error, RowRefusedError):
+            try:
+                batch = self._store.record_failure(
+                    schedule_id, error=str(error), delays=backoff.delays(), jitter=backoff.JITTER
+                )
+            except (RowRefusedError, UnexpectedRowError) as refusal:  # not even the failure may be recorded
+                error = refusal
+            else:
+                self._finish(batch)
+                return len(batch.handled)
+        self._set_aside.append(schedule_id)
+        self._summary.set_aside += 1
+        _log.error("Schedule set aside for this run", scheduleId=str(schedule_id), error=str(error))
+        return 1
+
+    def _finish(self, batch: Batch) -> None:
+        """Count, log, and invalidate the cache: after the commit, so that nobody caches the old value again."""
+        for handled in batch.handled:
+            self._summary.add(handled)
+            _log_outcome(handled)
+        if batch.cache_entries and self._invalidate(sorted(set(batch.cache_entries.values()))):
+            self._store.forget_cache_entries(list(batch.cache_entries))
+
+    def _drain_leftovers(self) -> None:
+        """What an earlier run could not finish: its cache was away, or it was killed."""
+        self._store.prune_status_entries()
+        try:
+            while self._store.drain_cache(_LEFTOVERS, self._invalidate_or_raise) == _LEFTOVERS:
+                pass
+        except DependencyUnavailableError:
+            if self._cache_answers:
+                raise  # it was the database
+
+    def _invalidate(self, environments: Sequence[str]) -> bool:
+        try:
+            self._invalidate_or_raise(environments)
+        except DependencyUnavailableError:
+            return False
+        return True
+
+    def _invalidate_or_raise(self, environments: Sequence[str]) -> None:
+        if self._cache is None:
+            return
+        if not self._cache_answers:
+            raise DependencyUnavailableError
+        try:
+            self._cache.invalidate(environments)
+        except DependencyUnavailableError as error:
+            # Each further try would cost its time-out again; the entries stay for the next run.
+            self._cache_answers = False
+            _log.warning("Cache keys left to the next run", error=str(error), environments=list(environments))
+            raise
+
+
+def _log_outcome(handled: Handled) -> None:
+    fields: dict[str, Any] = {
+        "scheduleId": str(handled.schedule_id),
+        "flagKey": handled.flag_key,
+        "environment": handled.environment,
+    }
+    if handled.state == "applied":
+        if handled.retried:
+            _log.info("Schedule applied on retry", **fields, reason=handled.reason, retryCount=handled.retry_count)
+        else:
+            _log.info("Schedule applied", **fields, reason=handled.reason)
+        return
+    fields |= {"error": handled.error, "reason": handled.reason, "retryCount": handled.retry_count}
+    if handled.next_retry_at is not None:
+        fields["nextRetryAt"] = handled.next_retry_at.isoformat()
+    _log.warning("Failed to apply schedule", **fields)
+    if handled.reason == Reason.RETRIES_EXHAUSTED:
+        _log.error("Retry limit exceeded", **fields)

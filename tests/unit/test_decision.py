@@ -1,0 +1,279 @@
+"""The mirror's rules, each with the facts that call for it."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flagschedule.domain.decision import Decision, Facts, Rules, decide
+from flagschedule.domain.outcome import Reason, Record, Row, State
+from flagschedule.domain.schedule import FlagSchedule
+from tests.unit.builders import FLAG_ID, HOUR, NOW, ROW_ID, row, thing
+
+RULES = Rules(max_retries=3, max_lateness=timedelta(seconds=600))
+MINUTE = timedelta(minutes=1)
+
+
+def facts(record: Record | None = None, found: Row | None = None, **fields: Any) -> Facts:
+    """The flag exists, nothing was applied before, unless a test says otherwise."""
+    values: dict[str, Any] = {"flag_id": FLAG_ID, "replayed_at": None, "now": NOW, **fields}
+    return Facts(record=record, row=found, **values)
+
+
+def mirrored(first: FlagSchedule, **fields: Any) -> tuple[Record, Row]:
+    """Record and row as the first mirroring left them, the row then changed by `fields`."""
+    decision = decide(first, facts(), RULES)
+    assert decision.row is not None
+    made = replace(decision.row, id=ROW_ID, **fields)
+    return replace(decision.record, schedule_id=ROW_ID), made
+
+
+def outcome(decision: Decision) -> tuple[State | None, Reason | None]:
+    """State and reason, of the row where there is one."""
+    where = decision.row or decision.record
+    return where.state, where.reason
+
+
+def test_a_new_object_gets_a_pending_row() -> None:
+    """A new object in time, whose flag exists, is pending with the spec's values."""
+    decision = decide(thing(maxRetries=5, startingDeadlineSeconds=60, suspend=True), facts(), RULES)
+
+    assert decision.row == row(id=None, max_retries=5, not_after=NOW + HOUR + MINUTE, suspended=True)
+
+
+def test_max_retries_default_to_the_setting() -> None:
+    """A spec that does not say gets the setting's retries."""
+    decision = decide(thing(), facts(), Rules(max_retries=7, max_lateness=HOUR))
+
+    assert decision.row is not None
+    assert decision.row.max_retries == 7
+
+
+def test_a_missing_flag_waits_and_is_mirrored_when_it_appears() -> None:
+    """An object without flag waits; once the flag exists it is pending."""
+    waiting = decide(thing(), facts(flag_id=None), RULES)
+    later = decide(thing(), facts(waiting.record), RULES)
+
+    assert outcome(waiting) == (State.WAITING, Reason.FLAG_NOT_FOUND)
+    assert outcome(later) == (State.PENDING, None)
+    assert later.record.state is None
+
+
+def test_a_flag_that_appears_too_late_expires() -> None:
+    """A waiting object whose time and lateness have passed expires, flag or not."""
+    waiting = decide(thing(), facts(flag_id=None), RULES)
+
+    late = decide(thing(), facts(waiting.record, now=NOW + 2 * HOUR), RULES)
+
+    assert outcome(late) == (State.EXPIRED, Reason.EXPIRED)
+
+
+@pytest.mark.parametrize(
+    ("created", "observed", "late", "expected"),
+    [
+        (NOW - 2 * HOUR, -1, 30 * MINUTE, (State.PENDING, None)),  # accepted in time, the operator was down
+        (NOW - 2 * HOUR, 1, 30 * MINUTE, (State.EXPIRED, Reason.EXPIRED)),  # another database knew it
+        (NOW, -1, 5 * MINUTE, (State.PENDING, None)),  # late, within the allowance
+        (NOW, -1, 11 * MINUTE, (State.EXPIRED, Reason.EXPIRED)),
+        (NOW, -1, 25 * HOUR, (State.EXPIRED, Reason.HISTORY)),
+    ],
+)
+def test_lateness_of_an_object_first_seen_past_its_time(
+    created: datetime, observed: int, late: timedelta, expected: tuple[State, Reason | None]
+) -> None:
+    """Created in time and never observed: applied late. Else the allowance decides, and a day makes it history."""
+    found = thing(at=NOW - late, created_at=created, status={"observedGeneration": observed})
+
+    assert outcome(decide(found, facts(), RULES)) == expected
+
+
+def test_its_own_deadline_overrides_the_allowance() -> None:
+    """startingDeadlineSeconds widens what counts as late."""
+    found = thing(at=NOW - 30 * MINUTE, created_at=NOW, startingDeadlineSeconds=3600)
+
+    assert outcome(decide(found, facts(), RULES)) == (State.PENDING, None)
+
+
+def test_the_same_change_is_not_made_twice() -> None:
+    """A re-created object whose change an earlier one of its name made is Replayed, with the first one's time."""
+    decision = decide(thing(), facts(replayed_at=NOW - HOUR), RULES)
+
+    assert outcome(decision) == (State.APPLIED, Reason.REPLAYED)
+    assert decision.record.applied_at == NOW - HOUR
+    assert decision.row is None
+
+
+def test_an_edit_before_its_time_changes_the_row() -> None:
+    """An edit of a pending schedule takes effect without arming it anew."""
+    record, found = mirrored(thing())
+    edited = thing(at=NOW + 2 * HOUR, updates={"rolloutPercentage": 5}, generation=2)
+
+    assert decide(edited, facts(record, found), RULES).row == replace(
+        found, scheduled_at=NOW + 2 * HOUR, updates={"rolloutPercentage": 5}
+    )
+
+
+def test_an_edit_to_a_past_time_expires() -> None:
+    """An edit cannot be refused by a clock at admission, so a time too far back expires here."""
+    record, found = mirrored(thing())
+
+    assert outcome(decide(thing(at=NOW - HOUR, generation=2), facts(record, found), RULES)) == (
+        State.FAILED,
+        Reason.EXPIRED,
+    )
+
+
+def test_an_older_generation_never_overwrites_a_newer_one() -> None:
+    """A stale view of the object writes nothing."""
+    record, found = mirrored(thing(generation=3))
+
+    assert decide(thing(generation=2, at=NOW + 5 * HOUR), facts(record, found), RULES) == Decision(
+        record=record, row=found
+    )
+
+
+@pytest.mark.parametrize("state", [State.APPLIED, State.CANCELLED])
+def test_a_handled_row_is_never_armed_again(state: State) -> None:
+    """An edit that comes too late changes neither row nor record."""
+    record, found = mirrored(thing(), state=state, reason=Reason.APPLIED, applied_at=NOW)
+
+    edited = thing(generation=2, at=NOW + 3 * HOUR)
+
+    assert decide(edited, facts(record, found), RULES) == Decision(record=record, row=found)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"state": State.FAILED, "reason": Reason.RETRIES_EXHAUSTED, "retry_count": 3},
+        {"state": State.FAILED, "reason": Reason.EXPIRED},
+        {"state": State.FAILED, "reason": Reason.ATTEMPT_FAILED, "retry_count": 1, "next_retry_at": NOW + MINUTE},
+        {"state": State.CANCELLED, "reason": Reason.INVALID_SPEC},
+    ],
+)
+def test_an_edit_arms_what_failed_again(state: dict[str, Any]) -> None:
+    """An edit of a Failed, Expired, Retrying or Invalid schedule makes it pending, with a clean slate."""
+    record, found = mirrored(thing(), last_error="no", **state)
+
+    armed = decide(thing(generation=2, maxRetries=4), facts(record, found), RULES).row
+
+    assert armed == replace(
+        found,
+        state=State.PENDING,
+        reason=None,
+        arming=1,
+        retry_count=0,
+        next_retry_at=None,
+        last_error=None,
+        max_retries=4,
+    )
+
+
+def test_suspend_never_arms() -> None:
+    """Suspending a failed schedule changes that one column."""
+    record, found = mirrored(thing(), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
+
+    assert decide(thing(generation=2, suspend=True), facts(record, found), RULES).row == replace(found, suspended=True)
+
+
+def test_a_retry_request_acts_once() -> None:
+    """The annotation arms a failed schedule once for each value, also after its deadline and lateness."""
+    record, found = mirrored(
+        thing(startingDeadlineSeconds=60), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED, retry_count=3
+    )
+    asking = thing(startingDeadlineSeconds=60, annotations={"flagschedule.io/retry-requested-at": "now"})
+    late = {"now": NOW + 5 * HOUR}
+
+    first = decide(asking, facts(record, found, **late), RULES)
+    assert first.row is not None
+    again = replace(first.row, state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
+    second = decide(asking, facts(first.record, again, **late), RULES)
+
+    assert (first.row.state, first.row.arming, first.row.not_after) == (State.PENDING, 1, None)
+    assert second.row == again
+    assert second.record.retry_request == "now"
+
+
+def test_a_retry_request_does_not_wake_what_expired() -> None:
+    """A retry is no way around lateness."""
+    record, found = mirrored(thing(), state=State.FAILED, reason=Reason.EXPIRED)
+    asking = thing(annotations={"flagschedule.io/retry-requested-at": "now"})
+
+    assert decide(asking, facts(record, found), RULES).row == found
+
+
+def test_cancel_ends_whatever_is_unhandled() -> None:
+    """spec.cancel ends a pending, retrying or failed schedule as Cancelled, and a waiting one too."""
+    record, found = mirrored(thing())
+    waiting = decide(thing(), facts(flag_id=None), RULES).record
+
+    for given_facts in (facts(record, found), facts(waiting, flag_id=None)):
+        decision = decide(thing(cancel=True, generation=2), given_facts, RULES)
+        assert outcome(decision) == (State.CANCELLED, Reason.CANCELLED)
+
+
+def test_deletion_cancels_what_is_unfinished_and_keeps_what_is_finished() -> None:
+    """Deleting the object gives up a pending or retrying row; an applied or failed one stays as it is."""
+    record, pending = mirrored(thing())
+    failed = replace(pending, state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
+
+    assert outcome(decide(thing(deleting=True), facts(record, pending), RULES)) == (State.CANCELLED, Reason.DELETED)
+    assert decide(thing(deleting=True), facts(record, failed), RULES).row == failed
+
+
+def test_a_status_that_says_applied_is_believed_over_a_restored_row() -> None:
+    """A row that a restored database says is pending is not applied a second time."""
+    record, found = mirrored(thing())
+    knowing = thing(status={"observedGeneration": 1, "appliedAt": "2026-12-01T08:00:00Z"})
+
+    restored = decide(knowing, facts(record, found), RULES)
+    forgotten = decide(knowing, facts(), RULES)
+
+    assert outcome(restored) == outcome(forgotten) == (State.APPLIED, Reason.RESTORED_FROM_STATUS)
+    assert restored.row is not None
+    assert restored.row.applied_at == forgotten.record.applied_at == NOW - HOUR
+
+
+def test_an_edit_that_cannot_be_parsed_disarms() -> None:
+    """A bad edit must not leave the old plan armed, and a good one after it recovers."""
+    record, found = mirrored(thing())
+
+    bad = decide(thing(generation=2, updates={}), facts(record, found), RULES)
+    good = decide(thing(generation=3), facts(bad.record, bad.row), RULES)
+
+    assert outcome(bad) == (State.CANCELLED, Reason.INVALID_SPEC)
+    assert outcome(good) == (State.PENDING, None)
+
+
+edits = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "at": st.sampled_from([NOW - 30 * HOUR, NOW - HOUR, NOW - MINUTE, NOW + HOUR]),
+            "updates": st.sampled_from([{"enabled": True}, {"rolloutPercentage": 7}, {}]),
+            "suspend": st.booleans(),
+            "cancel": st.booleans(),
+            "maxRetries": st.integers(0, 10),
+            "deleting": st.booleans(),
+        },
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(edits, st.sampled_from([FLAG_ID, None]))
+def test_deciding_twice_is_deciding_once(history: list[dict[str, Any]], flag: Any) -> None:
+    """After any history, the same object and the facts it made lead to the same record and row."""
+    record: Record | None = None
+    found: Row | None = None
+    for generation, fields in enumerate(history, start=1):
+        current = thing(generation=generation, **fields)
+        decision = decide(current, facts(record, found, flag_id=flag), RULES)
+        record = decision.record
+        found = replace(decision.row, id=ROW_ID) if decision.row else None
+        again = decide(current, facts(record, found, flag_id=flag), RULES)
+        assert again == Decision(record=record, row=found)
