@@ -71,6 +71,10 @@ class Settings(BaseSettings):
         NoDecode,
         Field(description="Namespaces that the operator watches, separated by commas. Default: all."),
     ] = ()
+    sweep_seconds: Annotated[
+        float,
+        Field(gt=0, description="How often waiting objects are looked at again for their flag. Default 30."),
+    ] = 30
     probe_port: Annotated[
         int, Field(ge=0, le=65535, description="Port of the operator's /healthz and /readyz. Default 8080.")
     ] = 8080

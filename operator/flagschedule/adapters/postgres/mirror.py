@@ -235,7 +235,8 @@ def _ref(found: DictRow) -> ObjectRef:
 
 
 def _reason(text: str | None) -> Reason | None:
-    return Reason(text) if text else None
+    # A word that somebody else wrote there is no reason of ours, and no reason to stumble.
+    return Reason(text) if text in set(Reason) else None
 
 
 def _snapshot(found: DictRow) -> Snapshot:

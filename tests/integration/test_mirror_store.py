@@ -1,0 +1,364 @@
+"""The operator's store on a real Postgres: one transaction that locks, decides and writes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
+from flagschedule.domain.decision import Decision, Facts, Rules, decide
+from flagschedule.domain.errors import DependencyUnavailableError
+from flagschedule.domain.outcome import Reason, Row, Snapshot, State
+from flagschedule.domain.schedule import FlagSchedule
+from tests.integration.conftest import Run
+from tests.integration.database import Database, connected
+from tests.unit.builders import body
+
+RULES = Rules(max_retries=3, max_lateness=timedelta(minutes=10))
+
+
+class Scene:
+    """A store, the database behind it, and objects due in an hour by the database's clock."""
+
+    def __init__(self, store: PostgresMirrorStore, database: Database) -> None:
+        self.store = store
+        self.database = database
+        self.now = database.value("SELECT now()")
+
+    def thing(
+        self, uid: UUID | None = None, *, name: str = "launch", due: timedelta = timedelta(hours=1), **fields: Any
+    ) -> FlagSchedule:
+        """An object; `due` from now."""
+        raw = body(at=self.now + due, created_at=self.now - timedelta(minutes=fields.pop("age", 1)), **fields)
+        raw["metadata"] |= {"uid": str(uid or uuid4()), "name": name}
+        return FlagSchedule.from_body(raw)
+
+    async def mirror(self, thing: FlagSchedule) -> Snapshot:
+        """Mirror an object with the rules of the product."""
+        return await self.store.mirror(thing, partial(decide, thing, rules=RULES))
+
+
+@asynccontextmanager
+async def scene(url: str, cluster: str = "default", namespaces: tuple[str, ...] = ()) -> AsyncIterator[Scene]:
+    """A scene on a database."""
+    with connected(url) as database:
+        async with PostgresMirrorStore(url, cluster, namespaces) as store:
+            yield Scene(store, database)
+
+
+def played(url: str, play: Callable[[Scene], Awaitable[None]], **scope: Any) -> None:
+    """Run an asynchronous test."""
+
+    async def run() -> None:
+        async with scene(url, **scope) as on:
+            await play(on)
+
+    asyncio.run(run())
+
+
+def row_of(snapshot: Snapshot | None) -> Row:
+    """The row, which must be there."""
+    assert snapshot
+    assert snapshot.row
+    return snapshot.row
+
+
+def test_a_new_object_has_a_row_that_the_processor_finds(database_url: str) -> None:
+    """Mirroring makes one pending row of the flag, with a time-ordered id, and a record that points to it."""
+
+    async def play(on: Scene) -> None:
+        flag = on.database.flag("checkout-v2")
+        thing = on.thing(updates={"rolloutPercentage": 7}, maxRetries=5, startingDeadlineSeconds=60)
+
+        row = row_of(await on.mirror(thing))
+
+        assert row.id
+        assert (row.id.version, row.id.variant) == (7, "specified in RFC 4122")
+        found = on.database.row(row.id)
+        assert (found["flag_id"], found["status"], found["updates"]) == (flag, "pending", {"rolloutPercentage": 7})
+        assert (found["max_retries"], found["not_after"] - found["scheduled_at"]) == (5, timedelta(minutes=1))
+        assert (
+            on.database.value("SELECT schedule_id FROM flag_schedule_objects WHERE uid = %s", thing.ref.uid) == row.id
+        )
+
+    played(database_url, play)
+
+
+def test_mirroring_again_writes_nothing(database_url: str) -> None:
+    """A second mirroring of the same object leaves row and record as they are, to the version of the tuple."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        thing = on.thing()
+        versions = "SELECT o.xmin AS record, s.xmin AS row FROM flag_schedule_objects o, feature_flag_schedules s"
+        await on.mirror(thing)
+        before = on.database.query(versions)
+
+        await on.mirror(thing)
+
+        assert on.database.query(versions) == before
+
+    played(database_url, play)
+
+
+def test_ten_mirrorings_at_once_make_one_row(database_url: str) -> None:
+    """Two operators, or a create and a resume at once, cannot make two rows of one object."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        thing = on.thing()
+
+        snapshots = await asyncio.gather(*(on.mirror(thing) for _ in range(10)))
+
+        assert len({row_of(snapshot).id for snapshot in snapshots}) == 1
+        assert on.database.value("SELECT count(*) FROM feature_flag_schedules") == 1
+
+    played(database_url, play)
+
+
+def test_the_decision_sees_what_the_lock_was_waited_for(database_url: str) -> None:
+    """An edit that waits for the processor's commit is decided on the applied row, not on an older view of it."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        thing = on.thing(due=timedelta(seconds=-1))
+        row = row_of(await on.mirror(thing))
+        with connected(database_url) as processor, processor.connection.transaction():
+            processor.run(
+                "UPDATE feature_flag_schedules SET status = 'applied', reason = 'Applied', applied_at = now() "
+                "WHERE id = %s",
+                row.id,
+            )
+            edit = asyncio.create_task(on.mirror(on.thing(thing.ref.uid, due=timedelta(hours=2), generation=2)))
+            waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            while not on.database.query(waiting):  # noqa: ASYNC110 -- the condition is the server's, it sends no event
+                await asyncio.sleep(0.01)
+            assert not edit.done()
+
+        snapshot = await edit
+
+        assert row_of(snapshot).state is State.APPLIED
+        assert snapshot.record
+        assert snapshot.record.generation == 1  # the edit came too late and left no trace
+
+    played(database_url, play)
+
+
+@pytest.mark.parametrize(
+    ("columns", "state", "reason"),
+    [
+        ({}, State.FAILED, Reason.FLAG_DELETED),
+        ({"status": "failed", "next_retry_at": "now"}, State.FAILED, Reason.FLAG_DELETED),
+        ({"status": "applied", "reason": "Applied", "applied_at": "now"}, State.APPLIED, Reason.APPLIED),
+        ({"status": "failed", "reason": "RetriesExhausted"}, State.FAILED, Reason.RETRIES_EXHAUSTED),
+    ],
+)
+def test_an_outcome_survives_the_loss_of_its_row(
+    database_url: str, columns: dict[str, str], state: State, reason: Reason
+) -> None:
+    """When the flag is deleted its rows go; a final outcome stays, an unfinished schedule is FlagDeleted."""
+
+    async def play(on: Scene) -> None:
+        flag = on.database.flag("checkout-v2")
+        thing = on.thing()
+        row = row_of(await on.mirror(thing))
+        for name, value in columns.items():
+            text = f"UPDATE feature_flag_schedules SET {name} = '{value}'"  # noqa: S608 -- the test's own words
+            on.database.connection.execute(text.encode())
+
+        on.database.run("DELETE FROM feature_flags WHERE id = %s", flag)
+
+        snapshot = await on.store.snapshot(thing.ref.uid)
+        assert snapshot
+        assert snapshot.row is None
+        assert snapshot.record
+        assert (snapshot.record.state, snapshot.record.reason) == (state, reason)
+        assert [entry.ref.uid for entry in await on.store.status_entries(10)] == [thing.ref.uid]
+        assert snapshot.record.schedule_id == row.id
+
+    played(database_url, play)
+
+
+def test_a_newer_object_of_the_same_name_takes_over(database_url: str) -> None:
+    """Unfinished rows of older objects of this name are Replaced; finished ones and other names' are not touched."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        old, done, other = on.thing(age=9), on.thing(age=8), on.thing(age=9, name="other")
+        rows = {name: row_of(await on.mirror(thing)).id for name, thing in (("done", done), ("other", other))}
+        on.database.run("UPDATE feature_flag_schedules SET status = 'applied' WHERE id = %s", rows["done"])
+        rows["old"] = row_of(await on.mirror(old)).id
+
+        new = row_of(await on.mirror(on.thing(age=0)))
+
+        states = {
+            name: (found["status"], found["reason"])
+            for name, found in ((name, on.database.row(row)) for name, row in rows.items() if row)
+        }
+        assert states == {"old": ("cancelled", "Replaced"), "done": ("applied", None), "other": ("pending", None)}
+        assert new.state is State.PENDING
+
+    played(database_url, play)
+
+
+def test_a_change_that_was_made_is_recognised_when_created_again(database_url: str, flagschedule: Run) -> None:
+    """The same YAML with a new uid is Replayed, also after the row was purged; another cluster's is not."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        await on.mirror(on.thing(due=timedelta(seconds=-1), age=1))
+        await asyncio.to_thread(flagschedule, "process")
+
+        again = await on.mirror(on.thing(due=timedelta(seconds=-1), age=0))
+        on.database.run("DELETE FROM feature_flag_schedules")
+        purged = await on.mirror(on.thing(due=timedelta(seconds=-1), age=-1))
+        async with scene(database_url, cluster="other") as elsewhere:
+            foreign = await elsewhere.mirror(on.thing(due=timedelta(seconds=-1), age=1))
+
+        for snapshot in (again, purged):
+            assert snapshot.record
+            assert (snapshot.record.state, snapshot.record.reason) == (State.APPLIED, Reason.REPLAYED)
+            assert snapshot.record.applied_at
+        assert row_of(foreign).state is State.PENDING
+
+    played(database_url, play)
+
+
+def test_deletion_leaves_the_row_cancelled(database_url: str) -> None:
+    """The row of a deleted object stays, cancelled, and its record is closed; a second deletion changes nothing."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        thing = on.thing()
+        row = row_of(await on.mirror(thing))
+        gone = on.thing(thing.ref.uid, deleting=True)
+
+        for _ in range(2):
+            assert row_of(await on.mirror(gone)).state is State.CANCELLED
+
+        assert row.id
+        assert on.database.row(row.id)["reason"] == "Deleted"
+        assert on.database.value("SELECT deleted_at IS NOT NULL FROM flag_schedule_objects")
+        assert [snapshot async for snapshot in on.store.snapshots()] == []
+
+    played(database_url, play)
+
+
+def test_deleting_what_was_never_mirrored_leaves_no_trace(database_url: str) -> None:
+    """An object deleted before its first mirroring needs no record."""
+
+    async def play(on: Scene) -> None:
+        await on.mirror(on.thing(deleting=True))
+
+        assert on.database.value("SELECT count(*) FROM flag_schedule_objects") == 0
+
+    played(database_url, play)
+
+
+def test_waiting_objects_are_found_when_something_changed(database_url: str) -> None:
+    """Of the waiting objects, those whose flag appeared or whose time passed are looked at again."""
+
+    async def play(on: Scene) -> None:
+        thing, late = on.thing(), on.thing(name="late", flagKey="late", due=timedelta(seconds=-1))
+        for each in (thing, late, on.thing(name="never", flagKey="never")):
+            await on.mirror(each)
+        assert [ref.uid for ref in await on.store.waiting()] == [late.ref.uid]
+
+        on.database.flag("checkout-v2")
+
+        assert {ref.uid for ref in await on.store.waiting()} == {thing.ref.uid, late.ref.uid}
+
+    played(database_url, play)
+
+
+def test_an_operator_sees_its_own_cluster_and_namespaces_only(database_url: str, flagschedule: Run) -> None:
+    """Snapshots, waiting objects and status entries of other clusters and namespaces stay out of sight."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        await on.mirror(on.thing(due=timedelta(seconds=-1)))
+        await on.mirror(on.thing(name="late", flagKey="late", due=timedelta(seconds=-1)))
+        await asyncio.to_thread(flagschedule, "process")
+
+        async def sights(scope: Scene) -> list[int]:
+            snapshots = [snapshot async for snapshot in scope.store.snapshots()]
+            return [len(snapshots), len(await scope.store.waiting()), len(await scope.store.status_entries(9))]
+
+        assert await sights(on) == [2, 1, 1]
+        async with scene(database_url, cluster="other") as other:
+            assert await sights(other) == [0, 0, 0]
+        async with scene(database_url, namespaces=("elsewhere",)) as other:
+            assert await sights(other) == [0, 0, 0]
+        async with scene(database_url, namespaces=("shop", "elsewhere")) as other:
+            assert await sights(other) == [2, 1, 1]
+
+    played(database_url, play)
+
+
+def test_status_entries_are_served_once(database_url: str, flagschedule: Run) -> None:
+    """An outcome waits until its entry is deleted."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        await on.mirror(on.thing(due=timedelta(seconds=-1)))
+        await asyncio.to_thread(flagschedule, "process")
+        entries = await on.store.status_entries(10)
+        assert [entry.id for entry in await on.store.status_entries(10)] == [entry.id for entry in entries]
+
+        await on.store.delete_status_entries([entry.id for entry in entries])
+
+        assert await on.store.status_entries(10) == []
+
+    played(database_url, play)
+
+
+def test_a_cluster_name_belongs_to_one_live_cluster(database_url: str) -> None:
+    """A second cluster of the same name is refused while the first one lives, and takes over when it is stale."""
+
+    async def play(on: Scene) -> None:
+        assert await on.store.claim_cluster("one")
+        assert await on.store.claim_cluster("one")
+        assert not await on.store.claim_cluster("two")
+
+        on.database.run("UPDATE flag_schedule_clusters SET heartbeat_at = now() - interval '11 minutes'")
+
+        assert await on.store.claim_cluster("two")
+        assert not await on.store.claim_cluster("one")
+
+    played(database_url, play)
+
+
+def test_a_database_that_is_away_is_no_objects_fault() -> None:
+    """Without a database the store says that it is unavailable, whatever was asked."""
+
+    async def play() -> None:
+        async with PostgresMirrorStore("postgresql://nobody@127.0.0.1:1/x?connect_timeout=1", "default", ()) as store:
+            store._pool.timeout = 0.2
+            with pytest.raises(DependencyUnavailableError, match="DATABASE_URL"):
+                await store.ping()
+
+    asyncio.run(play())
+
+
+def test_a_flag_that_vanishes_in_between_leaves_the_object_waiting(database_url: str) -> None:
+    """When the flag is deleted between look and insertion, the decision is made again."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        thing = on.thing()
+
+        def deleting_meanwhile(facts: Facts) -> Decision:
+            on.database.run("DELETE FROM feature_flags")
+            return decide(thing, facts, RULES)
+
+        snapshot = await on.store.mirror(thing, deleting_meanwhile)
+
+        assert snapshot.record
+        assert snapshot.record.state is State.WAITING
+
+    played(database_url, play)

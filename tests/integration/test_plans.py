@@ -1,0 +1,90 @@
+"""With history behind it a claim still reads only what is due."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from flagschedule.adapters.postgres import statements
+from flagschedule.adapters.postgres.process import PLANS
+from tests.integration.database import Database
+
+HISTORY = 100_000
+CLAIMS = ["claim_due", "claim_retries"]
+
+
+@pytest.fixture
+def history(database: Database) -> Database:
+    """100,000 finished rows of which a tenth failed for good, and 5,000 in the future; never analysed."""
+    database.run("ALTER TABLE feature_flag_schedules SET (autovacuum_enabled = false)")
+    database.run("INSERT INTO feature_flags (flag_key) SELECT 'flag-' || n FROM generate_series(1, 5000) AS n")
+    database.run(
+        """
+        INSERT INTO feature_flag_schedules (flag_id, scheduled_at, updates, status, retry_count)
+        SELECT f.id, now() - n * interval '1 minute', '{"enabled": true}',
+               CASE WHEN n % 10 = 0 THEN 'failed' ELSE 'applied' END, 3
+        FROM generate_series(1, 20) AS n, feature_flags AS f
+        """
+    )
+    database.run(
+        "INSERT INTO feature_flag_schedules (flag_id, scheduled_at, updates) "
+        "SELECT f.id, now() + n * interval '1 day', '{}' FROM generate_series(1, 1) AS n, feature_flags AS f"
+    )
+    return database
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every node of a plan."""
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def explain(database: Database, text: str) -> list[dict[str, Any]]:
+    """What the statement really did, on a connection like the processor's."""
+    database.run(PLANS)
+    statement = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}"
+    found = database.connection.execute(statement.encode(), {"set_aside": [], "run_id": 1}).fetchone()
+    assert found
+    (plan,) = found["QUERY PLAN"] if not isinstance(found["QUERY PLAN"], str) else json.loads(found["QUERY PLAN"])
+    return list(nodes(plan["Plan"]))
+
+
+@pytest.mark.parametrize("analysed", [False, True], ids=["fresh", "analysed"])
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_an_idle_look_reads_no_history(history: Database, claim: str, analysed: bool) -> None:
+    """With nothing due a look scans no table, filters no history and touches a handful of pages."""
+    if analysed:
+        history.run("ANALYZE")
+
+    plan = explain(history, statements.apply_with(statements.read(claim)))
+
+    assert _scans(plan) == set()
+    assert sum(node.get("Rows Removed by Filter", 0) for node in plan) == 0
+    assert plan[0]["Shared Hit Blocks"] + plan[0]["Shared Read Blocks"] < 20
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("analysed", [False, True], ids=["fresh", "analysed"])
+def test_a_full_batch_reads_its_rows_only(history: Database, analysed: bool, mode: str) -> None:
+    """With 5,000 rows due a batch of 100 scans neither schedules nor history, also with a generic plan."""
+    history.run(
+        "UPDATE feature_flag_schedules SET scheduled_at = now() - interval '1 second' WHERE scheduled_at > now()"
+    )
+    if analysed:
+        history.run("ANALYZE")
+    history.connection.execute(f"SET plan_cache_mode = {mode}".encode())
+    history.connection.prepare_threshold = 0
+
+    plan = explain(history, statements.apply_with(statements.read("claim_due")))
+
+    assert "feature_flag_schedules" not in _scans(plan)
+    blocks = plan[0]["Shared Hit Blocks"] + plan[0]["Shared Read Blocks"]
+    assert blocks < 100 * 100  # pages for each row, not for the table
+    assert not any(node["Node Type"] == "Sort" and node["Actual Rows"] > 100 for node in plan)  # stops early
+
+
+def _scans(plan: list[dict[str, Any]]) -> set[str]:
+    """Tables that were read from end to end."""
+    return {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan" and node["Actual Loops"] > 0}

@@ -1,0 +1,255 @@
+"""The processor on a real Postgres: what is due is applied, in order, once."""
+
+import json
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import redis
+
+from tests.integration.conftest import Run
+from tests.integration.database import Database
+
+INVALID = [
+    {}, [], 1, "x", None, True,
+    {"enabled": 1}, {"enabled": "true"}, {"enabled": None},
+    {"rolloutPercentage": 101}, {"rolloutPercentage": -1}, {"rolloutPercentage": 50.5}, {"rolloutPercentage": "50"},
+    {"rolloutPercentage": None}, {"rolloutPercentage": 10**30},
+    {"enabled": True, "colour": "red"}, {"colour": "red"},
+]  # fmt: skip
+
+
+def summary(run: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The summary that `--output json` prints."""
+    assert run.returncode == 0, run.stderr
+    found: dict[str, Any] = json.loads(run.stdout)
+    del found["duration"]
+    return found
+
+
+def logged(run: subprocess.CompletedProcess[str], event: str) -> list[dict[str, Any]]:
+    """The log lines with this message."""
+    return [line for line in map(json.loads, run.stderr.splitlines()) if line["event"] == event]
+
+
+def test_a_due_schedule_changes_its_flag(database: Database, flagschedule: Run) -> None:
+    """The flag has the new values, the row says applied, and the attempt tells before and after."""
+    flag = database.flag("checkout-v2")
+    schedule = database.schedule(flag, {"enabled": True, "rolloutPercentage": 25})
+
+    run = flagschedule("process", "--output", "json")
+
+    row = database.row(schedule)
+    assert summary(run) == {"processed": 1, "failed": 0, "retried": 0, "superseded": 0, "set_aside": 0}
+    assert database.state(flag) == (True, 25)
+    assert (row["status"], row["reason"], row["last_error"]) == ("applied", "Applied", None)
+    assert row["applied_at"] >= row["scheduled_at"]
+    (attempt,) = database.attempts(schedule)
+    assert (attempt["attempt"], attempt["outcome"]) == (1, "applied")
+    assert (attempt["before_enabled"], attempt["after_enabled"]) == (False, True)
+    assert (attempt["before_rollout_percentage"], attempt["after_rollout_percentage"]) == (0, 25)
+    assert logged(run, "Schedule applied")[0]["scheduleId"] == str(schedule)
+
+
+def test_only_the_two_columns_and_the_time_of_a_flag_change(database: Database, flagschedule: Run) -> None:
+    """Nothing else of the flag is touched, and no other flag at all."""
+    flag, other = database.flag("checkout-v2"), database.flag("other")
+    before = database.query("SELECT * FROM feature_flags ORDER BY flag_key")
+    database.schedule(flag, {"enabled": True})
+
+    flagschedule("process")
+
+    after = database.query("SELECT * FROM feature_flags ORDER BY flag_key")
+    changed = {key for key in before[0] if before[0][key] != after[0][key]}
+    assert changed == {"enabled", "updated_at"}
+    assert after[1] == before[1]
+    assert other == after[1]["id"]
+
+
+@pytest.mark.parametrize(
+    "columns", [{"suspended": True}, {"status": "cancelled"}, {"status": "failed"}, {"status": "applied"}]
+)
+def test_what_is_held_or_finished_is_left_alone(database: Database, flagschedule: Run, columns: dict[str, Any]) -> None:
+    """A suspended, cancelled, exhausted or applied row is not applied."""
+    flag = database.flag("checkout-v2")
+    schedule = database.schedule(flag, {"enabled": True}, **columns)
+    before = database.row(schedule)
+
+    flagschedule("process")
+
+    assert database.row(schedule) == before
+    assert database.state(flag) == (False, 0)
+
+
+def test_nothing_is_early(database: Database, flagschedule: Run) -> None:
+    """A schedule is not applied before its time by the database's clock."""
+    flag = database.flag("checkout-v2")
+    database.schedule(flag, {"enabled": True}, due=timedelta(seconds=30))
+
+    assert summary(flagschedule("process", "--output", "json"))["processed"] == 0
+    assert database.state(flag) == (False, 0)
+
+
+def test_bad_updates_fail_for_good_and_block_nobody(database: Database, flagschedule: Run) -> None:
+    """Every kind of bad updates fails permanently with a sentence, while good rows beside them are applied."""
+    flag, good = database.flag("bad"), database.flag("good")
+    bad = [database.schedule(flag, updates) for updates in INVALID]
+    database.schedule(good, {"rolloutPercentage": 50.0})
+
+    run = flagschedule("process", "--output", "json")
+
+    assert summary(run) == {
+        "processed": len(bad) + 1, "failed": len(bad), "retried": 0, "superseded": 0, "set_aside": 0,
+    }  # fmt: skip
+    for schedule in bad:
+        row = database.row(schedule)
+        assert (row["status"], row["reason"], row["next_retry_at"]) == ("failed", "InvalidUpdates", None)
+        assert row["last_error"] == row["error_message"]
+        assert "rolloutPercentage" in row["last_error"]
+    assert database.state(flag) == (False, 0)
+    assert database.state(good) == (False, 50)
+
+
+def test_a_first_attempt_past_its_deadline_is_not_made(database: Database, flagschedule: Run) -> None:
+    """A pending row past not_after fails for good; a retry of one that started in time goes on."""
+    flag = database.flag("checkout-v2")
+    past = database.value("SELECT now() - interval '1 second'")
+    late = database.schedule(flag, {"enabled": True}, not_after=past)
+    retry = database.schedule(
+        flag, {"rolloutPercentage": 5}, not_after=past, status="failed", retry_count=1, next_retry_at=past
+    )
+
+    flagschedule("process")
+
+    assert database.row(late)["reason"] == "DeadlineExceeded"
+    assert (database.row(retry)["status"], database.row(retry)["next_retry_at"]) == ("applied", None)
+    assert database.state(flag) == (False, 5)
+
+
+def test_a_batch_is_no_limit(database: Database, flagschedule: Run) -> None:
+    """A run drains more than one batch."""
+    flags = [database.flag(f"flag-{number}") for number in range(7)]
+    for flag in flags:
+        database.schedule(flag, {"enabled": True})
+
+    run = flagschedule("process", "--output", "json", FLAG_SCHEDULE_BATCH_SIZE="2")
+
+    assert summary(run)["processed"] == len(flags)
+    assert {database.state(flag) for flag in flags} == {(True, 0)}
+
+
+def test_a_spent_time_budget_leaves_the_rest_to_the_next_run(database: Database, flagschedule: Run) -> None:
+    """A run that is out of time ends orderly, and the next one goes on."""
+    flag = database.flag("checkout-v2")
+    schedule = database.schedule(flag, {"enabled": True})
+
+    assert summary(flagschedule("process", "--output", "json", FLAG_SCHEDULE_TIME_BUDGET_SECONDS="0.000001")) == {
+        "processed": 0, "failed": 0, "retried": 0, "superseded": 0, "set_aside": 0,
+    }  # fmt: skip
+    flagschedule("process")
+
+    assert database.row(schedule)["status"] == "applied"
+
+
+def test_five_processors_apply_five_rows_once(database: Database, flagschedule: Run) -> None:
+    """Five runs at once over five due rows: each row is applied once, by one of them."""
+    schedules = [database.schedule(database.flag(f"flag-{number}"), {"enabled": True}) for number in range(5)]
+
+    with ThreadPoolExecutor(5) as pool:
+        runs = list(pool.map(lambda _: flagschedule("process", "--output", "json"), range(5)))
+
+    assert sum(summary(run)["processed"] for run in runs) == len(schedules)
+    assert all(len(database.attempts(schedule)) == 1 for schedule in schedules)
+    assert {database.row(schedule)["status"] for schedule in schedules} == {"applied"}
+
+
+def test_a_lingering_run_applies_what_comes_due_meanwhile(database: Database, flagschedule: Run) -> None:
+    """A run told to linger looks again each second."""
+    flag = database.flag("checkout-v2")
+    schedule = database.schedule(flag, {"enabled": True}, due=timedelta(seconds=2))
+
+    flagschedule("process", FLAG_SCHEDULE_LINGER_SECONDS="6")
+
+    row = database.row(schedule)
+    assert row["status"] == "applied"
+    assert row["applied_at"] - row["scheduled_at"] < timedelta(seconds=3)
+
+
+def test_an_older_schedule_applied_later_changes_nothing(database: Database, flagschedule: Run) -> None:
+    """A late older schedule ends Superseded, or PartlySuperseded with what it alone sets."""
+    flag = database.flag("checkout-v2")
+    older = database.schedule(flag, {"enabled": False}, due=timedelta(minutes=-9), suspended=True)
+    part = database.schedule(
+        flag, {"enabled": False, "rolloutPercentage": 9}, due=timedelta(minutes=-8), suspended=True
+    )
+    newer = database.schedule(flag, {"enabled": True}, due=timedelta(minutes=-5))
+    flagschedule("process")
+    database.run("UPDATE feature_flag_schedules SET suspended = false")
+
+    run = flagschedule("process", "--output", "json")
+
+    assert database.state(flag) == (True, 9)
+    assert [database.row(each)["reason"] for each in (older, part, newer)] == [
+        "Superseded", "PartlySuperseded", "Applied",
+    ]  # fmt: skip
+    assert summary(run)["superseded"] == 1
+    (attempt,) = database.attempts(part)
+    assert (attempt["set_enabled"], attempt["set_rollout_percentage"]) == (False, True)
+
+
+def test_the_cache_key_of_a_changed_environment_goes(database: Database, flagschedule: Run, redis_url: str) -> None:
+    """After the commit the key of the flag's environment is deleted, and no other key."""
+    client = redis.Redis.from_url(redis_url)
+    for key in ("feature_flags:production", "feature_flags:staging", "session:1"):
+        client.set(key, "cached")
+    database.schedule(database.flag("checkout-v2"), {"enabled": True})
+
+    flagschedule("process")
+
+    assert sorted(client.keys()) == [b"feature_flags:staging", b"session:1"]
+    assert database.query("SELECT * FROM flag_schedule_cache_outbox") == []
+
+
+def test_a_cache_that_is_away_delays_nothing_and_loses_nothing(
+    database: Database, flagschedule: Run, redis_url: str
+) -> None:
+    """Without Redis the change is made, the run says so and ends well; the next run deletes the key."""
+    client = redis.Redis.from_url(redis_url)
+    client.set("feature_flags:production", "cached")
+    schedule = database.schedule(database.flag("checkout-v2"), {"enabled": True})
+
+    away = flagschedule("process", REDIS_URL="redis://127.0.0.1:1/0")
+    assert away.returncode == 0
+    assert database.row(schedule)["status"] == "applied"
+    assert logged(away, "Cache keys left to the next run")
+    flagschedule("process")
+
+    assert client.keys() == []
+    assert database.query("SELECT * FROM flag_schedule_cache_outbox") == []
+
+
+def test_every_run_is_recorded(database: Database, flagschedule: Run) -> None:
+    """A run leaves its start, its end and its counts."""
+    database.schedule(database.flag("checkout-v2"), {"enabled": True})
+
+    flagschedule("process")
+
+    (run,) = database.query("SELECT * FROM flag_schedule_runs")
+    assert run["processed"] == 1
+    assert run["finished_at"] > run["started_at"]
+
+
+def test_status_entries_that_nobody_serves_are_pruned(database: Database, flagschedule: Run) -> None:
+    """Rows that other programs made have no object: their status entries go after a minute, not before."""
+    database.schedule(database.flag("checkout-v2"), {"enabled": True})
+    flagschedule("process")
+    count = "SELECT count(*) FROM flag_schedule_status_outbox"
+    flagschedule("process")
+    assert database.value(count) == 1
+
+    database.run("UPDATE flag_schedule_status_outbox SET created_at = now() - interval '61 seconds'")
+    flagschedule("process")
+
+    assert database.value(count) == 0

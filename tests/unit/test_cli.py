@@ -1,0 +1,91 @@
+"""The command line: exit codes, and one line for each fault."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from flagschedule import __version__, bootstrap, cli
+
+
+def flagschedule(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the program as a user does."""
+    environment = {"PATH": os.environ["PATH"], **settings}
+    command = [sys.executable, "-m", "flagschedule", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("program", ["process", "migrate", "operator"])
+def test_bad_configuration_ends_with_2(program: str) -> None:
+    """Every program lists all faults, one a line, and ends with 2 without a traceback."""
+    run = flagschedule(program, DATABASE_URL="nonsense", FLAG_SCHEDULE_BATCH_SIZE="0")
+
+    assert run.returncode == 2
+    assert [line.split(":")[1].strip() for line in run.stderr.splitlines()] == [
+        "DATABASE_URL",
+        "FLAG_SCHEDULE_BATCH_SIZE",
+    ]
+
+
+@pytest.mark.parametrize("program", ["process", "migrate"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://user:hunter2@127.0.0.1:1/app",
+        "postgresql://user:hunter2@no-such-host.invalid/app",
+        "postgresql://user:hunter2@127.0.0.1:1/app?connect_timeout=abc",
+        "postgresql://user:hunter2@127.0.0.1:notaport/app",
+        "postgresql://user:hunter2@127.0.0.1/app?nonsense=1",
+    ],
+)
+def test_a_database_that_cannot_be_reached_ends_with_2_or_3(program: str, url: str) -> None:
+    """A bad DATABASE_URL ends with 2 or 3 and one line that names it; neither password nor traceback is shown."""
+    run = flagschedule(program, DATABASE_URL=url, REDIS_URL="redis://127.0.0.1:1/0")
+
+    assert run.returncode in {2, 3}
+    (line,) = run.stderr.splitlines()
+    assert "DATABASE_URL" in line
+    assert "hunter2" not in line
+
+
+def test_a_bug_ends_with_1_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What nobody expected ends with 1, names itself a bug and says how to see more."""
+
+    def broken(*_: object) -> None:
+        raise KeyError("hunter2")
+
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1/app")
+    monkeypatch.setattr(bootstrap, "migrate", broken)
+
+    assert cli.main(["migrate"]) == 1
+    printed = capsys.readouterr().err
+    assert "this is a bug" in printed
+    assert "Traceback" not in printed
+    assert "hunter2" not in printed
+
+
+def test_the_version_is_printed() -> None:
+    """`flagschedule version` prints the version and nothing else."""
+    assert flagschedule("version").stdout == f"{__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["process", "--help"], ["operator", "--help"], ["migrate", "--help"]]
+)
+def test_every_program_explains_itself(arguments: list[str]) -> None:
+    """Help is there and says in a sentence what the program does."""
+    run = flagschedule(*arguments)
+
+    assert run.returncode == 0
+    assert len(run.stdout.splitlines()) > 4
+
+
+def test_an_unknown_program_is_refused() -> None:
+    """A wrong word ends with 2 and names the right ones."""
+    run = flagschedule("proces")
+
+    assert run.returncode == 2
+    assert "process" in run.stderr

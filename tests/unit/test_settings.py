@@ -1,0 +1,94 @@
+"""Settings: read once, all faults at once, no secret shown."""
+
+import pytest
+
+from flagschedule import settings
+from flagschedule.domain.errors import ConfigurationError
+
+URL = "postgresql://user:hunter2@db.example:5432/app"
+
+
+@pytest.fixture(autouse=True)
+def database_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one setting without a default."""
+    monkeypatch.setenv("DATABASE_URL", URL)
+
+
+def test_the_defaults_are_the_designs() -> None:
+    """Who sets only the database gets the documented defaults."""
+    loaded = settings.load()
+
+    assert loaded.model_dump(exclude={"database_url"}) == {
+        "redis_url": None,
+        "max_retries": 3,
+        "batch_size": 100,
+        "time_budget_seconds": 50,
+        "linger_seconds": 0,
+        "max_lateness_seconds": 600,
+        "cluster": "default",
+        "namespaces": (),
+        "sweep_seconds": 30,
+        "probe_port": 8080,
+        "log_level": "INFO",
+        "log_format": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("0", 0), ("10", 10), ("11", 3), ("-1", 3), ("2.5", 3), ("many", 3), ("", 3)]
+)
+def test_max_retries_as_the_original(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, text: str, number: int
+) -> None:
+    """0 to 10 is taken; anything else warns and means 3."""
+    monkeypatch.setenv("FLAG_SCHEDULE_MAX_RETRIES", text)
+
+    assert settings.load().max_retries == number
+    assert bool(caplog.records) == (text not in {"0", "10"})
+
+
+def test_all_faults_are_told_at_once_and_no_value_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each faulty variable has its line, and none of them repeats what was in it."""
+    monkeypatch.setenv("DATABASE_URL", "mysql://hunter2")
+    monkeypatch.setenv("REDIS_URL", "hunter2")
+    monkeypatch.setenv("FLAG_SCHEDULE_BATCH_SIZE", "hunter2")
+    monkeypatch.setenv("FLAG_SCHEDULE_LOG_FORMAT", "hunter2")
+
+    with pytest.raises(ConfigurationError) as caught:
+        settings.load()
+
+    names = ["DATABASE_URL", "REDIS_URL", "FLAG_SCHEDULE_BATCH_SIZE", "FLAG_SCHEDULE_LOG_FORMAT"]
+    assert [fault.split(":")[0] for fault in caught.value.faults] == names
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_missing_database_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without DATABASE_URL the message shows what one looks like."""
+    monkeypatch.delenv("DATABASE_URL")
+
+    with pytest.raises(ConfigurationError, match=r"DATABASE_URL is not set.*postgresql://user:password@"):
+        settings.load()
+
+
+def test_namespaces_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Namespaces are separated by commas; blanks do not matter."""
+    monkeypatch.setenv("FLAG_SCHEDULE_NAMESPACES", "shop, payments ,")
+
+    assert settings.load().namespaces == ("shop", "payments")
+
+
+def test_an_empty_cache_is_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty REDIS_URL, as an optional Secret key leaves it, means that there is none."""
+    monkeypatch.setenv("REDIS_URL", "")
+
+    assert settings.load().redis_url is None
+
+
+def test_secrets_are_not_in_the_representation() -> None:
+    """Whoever prints the settings prints no password."""
+    assert "hunter2" not in repr(settings.load())
+
+
+def test_every_setting_has_a_sentence() -> None:
+    """Each setting is described, for the documentation."""
+    assert [name for name, field in settings.Settings.model_fields.items() if not field.description] == []

@@ -1,0 +1,235 @@
+"""From object, record and row to the status that people and programs read."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
+from flagschedule.domain.status import compute
+from tests.unit.builders import HOUR, NOW, ROW_ID, row, thing
+
+
+def record(**fields: Any) -> Record:
+    """The record of the object that `thing()` makes."""
+    made = thing()
+    assert made.spec is not None
+    values: dict[str, Any] = {
+        "ref": made.ref,
+        "created_at": made.created_at,
+        "schedule_id": ROW_ID,
+        "generation": 1,
+        "flag_key": "checkout-v2",
+        "environment": "production",
+        "arming_hash": made.spec.arming_hash,
+        **fields,
+    }
+    return Record(**values)
+
+
+def status(found: Row | None, known: Record | None = None, **fields: Any) -> dict[str, Any]:
+    """The status of an object made by `thing(**fields)`."""
+    computed = compute(thing(**fields), Snapshot(record=known or record(), row=found, now=NOW))
+    assert computed is not None
+    return computed
+
+
+def conditions(of: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Status and reason of each condition."""
+    return {condition["type"]: (condition["status"], condition["reason"]) for condition in of["conditions"]}
+
+
+APPLIED = {"state": State.APPLIED, "applied_at": NOW}
+FAILED = {"state": State.FAILED, "last_error": "the database refused the change (check_violation)"}
+
+ROWS: list[tuple[Row | None, dict[str, Any], str, dict[str, tuple[str, str]]]] = [
+    (row(), {}, "Pending", {"Ready": ("True", "Mirrored"), "Applied": ("Unknown", "Scheduled")}),
+    (
+        row(suspended=True),
+        {},
+        "Suspended",
+        {"Ready": ("True", "Suspended"), "Applied": ("Unknown", "Suspended")},
+    ),
+    (
+        None,
+        {"state": State.WAITING, "reason": Reason.FLAG_NOT_FOUND},
+        "Waiting",
+        {"Ready": ("False", "FlagNotFound"), "Applied": ("Unknown", "FlagNotFound")},
+    ),
+    (
+        row(**FAILED, reason=Reason.ATTEMPT_FAILED, retry_count=2, next_retry_at=NOW + HOUR),
+        {},
+        "Retrying",
+        {"Ready": ("True", "Mirrored"), "Applied": ("Unknown", "Retrying")},
+    ),
+    (
+        row(**APPLIED, reason=Reason.APPLIED),
+        {},
+        "Applied",
+        {"Ready": ("True", "Applied"), "Applied": ("True", "Applied")},
+    ),
+    (
+        row(**APPLIED, reason=Reason.PARTLY_SUPERSEDED, sets=("enabled",)),
+        {},
+        "Applied",
+        {"Ready": ("True", "Applied"), "Applied": ("True", "PartlySuperseded")},
+    ),
+    (
+        None,
+        {"state": State.APPLIED, "reason": Reason.REPLAYED, "applied_at": NOW},
+        "Applied",
+        {"Ready": ("True", "Replayed"), "Applied": ("True", "Replayed")},
+    ),
+    (
+        row(**APPLIED, reason=Reason.SUPERSEDED),
+        {},
+        "Superseded",
+        {"Ready": ("True", "Superseded"), "Applied": ("True", "Superseded")},
+    ),
+    (
+        row(state=State.CANCELLED, reason=Reason.CANCELLED),
+        {},
+        "Cancelled",
+        {"Ready": ("True", "Cancelled"), "Applied": ("False", "Cancelled")},
+    ),
+    (
+        row(**FAILED, reason=Reason.RETRIES_EXHAUSTED, retry_count=3),
+        {},
+        "Failed",
+        {
+            "Ready": ("False", "RetriesExhausted"),
+            "Applied": ("False", "RetriesExhausted"),
+            "Stalled": ("True", "RetriesExhausted"),
+        },
+    ),
+    (
+        None,
+        {"state": State.FAILED, "reason": Reason.FLAG_DELETED},
+        "Failed",
+        {"Ready": ("False", "FlagDeleted"), "Applied": ("False", "FlagDeleted"), "Stalled": ("True", "FlagDeleted")},
+    ),
+    (
+        None,
+        {"state": State.EXPIRED, "reason": Reason.EXPIRED},
+        "Expired",
+        {"Ready": ("False", "Expired"), "Applied": ("False", "Expired"), "Stalled": ("True", "Expired")},
+    ),
+    (
+        None,
+        {"state": State.EXPIRED, "reason": Reason.HISTORY},
+        "Expired",
+        {"Ready": ("True", "Expired"), "Applied": ("False", "Expired")},
+    ),
+    (
+        None,
+        {"state": State.INVALID, "reason": Reason.INVALID_SPEC},
+        "Invalid",
+        {"Ready": ("False", "InvalidSpec"), "Applied": ("False", "InvalidSpec"), "Stalled": ("True", "InvalidSpec")},
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("found", "known", "phase", "expected"), ROWS, ids=[f"{case[2]}-{n}" for n, case in enumerate(ROWS)]
+)
+def test_each_outcome_has_its_phase_and_conditions(
+    found: Row | None, known: dict[str, Any], phase: str, expected: dict[str, tuple[str, str]]
+) -> None:
+    """Phase, conditions and reasons are those of the design's table, each with a sentence and the generation."""
+    made = status(found, record(**known))
+
+    assert made["phase"] == phase
+    assert conditions(made) == expected
+    assert all(len(each["message"]) > 10 for each in made["conditions"])
+    assert {each["observedGeneration"] for each in made["conditions"]} == {1}
+
+
+def test_change_and_times_are_for_people() -> None:
+    """The change reads as one, and the times are RFC 3339."""
+    made = status(row(**APPLIED, updates={"rolloutPercentage": 25, "enabled": True}, retry_count=1))
+
+    assert made["change"] == "enabled=true, rolloutPercentage=25"
+    assert made["appliedAt"] == "2026-12-01T09:00:00Z"
+    assert (made["retryCount"], made["maxRetries"], made["scheduleId"]) == (1, 3, str(ROW_ID))
+
+
+def test_a_retry_tells_what_happened_and_what_happens_next() -> None:
+    """A Retrying object names the attempt, the error and the next time."""
+    made = status(row(**FAILED, retry_count=2, next_retry_at=NOW + timedelta(minutes=8)))
+
+    assert made["conditions"][1]["message"] == (
+        "Attempt 2 of 4 failed: the database refused the change (check_violation); "
+        "next attempt at 2026-12-01T09:08:00Z."
+    )
+
+
+def test_a_partly_superseded_change_names_what_it_set() -> None:
+    """Who reads PartlySuperseded learns which property is this schedule's."""
+    made = status(row(**APPLIED, reason=Reason.PARTLY_SUPERSEDED, sets=("enabled",)))
+
+    assert "set enabled;" in made["conditions"][1]["message"]
+
+
+def test_an_edit_that_came_too_late_says_so() -> None:
+    """The object is observed, shows what was really applied, and Ready says EditTooLate."""
+    made = status(row(**APPLIED, updates={"enabled": True}), generation=2, updates={"enabled": False})
+
+    assert made["observedGeneration"] == 2
+    assert made["change"] == "enabled=true"
+    assert conditions(made) == {"Ready": ("True", "EditTooLate"), "Applied": ("True", "Applied")}
+
+
+def test_an_edit_not_yet_mirrored_is_not_observed() -> None:
+    """A status written between edit and mirroring carries the generation that the row holds."""
+    assert status(row(), generation=2, updates={"enabled": False})["observedGeneration"] == 1
+
+
+def test_transition_time_moves_only_with_the_status() -> None:
+    """lastTransitionTime is kept while a condition's status stays, and set when it changes."""
+    before = status(row())
+    old = [{**each, "lastTransitionTime": "2020-01-01T00:00:00Z"} for each in before["conditions"]]
+
+    after = status(row(**APPLIED), status={**before, "conditions": old})
+
+    assert [each["lastTransitionTime"] for each in after["conditions"]] == [
+        "2020-01-01T00:00:00Z",  # Ready stays True, with another reason
+        "2026-12-01T09:00:00Z",  # Applied goes from Unknown to True
+    ]
+
+
+def test_nothing_recorded_is_no_status() -> None:
+    """An object that was never mirrored keeps the status it has."""
+    assert compute(thing(), Snapshot(record=None, row=None, now=NOW)) is None
+
+
+rows = st.builds(
+    row,
+    state=st.sampled_from([State.PENDING, State.APPLIED, State.FAILED, State.CANCELLED]),
+    reason=st.one_of(st.none(), st.sampled_from(Reason)),
+    suspended=st.booleans(),
+    next_retry_at=st.one_of(st.none(), st.just(NOW + HOUR)),
+    applied_at=st.one_of(st.none(), st.just(NOW)),
+    last_error=st.one_of(st.none(), st.text()),
+    retry_count=st.integers(0, 10),
+)
+
+
+@given(rows)
+def test_every_row_has_a_status_that_settles(found: Row) -> None:
+    """Whatever a row says there is a status for it, and computing it on top of itself changes nothing."""
+    first = status(found)
+    snapshot = Snapshot(record=record(), row=found, now=NOW + HOUR)
+    settled = compute(thing(status=first), replace(snapshot, now=NOW))
+
+    assert settled == first
+
+
+@given(rows)
+def test_stalled_and_ready_never_agree(found: Row) -> None:
+    """An object that needs a person is never Ready, and Stalled is absent when all is well (kstatus)."""
+    made = conditions(status(found))
+
+    assert ("Stalled" in made) == (made["Ready"][0] == "False")
