@@ -11,9 +11,6 @@ from flagschedule.adapters.postgres import connection, statements
 from flagschedule.ports import Batch, Handled
 
 _START_RUN: Final = "INSERT INTO flag_schedule_runs DEFAULT VALUES RETURNING id"
-# Right after a mass load, without statistics, the planner would sort everything that is due for each batch.
-# This connection runs nothing but our few statements, each of which has an index made for it.
-PLANS: Final = "SELECT set_config('enable_seqscan', 'off', false), set_config('enable_bitmapscan', 'off', false)"
 _NOTHING: Final = Batch(handled=(), cache_entries={})
 
 
@@ -33,7 +30,6 @@ class PostgresProcessStore:
         with connection.translated():
             self._connection = psycopg.connect(**self._parameters, autocommit=True)
             self._connection.execute(connection.SESSION)
-            self._connection.execute(PLANS)
         return self
 
     def __exit__(self, *_: object) -> None:
