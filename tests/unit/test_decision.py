@@ -224,6 +224,19 @@ def test_deletion_cancels_what_is_unfinished_and_keeps_what_is_finished() -> Non
     assert decide(thing(deleting=True), facts(record, failed), RULES).row == failed
 
 
+def test_a_live_object_was_not_replaced() -> None:
+    """An object that is seen alive after its row was given up for a successor is armed again, if it is in time."""
+    record, found = mirrored(thing(), state=State.CANCELLED, reason=Reason.REPLACED)
+    gone = replace(record, deleted=True)
+
+    early = decide(thing(), facts(gone, found), RULES)
+    late = decide(thing(), facts(gone, found, now=NOW + 2 * HOUR), RULES)
+
+    assert outcome(early) == (State.PENDING, None)
+    assert not early.record.deleted
+    assert outcome(late) == (State.FAILED, Reason.EXPIRED)
+
+
 def test_a_status_that_says_applied_is_believed_over_a_restored_row() -> None:
     """A row that a restored database says is pending is not applied a second time."""
     record, found = mirrored(thing())

@@ -12,6 +12,8 @@ from uuid import UUID
 from flagschedule.domain.outcome import Reason, Record, Row, State
 from flagschedule.domain.schedule import FlagSchedule, Spec, parse_time
 
+# Cancelled, but not for good: by an edit that a better one mends, or for a successor although the object lives.
+_REVIVED: Final = {Reason.INVALID_SPEC, Reason.REPLACED}
 _HISTORY: Final = timedelta(hours=24)
 
 
@@ -53,7 +55,7 @@ def decide(thing: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
     if thing.deleting:
         return _release(record, facts)
     asked = thing.retry_request != record.retry_request
-    record = replace(record, retry_request=thing.retry_request)
+    record = replace(record, retry_request=thing.retry_request, deleted=False)
     if _handled(record, facts.row):
         return Decision(record=record, row=facts.row)
     if (applied_at := _applied_before(thing, record)) is not None:
@@ -72,7 +74,7 @@ def decide(thing: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
 def _handled(record: Record, row: Row | None) -> bool:
     """Applied, Superseded or Cancelled: the spec is frozen and nothing arms it again."""
     state, reason = (row.state, row.reason) if row else (record.state, record.reason)
-    return state is State.APPLIED or (state is State.CANCELLED and reason is not Reason.INVALID_SPEC)
+    return state is State.APPLIED or (state is State.CANCELLED and reason not in _REVIVED)
 
 
 def _acted_on(record: Record, thing: FlagSchedule, spec: Spec) -> Record:
@@ -94,6 +96,7 @@ def _settle(record: Record, state: State, reason: Reason, applied_at: datetime |
 
 def _release(record: Record, facts: Facts) -> Decision:
     """The object is being deleted: what is unfinished is cancelled, what is finished stays as it is."""
+    record = replace(record, deleted=True)
     if facts.row is not None or record.state in {State.WAITING, State.INVALID}:
         return _cancel(record, facts, Reason.DELETED)
     return Decision(record=record, row=None)
@@ -172,7 +175,8 @@ def _without_row(
 
 def _with_row(spec: Spec, record: Record, row: Row, now: datetime, rules: Rules, edited: bool, asked: bool) -> Decision:
     retry = asked and row.state is State.FAILED and row.reason not in {Reason.EXPIRED, Reason.HISTORY}
-    rearm = retry or (edited and row.state is not State.PENDING)
+    anew = edited or row.reason is Reason.REPLACED
+    rearm = retry or (anew and row.state is not State.PENDING)
     moved = row.scheduled_at != spec.scheduled_at
     row = replace(row, suspended=spec.suspend)
     if edited:
@@ -193,9 +197,9 @@ def _with_row(spec: Spec, record: Record, row: Row, now: datetime, rules: Rules,
             next_retry_at=None,
             last_error=None,
             # A request to retry is no new start: the first attempt was made in time.
-            not_after=row.not_after if edited else None,
+            not_after=row.not_after if anew else None,
         )
-    if (moved or (edited and rearm)) and _late(spec, now, rules):
+    if (moved or (anew and rearm)) and _late(spec, now, rules):
         row = replace(row, state=State.FAILED, reason=_lateness(spec, now), next_retry_at=None)
     return Decision(record=record, row=row)
 

@@ -113,6 +113,7 @@ class Record:
     arming_hash: str | None = None
     change_hash: str | None = None
     retry_request: str | None = None
+    deleted: bool = False
     state: State | None = None
     reason: Reason | None = None
     applied_at: datetime | None = None

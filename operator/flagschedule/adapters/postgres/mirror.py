@@ -88,7 +88,7 @@ class PostgresMirrorStore:
             decision = decide(facts)
             if thing.deleting and facts.record is None:
                 return Snapshot(record=None, row=None, now=facts.now)
-            await _store(session, thing, facts, decision, values)
+            await _store(session, facts, decision, values)
             snapshot = await self._read(session, thing.ref.uid)
             return snapshot or Snapshot(record=None, row=None, now=facts.now)
 
@@ -157,7 +157,6 @@ async def _configure(session: AsyncConnection[DictRow]) -> None:
 
 async def _store(
     session: AsyncConnection[DictRow],
-    thing: FlagSchedule,
     facts: Facts,
     decision: Decision,
     values: dict[str, Any],
@@ -172,15 +171,10 @@ async def _store(
         schedule_id = made["id"] if made else None
     elif decision.row is not None and decision.row != facts.row:
         await session.execute(statements.read("update_row"), _row_values(decision.row))
-    record = {
-        **values,
-        **_record_values(decision.record),
-        "schedule_id": schedule_id,
-        "deleting": thing.deleting,
-    }
+    record = {**values, **_record_values(decision.record), "schedule_id": schedule_id}
     if facts.record is None:
         await session.execute(statements.read("replace_predecessors"), record)
-    if thing.deleting or decision.record != facts.record or schedule_id != decision.record.schedule_id:
+    if decision.record != facts.record or schedule_id != decision.record.schedule_id:
         await session.execute(statements.read("save_record"), record)
 
 
@@ -224,6 +218,7 @@ def _record_values(record: Record) -> dict[str, Any]:
         "arming_hash": record.arming_hash,
         "change_hash": record.change_hash,
         "retry_request": record.retry_request,
+        "deleted": record.deleted,
         "state": record.state,
         "reason": record.reason,
         "applied_at": record.applied_at,
@@ -251,6 +246,7 @@ def _snapshot(found: DictRow) -> Snapshot:
         arming_hash=found["arming_hash"],
         change_hash=found["change_hash"],
         retry_request=found["retry_request"],
+        deleted=found["deleted"],
         state=State(found["outcome"]) if found["outcome"] else None,
         reason=_reason(found["outcome_reason"]),
         applied_at=found["outcome_applied_at"],

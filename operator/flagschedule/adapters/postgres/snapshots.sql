@@ -1,6 +1,6 @@
 -- Records with their rows; of the row's successful attempt, which properties it really set.
 SELECT o.uid, o.namespace, o.name, o.created_at, o.schedule_id, o.generation, o.flag_key, o.environment,
-       o.scheduled_at AS planned_at, o.arming_hash, o.change_hash, o.retry_request,
+       o.scheduled_at AS planned_at, o.arming_hash, o.change_hash, o.retry_request, o.deleted_at IS NOT NULL AS deleted,
        o.state AS outcome, o.reason AS outcome_reason, o.applied_at AS outcome_applied_at,
        s.id, s.scheduled_at, s.status, s.updates, s.max_retries, s.suspended, s.not_after, s.arming, s.reason,
        s.applied_at, s.retry_count, s.next_retry_at, s.last_error,

@@ -1,5 +1,6 @@
-"""Reads the .sql files beside this module; called once by each store when it is made."""
+"""Reads the .sql files beside this module; called by the stores; each file is read once."""
 
+from functools import cache
 from importlib.resources import files
 from typing import Final, LiteralString
 
@@ -7,6 +8,7 @@ _LIMIT: Final = "/* limit */ 100"
 _CLAIM: Final = "/* claim */ SELECT"
 
 
+@cache
 def read(name: str) -> LiteralString:
     """The text of `name`.sql. It is part of the package, so it is as literal as the code."""
     return files(__package__).joinpath(f"{name}.sql").read_text()
