@@ -1,0 +1,137 @@
+"""The two programs that can build the image: Docker, and buildah where no Docker daemon answers.
+
+Called by the command. An engine knows nothing of what is built.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from dev.image import base
+from dev.image.steps import StepFailedError, output, run, step
+
+DEFAULT_BASE: Final = "python:3.11-slim"  # as in the Dockerfile
+# What buildah leaves on the machine outside of the storage folder that we give it.
+_LEFT_BEHIND: Final = (
+    Path("/etc/cni/net.d/cni.lock"),
+    Path("/var/lib/containers/cache/blob-info-cache-v1.boltdb"),
+)
+
+
+class Engine(Protocol):
+    """Builds images and answers questions about them. `base` is the base image's name."""
+
+    base: str
+
+    def prepare(self) -> None:
+        """Make sure that a build can start. Raises StepFailedError if it cannot."""
+
+    def build(self, tag: str, context: Path, args: Mapping[str, str], labels: Mapping[str, str]) -> None:
+        """Build a context under a tag. Raises StepFailedError."""
+
+    def inspect(self, tag: str) -> tuple[Mapping[str, str], int] | None:
+        """The labels of an image and its size in bytes; None if there is no such image."""
+
+
+class Docker:
+    """Docker's own builder."""
+
+    base = DEFAULT_BASE
+
+    def prepare(self) -> None:
+        """Nothing to prepare: the daemon answered, and it fetches the base image."""
+
+    def build(self, tag: str, context: Path, args: Mapping[str, str], labels: Mapping[str, str]) -> None:
+        """Build a context under a tag. Raises StepFailedError."""
+        run(["docker", "build", "--tag", tag, *_options(args, labels), context])
+
+    def inspect(self, tag: str) -> tuple[Mapping[str, str], int] | None:
+        """The labels of an image and its size in bytes; None if there is no such image."""
+        answer = output(["docker", "image", "inspect", tag])
+        if answer is None:
+            return None
+        image = json.loads(answer)[0]
+        return image["Config"].get("Labels") or {}, image["Size"]
+
+
+class Buildah:
+    """buildah with chroot isolation and a storage of its own; needs root, but no daemon and no registry."""
+
+    def __init__(self, cache: Path) -> None:
+        self.base = base.name()
+        self._cache = cache
+        self._command = ["buildah", "--root", f"{cache}/buildah/root", "--runroot", f"{cache}/buildah/run"]
+        self._command += ["--storage-driver", "overlay"]
+
+    def prepare(self) -> None:
+        """Install buildah if it is missing, and make the base image once. Raises StepFailedError."""
+        if os.geteuid() != 0:
+            raise StepFailedError("Without Docker the image is built by buildah, which needs root here. Use sudo.")
+        base.install_programs({"buildah": "buildah", "debootstrap": "debootstrap"})
+        if self.inspect(self.base):
+            return
+        title = f"Making the base image, Debian {base.SUITE} with Python, once (about two minutes)"
+        with step(title), tempfile.TemporaryDirectory(dir=self._cache, prefix="base-") as folder:
+            base.make_context(Path(folder))
+            self._bud(["--tag", self.base, "--file", f"{folder}/Containerfile", folder])
+
+    def build(self, tag: str, context: Path, args: Mapping[str, str], labels: Mapping[str, str]) -> None:
+        """Build a context under a tag; the image that had the tag before is removed. Raises StepFailedError."""
+        former = self._image_id(tag)
+        self._bud(["--layers", "--tag", tag, *_options(args, labels), str(context)])
+        if former and former != self._image_id(tag):
+            output([*self._command, "rmi", former])  # refused if it has another name: then it stays
+
+    def inspect(self, tag: str) -> tuple[Mapping[str, str], int] | None:
+        """The labels of an image and its size in bytes; None if there is no such image."""
+        with _nothing_left_behind():
+            found = self._images(tag)
+            answer = output([*self._command, "inspect", "--type", "image", tag]) if found else None
+        if not found or answer is None:
+            return None
+        return json.loads(answer)["OCIv1"]["config"].get("Labels") or {}, found["size"]
+
+    def _image_id(self, tag: str) -> str | None:
+        found = self._images(tag)
+        return found["id"] if found else None
+
+    def _images(self, tag: str) -> dict[str, Any] | None:
+        answer = output([*self._command, "images", "--json", tag])
+        return {"id": (image := json.loads(answer)[0])["id"], "size": _bytes(image["size"])} if answer else None
+
+    def _bud(self, arguments: list[str]) -> None:
+        env = os.environ | {"BUILDAH_ISOLATION": "chroot"}
+        with _nothing_left_behind():
+            run([*self._command, "bud", "--pull-never", "--network=host", *arguments], env=env)
+
+
+def choose(cache: Path) -> Engine:
+    """Docker if its daemon answers, else buildah."""
+    return Docker() if output(["docker", "info"]) is not None else Buildah(cache)
+
+
+def _options(args: Mapping[str, str], labels: Mapping[str, str]) -> list[str]:
+    options = [f"--build-arg={name}={value}" for name, value in args.items()]
+    return options + [f"--label={name}={value}" for name, value in labels.items()]
+
+
+def _bytes(size: str) -> int:
+    """The bytes of "157 MB"."""
+    number, unit = size.split()
+    return int(float(number) * 1000 ** ["B", "KB", "MB", "GB"].index(unit.upper()))
+
+
+@contextlib.contextmanager
+def _nothing_left_behind() -> Iterator[None]:
+    """Remove the files that buildah makes on the machine, and their folders, if they were not there before."""
+    absent = [path for file in _LEFT_BEHIND for path in (file, *file.parents[:2]) if not path.exists()]
+    try:
+        yield
+    finally:
+        for path in absent:
+            with contextlib.suppress(OSError):  # not made at all, or a folder that somebody else uses by now
+                path.rmdir() if path.is_dir() else path.unlink()

@@ -1,0 +1,113 @@
+"""A few lines of HTTP to ask the API server what it thinks; much quicker than a kubectl per question.
+
+Used by the tests of the CRD, of the policies and of RBAC. Answers are returned, never raised.
+"""
+
+import json
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_GROUP = "/apis/flagschedule.io/v1alpha1"
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the API server said: the HTTP status code, and the object or the Status."""
+
+    code: int
+    body: Object
+
+    @property
+    def ok(self) -> bool:
+        """Whether the request was granted."""
+        return self.code < 300
+
+    @property
+    def message(self) -> str:
+        """The sentence of a refusal; empty if there was none."""
+        return "" if self.ok else str(self.body.get("message", ""))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """The API server as one user sees it, in one namespace."""
+
+    server: str
+    ca_file: Path
+    token: str | None = None
+    namespace: str = "default"
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def acting_as(self, user: str, group: str | None = None) -> "Api":
+        """The same, impersonating a user; the caller must be allowed to."""
+        headers = {"Impersonate-User": user} | ({"Impersonate-Group": group} if group else {})
+        return Api(**{**vars(self), "headers": headers})
+
+    def request(self, method: str, path: str, body: Any = None, content: str = "application/json") -> Answer:
+        """Send one request."""
+        headers = {"Content-Type": content, **self.headers}
+        if self.token is not None:
+            headers["Authorization"] = f"Bearer {self.token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.server + path, data, headers, method=method)  # noqa: S310 -- https only
+        context = ssl.create_default_context(cafile=self.ca_file)
+        try:
+            with urllib.request.urlopen(request, context=context, timeout=30) as response:  # noqa: S310 -- https only
+                return Answer(response.status, json.loads(response.read()))
+        except urllib.error.HTTPError as error:
+            return Answer(error.code, json.loads(error.read()))
+
+    def create(self, thing: Object, *, dry_run: bool = False) -> Answer:
+        """Create a FlagSchedule, refusing unknown fields as kubectl does."""
+        query = "?fieldValidation=Strict" + "&dryRun=All" * dry_run
+        return self.request("POST", self._path() + query, thing)
+
+    def get(self, name: str) -> Object:
+        """The live object."""
+        return self.request("GET", self._path(name)).body
+
+    def replace(self, thing: Object) -> Answer:
+        """PUT a FlagSchedule, as `kubectl replace` does."""
+        return self.request("PUT", self._path(thing["metadata"]["name"]), thing)
+
+    def patch(self, name: str, patch: Object, subresource: str = "") -> Answer:
+        """Merge a patch into a FlagSchedule; None removes a field."""
+        return self.request("PATCH", self._path(name) + subresource, patch, "application/merge-patch+json")
+
+    def set_status(self, name: str, **status: Any) -> Answer:
+        """Merge into the status, as the operator does."""
+        return self.patch(name, {"status": status}, "/status")
+
+    def delete(self, name: str) -> Answer:
+        """Delete a FlagSchedule."""
+        return self.request("DELETE", self._path(name))
+
+    def _path(self, name: str = "") -> str:
+        return f"{_GROUP}/namespaces/{self.namespace}/flagschedules" + f"/{name}" * bool(name)
+
+
+def flagschedule(name: str, spec: Any, **metadata: Any) -> Object:
+    """An object of our kind."""
+    whole: Object = {"apiVersion": "flagschedule.io/v1alpha1", "kind": "FlagSchedule"}
+    whole["metadata"] = {"name": name, **metadata}
+    return whole if spec is None else whole | {"spec": spec}
+
+
+def eventually(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    """Wait until the condition holds: policies and aggregated roles take effect a moment after they are created.
+
+    Raises:
+        TimeoutError: it never held.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {seconds:.0f} s")
+        time.sleep(0.05)

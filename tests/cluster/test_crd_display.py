@@ -1,0 +1,138 @@
+"""What a person sees: columns, explanations, samples, and an installation without warnings."""
+
+import json
+
+import pytest
+
+from dev.cluster.control_plane import ControlPlane
+from tests.cluster.api import Api, flagschedule
+from tests.cluster.conftest import BASE, ROOT
+from tests.cluster.spec_corpus import spec
+
+pytestmark = pytest.mark.apiserver
+
+SAMPLES = sorted((ROOT / "manifests" / "samples").glob("*.yaml"))
+NARROW = "NAME FLAG CHANGE SCHEDULED PHASE AGE"
+WIDE = f"{NARROW} ENVIRONMENT READY APPLIED-AT RETRIES REASON MESSAGE"
+CONDITION = {"observedGeneration": 1, "lastTransitionTime": "2035-01-01T09:00:00Z"}
+
+
+@pytest.fixture
+def applied(api: Api) -> Api:
+    """A namespace with one applied schedule."""
+    api.create(flagschedule("launch", spec(environment="staging")))
+    answer = api.set_status(
+        "launch",
+        observedGeneration=1,
+        phase="Applied",
+        change="enabled=true",
+        appliedAt="2035-01-01T09:00:12Z",
+        retryCount=2,
+        conditions=[
+            CONDITION | {"type": "Ready", "status": "True", "reason": "Applied", "message": "Ready's own words."},
+            CONDITION | {"type": "Applied", "status": "True", "reason": "PartlySuperseded", "message": "Set enabled."},
+        ],
+    )
+    assert answer.ok, answer.message
+    return api
+
+
+def cells(table: str) -> list[list[str]]:
+    """The words of each line."""
+    return [line.split() for line in table.splitlines()]
+
+
+def test_the_columns_tell_the_story(installed: ControlPlane, applied: Api) -> None:
+    """`kubectl get fsched` shows flag, change, time and phase, in this order; the future is no `<invalid>`."""
+    header, row = cells(installed.kubectl("get", "fsched", f"--namespace={applied.namespace}"))
+
+    assert header == NARROW.split()
+    assert row[:-1] == ["launch", "checkout", "enabled=true", "2035-01-01T09:00:00Z", "Applied"]
+
+
+def test_the_wide_columns_tell_the_rest(installed: ControlPlane, applied: Api) -> None:
+    """`-o wide` adds environment, Ready, times, retries, and reason and message of the condition Applied."""
+    header, row = cells(installed.kubectl("get", "fsched", "--output=wide", f"--namespace={applied.namespace}"))
+
+    assert header == WIDE.split()
+    assert row[6:] == ["staging", "True", "2035-01-01T09:00:12Z", "2", "PartlySuperseded", "Set", "enabled."]
+
+
+def test_schedules_can_be_selected_by_flag(installed: ControlPlane, api: Api) -> None:
+    """`--field-selector spec.flagKey=…` finds the schedules of one flag."""
+    api.create(flagschedule("a", spec(flagKey="one")))
+    api.create(flagschedule("b", spec(flagKey="two")))
+
+    found = installed.kubectl(
+        "get", "fsched", f"--namespace={api.namespace}", "--field-selector=spec.flagKey=two", "--output=name"
+    )
+
+    assert found.split() == ["flagschedule.flagschedule.io/b"]
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("spec.environment", "Defaults to production"),
+        ("spec.scheduledAt", "RFC 3339 with an offset"),
+        ("spec.updates.rolloutPercentage", "from 0 to 100"),
+        ("spec.startingDeadlineSeconds", "Defaults to no limit"),
+        ("status.phase", "for people"),
+        ("status.conditions", "accepted and mirrored"),
+    ],
+)
+def test_kubectl_explains_each_field(installed: ControlPlane, field: str, text: str) -> None:
+    """`kubectl explain` is documentation."""
+    explanation = " ".join(installed.kubectl("explain", f"flagschedule.{field}").split())
+
+    assert text in explanation
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.stem)
+def test_every_sample_is_let_in(installed: ControlPlane, api: Api, sample: object) -> None:
+    """The samples are accepted as they stand, also by the policies."""
+    applied = installed.kubectl("apply", "--server-side", f"--namespace={api.namespace}", "--filename", str(sample))
+
+    assert "serverside-applied" in applied
+
+
+@pytest.fixture(scope="module")
+def dry_run(installed: ControlPlane) -> str:
+    """The answer to applying the base once more, warnings included."""
+    return installed.kubectl("apply", "--server-side", "--dry-run=server", "--kustomize", str(BASE), "--output=json")
+
+
+def test_the_base_applies_without_warnings(installed: ControlPlane, dry_run: str) -> None:
+    """Nothing of the base violates Pod Security restricted; kubectl would turn a warning into an error."""
+    things = json.loads(dry_run)["items"]
+    installed.kubectl("apply", "--server-side", "--dry-run=server", "--warnings-as-errors", "--kustomize", str(BASE))
+
+    assert {thing["kind"] for thing in things} >= {"Deployment", "CronJob", "Job", "CustomResourceDefinition"}
+
+
+def test_pod_security_is_enforced(installed: ControlPlane, dry_run: str) -> None:
+    """Every pod template of the base is accepted as a pod in the namespace, which refuses an ordinary pod."""
+    templates = [template for thing in json.loads(dry_run)["items"] if (template := pod_template(thing))]
+    for number, template in enumerate(templates):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"pod-{number}"}, "spec": template["spec"]}
+        create(installed, pod)
+    ordinary = {"containers": [{"name": "c", "image": "localhost/flagschedule:dev"}]}
+
+    assert len(templates) == 3
+    with pytest.raises(Exception, match="violates PodSecurity"):
+        create(installed, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": ordinary})
+
+
+def pod_template(thing: dict[str, object]) -> dict[str, object] | None:
+    """The pod template of a Deployment, Job or CronJob."""
+    found: object = thing.get("spec")
+    if thing["kind"] == "CronJob":
+        found = found["jobTemplate"]["spec"]  # type: ignore[index]
+    return found["template"] if thing["kind"] in {"CronJob", "Deployment", "Job"} else None  # type: ignore[index]
+
+
+def create(control_plane: ControlPlane, thing: dict[str, object]) -> None:
+    """Ask the API server to create something, without doing so."""
+    control_plane.kubectl(
+        "create", "--dry-run=server", "--namespace=flagschedule-system", "-f", "-", input=json.dumps(thing)
+    )

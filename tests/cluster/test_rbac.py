@@ -1,0 +1,147 @@
+"""Who may do what, on the real API server."""
+
+from functools import partial
+
+import pytest
+
+from dev.cluster.control_plane import ControlPlane
+from tests.cluster.api import Api, eventually, flagschedule
+from tests.cluster.spec_corpus import spec
+
+pytestmark = pytest.mark.apiserver
+
+ACCOUNT = "system:serviceaccount:flagschedule-system:flagschedule-{}"
+# Everything that the operator may do beyond what every account may (discovery, asking for its own rights).
+OPERATOR_RIGHTS = {
+    "events [] [] [create]",
+    "flagschedules.flagschedule.io [] [] [get list watch patch]",
+    "flagschedules.flagschedule.io/status [] [] [patch]",
+    "namespaces [] [kube-system] [get]",
+}
+FORBIDDEN = [
+    ("get", "", "secrets"),
+    ("list", "", "pods"),
+    ("create", "", "pods"),
+    ("get", "", "namespaces"),
+    ("list", "", "namespaces"),
+    ("create", "flagschedule.io", "flagschedules"),
+    ("update", "flagschedule.io", "flagschedules"),
+    ("delete", "flagschedule.io", "flagschedules"),
+    ("update", "flagschedule.io", "flagschedules", "status"),
+    ("impersonate", "", "users"),
+    ("escalate", "rbac.authorization.k8s.io", "clusterroles"),
+    ("bind", "rbac.authorization.k8s.io", "clusterroles"),
+    ("*", "*", "*"),
+]
+
+
+def rights(control_plane: ControlPlane, user: str) -> set[str]:
+    """The lines of `kubectl auth can-i --list`, with blanks squeezed."""
+    table = control_plane.kubectl(
+        "auth", "can-i", "--list", "--no-headers", "--namespace=flagschedule-system", f"--as={user}"
+    )
+    return {" ".join(line.split()) for line in table.splitlines()}
+
+
+def may(user: Api, verb: str, group: str, resource: str, subresource: str = "") -> bool:
+    """Ask the API server, as `kubectl auth can-i` does."""
+    attributes = {"verb": verb, "group": group, "resource": resource, "subresource": subresource}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes | {"namespace": "flagschedule-system"}},
+    }
+    answer = user.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
+    return bool(answer.body["status"]["allowed"])
+
+
+def test_the_operator_has_exactly_its_rights(installed: ControlPlane) -> None:
+    """The list is complete: nothing more, nothing less."""
+    everybody = rights(installed, ACCOUNT.format("nobody"))
+
+    assert rights(installed, ACCOUNT.format("operator")) - everybody == OPERATOR_RIGHTS
+
+
+@pytest.mark.parametrize("account", ["processor", "migrate"])
+def test_processor_and_migrations_have_no_rights(installed: ControlPlane, account: str) -> None:
+    """They speak to the database only."""
+    everybody = rights(installed, ACCOUNT.format("nobody"))
+
+    assert rights(installed, ACCOUNT.format(account)) == everybody
+
+
+@pytest.mark.parametrize("right", FORBIDDEN, ids=" ".join)
+def test_the_operator_may_not(api: Api, right: tuple[str, ...]) -> None:
+    """The rights that would hurt most, asked one by one."""
+    assert not may(api.acting_as(ACCOUNT.format("operator")), *right)
+
+
+@pytest.fixture
+def bound(api: Api) -> dict[str, Api]:
+    """Users of the test's own namespace: bound to our roles, to the built-in ones, and to none."""
+    roles = ["flagschedule-viewer", "flagschedule-editor", "view", "edit", "admin"]
+    for role in roles:
+        answer = api.request("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{api.namespace}/rolebindings", {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": role},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": f"{role}-user"}],
+        })  # fmt: skip
+        assert answer.ok, answer.message
+    users = {role: api.acting_as(f"{role}-user") for role in roles} | {"nobody": api.acting_as("nobody")}
+    assert api.create(flagschedule("x", spec())).ok
+    for role in roles:  # the built-in roles learn of ours a moment after they are created
+        eventually(partial(_can_read, users[role]), f"the role {role} is in effect")
+    eventually(lambda: users["admin"].patch("x", {}).ok, "the right to schedule has reached admin")
+    return users
+
+
+def _can_read(user: Api) -> bool:
+    return "spec" in user.get("x")
+
+
+@pytest.mark.parametrize("role", ["flagschedule-editor", "admin"])
+def test_editors_may_schedule(bound: dict[str, Api], role: str) -> None:
+    """Our editor role, and with it the built-in admin, may create, change and delete."""
+    user = bound[role]
+
+    assert user.create(flagschedule("mine", spec())).ok
+    assert user.patch("mine", {"spec": {"suspend": True}}).ok
+    assert user.delete("mine").ok
+
+
+@pytest.mark.parametrize("role", ["flagschedule-viewer", "view", "edit"])
+def test_viewers_may_look_only(bound: dict[str, Api], role: str) -> None:
+    """Our viewer role, and with it the built-in view and edit, may read and nothing else."""
+    user = bound[role]
+
+    assert user.get("x")["spec"] == spec()
+    assert user.create(flagschedule("mine", spec())).code == 403
+    assert user.patch("x", {"spec": {"suspend": True}}).code == 403
+    assert user.delete("x").code == 403
+
+
+def test_others_may_not_even_look(bound: dict[str, Api]) -> None:
+    """Without a role the answer is 403."""
+    assert bound["nobody"].get("x")["code"] == 403
+    assert bound["nobody"].create(flagschedule("mine", spec())).code == 403
+
+
+@pytest.mark.parametrize("role", ["flagschedule-viewer", "flagschedule-editor", "view", "edit", "admin", "nobody"])
+def test_nobody_but_the_operator_writes_status(bound: dict[str, Api], role: str) -> None:
+    """A forged status would unfreeze or fake an outcome; no role for people allows it."""
+    assert bound[role].set_status("x", phase="Applied").code == 403
+
+
+def test_the_operator_writes_status(bound: dict[str, Api]) -> None:
+    """The operator's account is the one that may."""
+    assert bound["nobody"].acting_as(ACCOUNT.format("operator")).set_status("x", phase="Pending").ok
+
+
+def test_bad_and_missing_credentials(api: Api) -> None:
+    """A wrong token gets 401; no token 401, or 403 where anonymous access is on."""
+    path = f"/apis/flagschedule.io/v1alpha1/namespaces/{api.namespace}/flagschedules"
+
+    assert Api(server=api.server, ca_file=api.ca_file, token="wrong").request("GET", path).code == 401  # noqa: S106 -- wrong on purpose
+    assert Api(server=api.server, ca_file=api.ca_file).request("GET", path).code in {401, 403}

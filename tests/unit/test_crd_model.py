@@ -1,0 +1,136 @@
+"""The CRD and the operator's own parser state the same rules."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from flagschedule.domain.schedule import GROUP, KIND, PLURAL, VERSION, Spec, parse_time
+from tests.cluster import spec_corpus
+from tests.cluster.spec_corpus import spec
+
+Schema = dict[str, Any]
+
+CRD = yaml.safe_load((Path(__file__).parents[2] / "crds" / "flagschedules.yaml").read_text())
+SCHEMA: Schema = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+KEYWORDS = ("type", "minimum", "maximum", "minLength", "maxLength", "pattern", "enum", "items")
+
+
+def normalised(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
+    """What the two schema languages have in common: references inlined, `X or null` as X, no titles, no defaults."""
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rsplit("/", 1)[-1]]
+    if "anyOf" in schema:
+        [schema] = [choice for choice in schema["anyOf"] if choice != {"type": "null"}]
+        return normalised(schema, definitions)
+    common = {key: schema[key] for key in KEYWORDS if key in schema}
+    if "const" in schema:
+        common["enum"] = [schema["const"]]
+    if "properties" in schema:
+        common["properties"] = {key: normalised(value, definitions) for key, value in schema["properties"].items()}
+        common["required"] = sorted(schema.get("required", []))
+    return common
+
+
+def test_crd_and_model_have_the_same_fields_and_bounds() -> None:
+    """Properties, types, required fields, lengths, bounds and patterns are equal.
+
+    Only the time is written differently: the CRD bounds its text, the model parses it.
+    """
+    json_schema = Spec.model_json_schema()
+    model = normalised(json_schema, json_schema.get("$defs", {}))
+    crd = normalised(SCHEMA["properties"]["spec"], {})
+    assert model["properties"].pop("scheduledAt")["type"] == crd["properties"].pop("scheduledAt")["type"]
+
+    assert crd == model
+
+
+def test_the_names_are_those_of_the_code() -> None:
+    """Group, version, kind and plural are what the operator watches."""
+    assert CRD["spec"]["group"] == GROUP
+    assert CRD["spec"]["versions"][0]["name"] == VERSION
+    assert CRD["spec"]["names"]["kind"] == KIND
+    assert CRD["spec"]["names"]["plural"] == PLURAL
+
+
+@pytest.mark.parametrize("name", spec_corpus.GOOD)
+def test_the_model_lets_in_what_the_crd_lets_in(name: str) -> None:
+    """What the API server stores, the operator can read (the same corpus is tried on a real API server)."""
+    Spec.model_validate(spec_corpus.GOOD[name])
+
+
+@pytest.mark.parametrize("name", spec_corpus.BAD)
+def test_the_model_refuses_what_the_crd_refuses(name: str) -> None:
+    """The operator relies on no rule of the API server: an old CRD or a disabled rule does no harm."""
+    bad, _ = spec_corpus.BAD[name]
+
+    with pytest.raises(ValidationError):
+        Spec.model_validate(bad)
+
+
+@pytest.mark.parametrize("text", spec_corpus.GOOD_TIMES)
+def test_the_model_lets_in_good_times(text: str) -> None:
+    """Every time that the CRD lets in is an instant for the operator."""
+    parse_time(text)
+
+
+@pytest.mark.parametrize("text", spec_corpus.BAD_TIMES)
+def test_the_model_refuses_bad_times(text: str) -> None:
+    """Every time that the CRD refuses is refused by the operator."""
+    with pytest.raises(ValidationError):
+        Spec.model_validate(spec(scheduledAt=text))
+
+
+def nodes(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
+    """Every schema node with its path."""
+    yield path, schema
+    for name, child in schema.get("properties", {}).items():
+        yield from nodes(child, f"{path}.{name}")
+    if "items" in schema:
+        yield from nodes(schema["items"], f"{path}[]")
+
+
+def test_every_string_and_list_is_bounded() -> None:
+    """No object can grow without limit, and the cost of every rule can be estimated."""
+    endless = {
+        path
+        for path, node in nodes(SCHEMA)
+        if (node["type"] == "string" and "maxLength" not in node)
+        or (node["type"] == "array" and "maxItems" not in node)
+    }
+
+    assert endless == set()
+
+
+def test_the_schema_is_closed() -> None:
+    """Unknown fields are never kept."""
+    open_nodes = {path for path, node in nodes(SCHEMA) if "x-kubernetes-preserve-unknown-fields" in node}
+
+    assert open_nodes == set()
+    assert not any("additionalProperties" in node for _, node in nodes(SCHEMA))
+
+
+def test_every_field_is_explained_in_sentences() -> None:
+    """`kubectl explain` is documentation: each field has a sentence, each optional one names its default."""
+    poor = {
+        path
+        for path, node in nodes(SCHEMA)
+        if path != ".metadata" and not (text := node.get("description", "")).endswith(".") and text[:1].isupper()
+    }
+    wishes = SCHEMA["properties"]["spec"]
+    optional = set(wishes["properties"]) - set(wishes["required"])
+
+    assert poor == set()
+    assert {name for name in optional if "Defaults to" not in wishes["properties"][name]["description"]} == set()
+    assert all("Required" in wishes["properties"][name]["description"] for name in wishes["required"])
+
+
+def test_every_rule_has_a_message() -> None:
+    """No rule answers with its expression."""
+    rules = [rule for _, node in nodes(SCHEMA) for rule in node.get("x-kubernetes-validations", [])]
+
+    assert rules
+    assert [rule for rule in rules if not rule.get("message")] == []

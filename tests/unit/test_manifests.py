@@ -1,0 +1,266 @@
+"""The manifests keep the promises on rights, pod security and figures; no cluster is asked."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import flagschedule
+
+Thing = dict[str, Any]
+
+ROOT = Path(__file__).parents[2]
+LABELS = {
+    "app.kubernetes.io/name": "flagschedule",
+    "app.kubernetes.io/instance": "flagschedule",
+    "app.kubernetes.io/version": flagschedule.__version__,
+    "app.kubernetes.io/part-of": "flagschedule",
+    "app.kubernetes.io/managed-by": "kustomize",
+}
+PROGRAMS = {"operator": "operator", "processor": "process", "migrate": "migrate"}
+
+
+@pytest.fixture(scope="module")
+def base() -> list[Thing]:
+    """What `kubectl kustomize manifests/base` prints."""
+    kubectl = Path(sys.executable).with_name("kubectl")  # the wheel's: the tests need nothing on PATH
+    command = [str(kubectl), "kustomize", str(ROOT / "manifests" / "base")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def find(base: list[Thing], kind: str, name: str) -> Thing:
+    """The one object of this kind and name."""
+    [found] = [thing for thing in base if thing["kind"] == kind and thing["metadata"]["name"] == name]
+    return found
+
+
+def templates(base: list[Thing]) -> Iterator[tuple[str, Thing]]:
+    """Every pod template, by the name of its container."""
+    for thing in base:
+        spec = thing.get("spec", {})
+        if thing["kind"] == "CronJob":
+            spec = spec["jobTemplate"]["spec"]
+        if thing["kind"] in {"CronJob", "Deployment", "Job"}:
+            template = spec["template"]
+            yield template["spec"]["containers"][0]["name"], template
+
+
+def test_everything_is_there(base: list[Thing]) -> None:
+    """The base holds what the design names, and nothing else."""
+    found = sorted((thing["kind"], thing["metadata"]["name"]) for thing in base)
+
+    assert found == sorted([
+        ("Namespace", "flagschedule-system"),
+        ("CustomResourceDefinition", "flagschedules.flagschedule.io"),
+        ("ValidatingAdmissionPolicy", "flagschedule-scheduled-in-future"),
+        ("ValidatingAdmissionPolicyBinding", "flagschedule-scheduled-in-future"),
+        ("ValidatingAdmissionPolicy", "flagschedule-operator-keeps-spec"),
+        ("ValidatingAdmissionPolicyBinding", "flagschedule-operator-keeps-spec"),
+        ("ServiceAccount", "flagschedule-operator"),
+        ("ServiceAccount", "flagschedule-processor"),
+        ("ServiceAccount", "flagschedule-migrate"),
+        ("ClusterRole", "flagschedule-operator"),
+        ("ClusterRoleBinding", "flagschedule-operator"),
+        ("ClusterRole", "flagschedule-viewer"),
+        ("ClusterRole", "flagschedule-editor"),
+        ("Job", "flagschedule-migrate"),
+        ("Deployment", "flagschedule-operator"),
+        ("CronJob", "flagschedule-processor"),
+    ])  # fmt: skip
+
+
+def test_every_object_carries_the_labels(base: list[Thing]) -> None:
+    """Objects and pod templates have the recommended labels, with this version; programs name their component."""
+    incomplete = [
+        thing["metadata"]["name"] for thing in base if not thing["metadata"]["labels"].items() >= LABELS.items()
+    ]
+    components = {name: template["metadata"]["labels"] for name, template in templates(base)}
+
+    assert incomplete == []
+    assert all(labels.items() >= LABELS.items() for labels in components.values())
+    assert {name: labels["app.kubernetes.io/component"] for name, labels in components.items()} == {
+        "operator": "operator",
+        "processor": "processor",
+        "migrate": "migrations",
+    }
+
+
+def test_the_selector_holds_only_what_never_changes(base: list[Thing]) -> None:
+    """A new version must not need a new Deployment."""
+    selector = find(base, "Deployment", "flagschedule-operator")["spec"]["selector"]["matchLabels"]
+
+    assert selector == {
+        "app.kubernetes.io/name": "flagschedule",
+        "app.kubernetes.io/instance": "flagschedule",
+        "app.kubernetes.io/component": "operator",
+    }
+
+
+def test_every_namespaced_object_is_in_our_namespace(base: list[Thing]) -> None:
+    """Nothing lands in the namespace of whoever applies it."""
+    namespaced = [thing for thing in base if thing["kind"] in {"ServiceAccount", "Job", "Deployment", "CronJob"}]
+
+    assert len(namespaced) == 6
+    assert {thing["metadata"]["namespace"] for thing in namespaced} == {"flagschedule-system"}
+
+
+def test_every_pod_is_restricted(base: list[Thing]) -> None:
+    """Pod Security restricted, a read-only root, a fixed user and group, limits, and a writable /tmp only."""
+    for name, template in templates(base):
+        pod, [container] = template["spec"], template["spec"]["containers"]
+        assert pod["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }, name
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }, name
+        assert container["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}], name  # noqa: S108 -- the mount itself
+        assert [volume["name"] for volume in pod["volumes"] if "emptyDir" in volume] == ["tmp"], name
+        assert container["resources"]["limits"]["memory"], name
+        assert container["resources"]["requests"].keys() == {"cpu", "memory"}, name
+
+
+def test_only_the_operator_has_a_token(base: list[Thing]) -> None:
+    """Programs that never speak to the API server hold no key to it."""
+    tokens = {name: template["spec"].get("automountServiceAccountToken", True) for name, template in templates(base)}
+    accounts = [thing for thing in base if thing["kind"] == "ServiceAccount"]
+
+    assert tokens == {"operator": True, "processor": False, "migrate": False}
+    assert {account["metadata"]["name"]: account.get("automountServiceAccountToken", True) for account in accounts} == {
+        f"flagschedule-{name}": mounted for name, mounted in tokens.items()
+    }
+
+
+def test_each_program_runs_from_the_one_image(base: list[Thing]) -> None:
+    """The image is set in one place, never pulled when present, and each program gets its subcommand."""
+    containers = {name: template["spec"]["containers"][0] for name, template in templates(base)}
+
+    assert {name: container["args"] for name, container in containers.items()} == {
+        name: [argument] for name, argument in PROGRAMS.items()
+    }
+    assert {container["image"] for container in containers.values()} == {"localhost/flagschedule:dev"}
+    assert {container["imagePullPolicy"] for container in containers.values()} == {"IfNotPresent"}
+    assert not any("command" in container for container in containers.values())
+
+
+def test_addresses_come_from_the_secret_only(base: list[Thing]) -> None:
+    """No address or password is written into a manifest; Redis may be absent."""
+    for name, template in templates(base):
+        wanted = {"DATABASE_URL": {"name": "flagschedule", "key": "database-url"}}
+        if name != "migrate":
+            wanted["REDIS_URL"] = {"name": "flagschedule", "key": "redis-url", "optional": True}  # type: ignore[dict-item]
+        given = {
+            variable["name"]: variable["valueFrom"]["secretKeyRef"]
+            for variable in template["spec"]["containers"][0]["env"]
+        }
+
+        assert given == wanted
+
+
+def test_the_processor_has_the_designed_figures(base: list[Thing]) -> None:
+    """Every minute, never two at once, bounded in time and memory, no retry by Kubernetes."""
+    spec = find(base, "CronJob", "flagschedule-processor")["spec"]
+    job, pod = spec["jobTemplate"]["spec"], spec["jobTemplate"]["spec"]["template"]["spec"]
+
+    assert (spec["schedule"], spec["concurrencyPolicy"], spec["startingDeadlineSeconds"]) == (
+        "* * * * *",
+        "Forbid",
+        200,
+    )
+    assert (job["activeDeadlineSeconds"], job["backoffLimit"], pod["restartPolicy"]) == (120, 0, "Never")
+    assert pod["containers"][0]["resources"]["limits"]["memory"] == "512Mi"
+    assert spec["successfulJobsHistoryLimit"] <= 5
+    assert spec["failedJobsHistoryLimit"] <= 5
+
+
+def test_the_operator_is_probed_and_has_time_to_finish(base: list[Thing]) -> None:
+    """One replica without overlap, both probes on the named port, 45 seconds to finish its transactions."""
+    spec = find(base, "Deployment", "flagschedule-operator")["spec"]
+    [container] = spec["template"]["spec"]["containers"]
+
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+    assert container["ports"] == [{"name": "http", "containerPort": 8080}]
+    assert spec["template"]["spec"]["terminationGracePeriodSeconds"] == 45
+
+
+def test_the_namespace_enforces_restricted(base: list[Thing]) -> None:
+    """A pod that is not restricted is refused in our namespace."""
+    labels = find(base, "Namespace", "flagschedule-system")["metadata"]["labels"]
+
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_no_role_is_broad(base: list[Thing]) -> None:
+    """No wildcard, no secrets, no right to raise one's own rights; status belongs to the operator alone."""
+    roles = {thing["metadata"]["name"]: thing["rules"] for thing in base if thing["kind"] == "ClusterRole"}
+    granted = [(name, word) for name, rules in roles.items() for rule in rules
+               for words in rule.values() for word in words]  # fmt: skip
+
+    assert not {word for _, word in granted} & {"*", "secrets", "escalate", "bind", "impersonate", "deletecollection"}
+    assert {name for name, word in granted if word == "flagschedules/status"} == {"flagschedule-operator"}
+
+
+def test_scheduling_comes_with_admin_only(base: list[Thing]) -> None:
+    """Viewing aggregates to view, edit and admin; scheduling to admin alone."""
+    prefix = "rbac.authorization.k8s.io/aggregate-to-"
+    aggregated = {
+        thing["metadata"]["name"]: sorted(
+            label.removeprefix(prefix) for label in thing["metadata"]["labels"] if label.startswith(prefix)
+        )
+        for thing in base
+        if thing["kind"] == "ClusterRole"
+    }
+
+    assert aggregated == {
+        "flagschedule-operator": [],
+        "flagschedule-viewer": ["admin", "edit", "view"],
+        "flagschedule-editor": ["admin"],
+    }
+
+
+def test_both_policies_deny_and_fail_closed(base: list[Thing]) -> None:
+    """Each policy is bound with Deny, and a policy that cannot be evaluated refuses."""
+    policies = {
+        thing["metadata"]["name"]: thing["spec"] for thing in base if thing["kind"] == "ValidatingAdmissionPolicy"
+    }
+    bindings = [thing["spec"] for thing in base if thing["kind"] == "ValidatingAdmissionPolicyBinding"]
+
+    assert {policy["failurePolicy"] for policy in policies.values()} == {"Fail"}
+    assert {binding["policyName"] for binding in bindings} == policies.keys()
+    assert all(binding["validationActions"] == ["Deny"] for binding in bindings)
+
+
+def samples() -> list[Path]:
+    """All sample files."""
+    return sorted((ROOT / "manifests" / "samples").glob("*.yaml"))
+
+
+def test_samples_have_names_of_their_own() -> None:
+    """All samples can be applied together, and none lies in the near future or in a namespace of ours."""
+    things = [thing for path in samples() for thing in yaml.safe_load_all(path.read_text())]
+    names = [thing["metadata"]["name"] for thing in things]
+
+    assert len(set(names)) == len(names) >= 6
+    assert all(thing["spec"]["scheduledAt"] > "2035" for thing in things)
+    assert not any("namespace" in thing["metadata"] for thing in things)
+
+
+@pytest.mark.parametrize("path", samples(), ids=lambda path: path.stem)
+def test_samples_speak_to_a_newcomer(path: Path) -> None:
+    """Each sample starts with a comment that says what it is for."""
+    first = path.read_text().splitlines()[0]
+
+    assert first.startswith("# ")
+    assert len(first) > 40
