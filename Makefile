@@ -1,0 +1,53 @@
+# `make` lists the commands.
+
+PYTHON_IN_VENV := .venv/bin/python
+LOCK := $(PYTHON_IN_VENV) -m piptools compile --quiet --allow-unsafe --strip-extras --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-unit check build-programs lock clean
+
+help: ## List the commands.
+	@echo "Usage: make COMMAND. Each one sets up what it needs."
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf '%-18s %s\n' "$$name" "$$text"; done
+
+setup: .venv/.ready ## Make .venv with the locked packages; does nothing when they are there.
+
+.venv/.ready: requirements/dev.txt pyproject.toml dev/setup.sh
+	@dev/setup.sh
+
+demo: setup ## Show it at work on a real cluster, until Ctrl-C. DEMO_ONCE=1 ends by itself; DEMO_CONTEXT=name uses your cluster.
+	@$(PYTHON_IN_VENV) -m dev.demo
+
+test: setup ## Run every check and test; the first time it builds a cluster's programs (about 15 minutes) meanwhile.
+	@echo "==> Checks, unit and integration tests; what the cluster tests need is built meanwhile"
+	@$(PYTHON_IN_VENV) -m pytest $(PYTEST_ARGS)
+
+test-unit: setup ## Run the tests that need nothing but Python, Postgres and Redis: quick, no cluster, no build.
+	@echo "==> Unit and integration tests"
+	@$(PYTHON_IN_VENV) -m pytest tests/unit tests/integration -m "not apiserver and not node" $(PYTEST_ARGS)
+
+check: setup ## Run linter, format check, type checker and import contracts.
+	@$(PYTHON_IN_VENV) -m dev.check
+
+build-programs: setup ## Build the cluster's programs and the image now (once; about 15 minutes).
+	@echo "==> The cluster's programs"
+	@$(PYTHON_IN_VENV) -m dev.cluster build
+	@echo "==> The image"
+	@$(PYTHON_IN_VENV) -m dev.image build
+
+lock: setup ## Lock the newest allowed versions in requirements/, with hashes. Run it with Python 3.11, the oldest.
+	@echo "==> requirements/runtime.txt"
+	@$(LOCK) --upgrade --output-file=requirements/runtime.txt pyproject.toml
+	@echo "==> requirements/dev.txt"
+	@$(LOCK) --upgrade --constraint=requirements/runtime.txt --output-file=requirements/dev.txt pyproject.toml requirements/dev.in
+	@echo "==> requirements/build.txt"
+	@$(LOCK) --upgrade --constraint=requirements/dev.txt --only-build-deps --build-deps-for=wheel --output-file=requirements/build.txt pyproject.toml
+
+clean: ## Remove .venv and everything generated here. What was built stays in the cache, outside of the repository.
+	@echo "==> Removing .venv, build, dist and the tools' caches"
+	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@echo "The programs stay in $${FLAGSCHEDULE_CACHE:-$${XDG_CACHE_HOME:-~/.cache}/flagschedule}: remove that folder to build them anew."

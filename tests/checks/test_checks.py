@@ -1,0 +1,17 @@
+"""The checks of the code are tests as well, so that one run tells everything."""
+
+import subprocess
+
+import pytest
+
+from dev import check
+
+
+@pytest.mark.timeout(300)  # a first type check on a slow machine
+@pytest.mark.parametrize("name", check.CHECKS)
+def test_check(name: str) -> None:
+    """Linter, formatter, type checker and import contracts have nothing to say."""
+    done = subprocess.run(check.command(name), cwd=check.ROOT, capture_output=True, text=True, check=False)
+
+    if done.returncode != 0:
+        pytest.fail(f"{done.stdout}{done.stderr}", pytrace=False)

@@ -1,0 +1,79 @@
+"""What all tests share: a clean environment, the local servers, and fresh databases.
+
+Tests that need a cluster carry the marker `apiserver` or `node`; `tests/builds.py` does the rest.
+"""
+
+import itertools
+import os
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+import redis as redis_client
+
+from dev.parts.postgres import Postgres
+from dev.parts.redis import Redis
+
+pytest_plugins = ["tests.builds"]
+
+# A test never sees the settings, the database or the cluster of whoever runs it.
+for _name in [*os.environ]:
+    if _name.startswith(("FLAG_SCHEDULE_", "PG")) or _name in {"DATABASE_URL", "REDIS_URL", "KUBECONFIG"}:
+        del os.environ[_name]
+
+# The same examples in every run. `--hypothesis-profile=explore` looks for new ones.
+hypothesis.settings.register_profile("deterministic", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", deadline=None)
+hypothesis.settings.load_profile("deterministic")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One Postgres server for all tests; a test that stops or breaks it starts its own."""
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Redis]:
+    """One Redis server for all tests; a test that stops it starts its own."""
+    with Redis() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: Postgres) -> str:
+    """The name of a migrated database that others are copied from: a copy takes 0.1 s, the migrations longer."""
+    from flagschedule.adapters.postgres.migrate import migrate  # noqa: PLC0415 -- most tests need no database
+
+    migrate(postgres.create_database("migrated"))
+    return "migrated"
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def empty_database_url(postgres: Postgres) -> Iterator[str]:
+    """A fresh, empty database."""
+    yield from _database(postgres, "template1")
+
+
+@pytest.fixture
+def database_url(postgres: Postgres, migrated_template: str) -> Iterator[str]:
+    """A fresh database with the schema of the product."""
+    yield from _database(postgres, migrated_template)
+
+
+def _database(postgres: Postgres, template: str) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    yield postgres.create_database(name, template=template)
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def redis_url(redis: Redis) -> str:
+    """An empty Redis."""
+    with redis_client.Redis.from_url(redis.url) as client:
+        client.flushall()
+    return redis.url

@@ -1,0 +1,87 @@
+"""Tests that need a cluster wait for its programs; the others run meanwhile."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parents[3]
+_CONFTEST = """
+from pathlib import Path
+from tests import builds
+builds._ROOT = Path(__file__).parent.parent
+builds._CHOICES.update(apiserver={"the thing": ("slow_build", "x")}, node={"the thing": ("slow_build", "y")})
+pytest_plugins = ["tests.builds"]
+"""
+_TESTS = """
+import pytest
+from pathlib import Path
+@pytest.mark.node
+def test_a_pod(): assert Path("built").read_text() == "y"
+@pytest.mark.apiserver
+@pytest.mark.timeout(0.5)
+def test_an_object(): assert Path("built").exists()
+def test_something_quick():
+    assert not Path("built").exists()
+    Path("go").touch()
+"""
+_BUILD = """
+import sys, time
+from pathlib import Path
+while not Path("go").exists():
+    time.sleep(0.01)
+time.sleep(1)
+print("half done")
+{end}
+Path("built").write_text(sys.argv[1])
+"""
+
+
+def _pytest(folder: Path, *arguments: str, end: str = "") -> subprocess.CompletedProcess[str]:
+    (folder / "tests").mkdir()
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  apiserver\n  node\n")
+    (folder / "tests" / "conftest.py").write_text(_CONFTEST)
+    (folder / "tests" / "test_all.py").write_text(_TESTS)
+    (folder / "slow_build.py").write_text(_BUILD.format(end=end))
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *arguments],
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(_ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_quick_tests_run_while_it_builds(tmp_path: Path) -> None:
+    """Quick tests come first; the wait shows the build's progress and takes nothing off a test's time limit."""
+    done = _pytest(tmp_path)
+
+    assert done.returncode == 0, done.stdout
+    places = [
+        done.stdout.index(text) for text in ("quick PASSED", "Waiting", "half done", "object PASSED", "pod PASSED")
+    ]
+    assert places == sorted(places)
+
+
+def test_failed_build_fails_the_tests_that_need_it(tmp_path: Path) -> None:
+    """A build that fails is a failure of each test that needs it, with the end of what it wrote."""
+    done = _pytest(tmp_path, end="sys.exit('no compiler')")
+
+    assert done.returncode == 1
+    assert "python -m slow_build y` failed" in done.stdout
+    assert "no compiler" in done.stdout
+    assert "1 passed" in done.stdout
+    assert "2 errors" in done.stdout
+
+
+@pytest.mark.parametrize("choice", [["-k", "quick"], ["--collect-only"]])
+def test_nothing_is_built_that_is_not_needed(tmp_path: Path, choice: list[str]) -> None:
+    """Quick tests alone, or a look at the list of tests, start no build."""
+    done = _pytest(tmp_path, *choice)
+
+    assert done.returncode == 0, done.stdout
+    assert not (tmp_path / "built").exists()
+    assert "Waiting" not in done.stdout
