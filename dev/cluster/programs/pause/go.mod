@@ -1,0 +1,3 @@
+module flagschedule.io/dev/cluster/pause
+
+go 1.26.0
