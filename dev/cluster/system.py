@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from dev.cluster.cache import cache_dir, locked
 from dev.cluster.progress import say
 
 # The folders of administration programs are missing in the PATH of many a root shell.
@@ -28,7 +29,7 @@ NODE_PARTS = {
     "openssl": "openssl",
 }
 CONTROL_PLANE_PARTS = {"setpriv": "util-linux", "openssl": "openssl"}
-IMAGE_PARTS = {"buildah": "buildah"}
+IMAGE_PARTS = {"buildah": "buildah", "debootstrap": "debootstrap"}
 
 
 class ClusterError(Exception):
@@ -99,8 +100,10 @@ def require(parts: dict[str, str]) -> None:
     say(f"Installing with apt: {names}")
     apt = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120")
     quiet = ("env", "DEBIAN_FRONTEND=noninteractive", *apt)
-    run(*quiet, "update")
-    run(*quiet, "install", "--yes", "--no-install-recommends", *packages)
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with locked(cache_dir() / "apt.lock"):  # `apt-get update` does not wait for another one, it fails
+        run(*quiet, "update")
+        run(*quiet, "install", "--yes", "--no-install-recommends", *packages)
     if still := _missing(parts):
         raise ClusterError(f"apt installed {names}, but {' '.join(still)} did not bring what is needed")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import flagschedule
 from dev.cluster.cache import cache_dir, locked
+from dev.cluster.system import ClusterError
 from dev.image import context, engines
 from dev.image.steps import StepFailedError, step
 
@@ -54,7 +55,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         build(options.tag)
-    except StepFailedError as error:
+    except (StepFailedError, ClusterError) as error:
         print(f"The image could not be built. {error}", file=sys.stderr)
         return 1
     return 0

@@ -6,13 +6,12 @@ can fetch them.
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Final
 
-from dev.image.steps import StepFailedError, output, run, step
+from dev.image.steps import output, run
 
 SUITE: Final = "bookworm"  # its Python is 3.11, like that of the Dockerfile's default
 _PACKAGES: Final = ("python3", "python3-venv", "ca-certificates")
@@ -32,27 +31,6 @@ def name() -> str:
     """The base image's name; its tag is a hash of the recipe."""
     recipe = json.dumps([SUITE, _PACKAGES, _SUPERFLUOUS, _CONTAINERFILE])
     return f"localhost/flagschedule-base:{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
-
-
-def install_programs(programs: dict[str, str]) -> None:
-    """Have apt install what is missing of these (program -> Debian package).
-
-    Raises:
-        StepFailedError: not root, no apt, or apt failed.
-    """
-    missing = [package for program, package in programs.items() if shutil.which(program) is None]
-    if not missing:
-        return
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise StepFailedError(f"Install {' and '.join(missing)}, or start Docker, and try again.")
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
-    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    with step(f"Installing {' and '.join(missing)} with apt"):
-        try:
-            run(install, env=env)
-        except StepFailedError:  # the package lists may be old or absent
-            run(["apt-get", "update"], env=env)
-            run(install, env=env)
 
 
 def make_context(folder: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from dev.cluster import system
 from dev.image import base
 from dev.image.steps import StepFailedError, output, run, step
 
@@ -68,10 +69,10 @@ class Buildah:
         self._command += ["--storage-driver", "overlay"]
 
     def prepare(self) -> None:
-        """Install buildah if it is missing, and make the base image once. Raises StepFailedError."""
+        """Install buildah if it is missing, and make the base image once. Raises StepFailedError, ClusterError."""
         if os.geteuid() != 0:
             raise StepFailedError("Without Docker the image is built by buildah, which needs root here. Use sudo.")
-        base.install_programs({"buildah": "buildah", "debootstrap": "debootstrap"})
+        system.require(system.IMAGE_PARTS)
         if self.inspect(self.base):
             return
         title = f"Making the base image, Debian {base.SUITE} with Python, once (about two minutes)"
