@@ -1,14 +1,56 @@
 """The only place that chooses adapters. Imports inside of the functions: each program loads what it needs."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
 
 import structlog
 
+from flagschedule.domain.decision import Rules
+from flagschedule.services.gate import Gate
+from flagschedule.services.mirror import Mirror
 from flagschedule.services.process import Pace, Processor
+from flagschedule.services.status import StatusWriter
+from flagschedule.services.sweep import Sweep
 from flagschedule.settings import Settings
 
 _log = structlog.get_logger()
+_OPERATIONS: Final = 6  # at a time, of the operator on its pool of 8 connections: the rest is for its ping
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """The operator's services."""
+
+    gate: Gate
+    mirror: Mirror
+    writer: StatusWriter
+    sweep: Sweep
+
+
+@asynccontextmanager
+async def operator(settings: Settings) -> AsyncIterator[Operator]:
+    """The operator's services on pools of connections; neither database nor API server need be there yet.
+
+    Raises:
+        ConfigurationError: a URL cannot be parsed, or no API server is configured.
+    """
+    from flagschedule.adapters.kubernetes.client import KubernetesObjectClient  # noqa: PLC0415 -- see the module
+    from flagschedule.adapters.postgres.mirror import PostgresMirrorStore  # noqa: PLC0415 -- see the module
+
+    url = settings.database_url.get_secret_value()
+    rules = Rules(max_retries=settings.max_retries, max_lateness=timedelta(seconds=settings.max_lateness_seconds))
+    async with (
+        PostgresMirrorStore(url, settings.cluster, settings.namespaces) as store,
+        KubernetesObjectClient(settings.namespaces) as client,
+    ):
+        gate = Gate(store.ping, _OPERATIONS)
+        writer = StatusWriter(store, client, gate)
+        mirror = Mirror(store, client, gate, rules, writer)
+        sweep = Sweep(store, client, gate, mirror, writer, cluster=settings.cluster, interval=settings.sweep_seconds)
+        yield Operator(gate=gate, mirror=mirror, writer=writer, sweep=sweep)
 
 
 @contextmanager

@@ -73,7 +73,11 @@ class Settings(BaseSettings):
     ] = ()
     sweep_seconds: Annotated[
         float,
-        Field(gt=0, description="How often waiting objects are looked at again for their flag. Default 30."),
+        Field(
+            gt=0,
+            description="How often waiting objects are looked at again for their flag; every tenth time all objects "
+            "are compared with the database. Default 30.",
+        ),
     ] = 30
     probe_port: Annotated[
         int, Field(ge=0, le=65535, description="Port of the operator's /healthz and /readyz. Default 8080.")

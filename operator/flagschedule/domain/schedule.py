@@ -21,6 +21,7 @@ GROUP: Final = "flagschedule.io"
 VERSION: Final = "v1alpha1"
 KIND: Final = "FlagSchedule"
 PLURAL: Final = "flagschedules"
+FINALIZER: Final = f"{GROUP}/finalizer"
 RETRY_ANNOTATION: Final = f"{GROUP}/retry-requested-at"
 DEFAULT_ENVIRONMENT: Final = "production"
 

@@ -3,8 +3,9 @@
 `mirror` is the one transaction that writes: lock, read, let the caller decide, store the answer.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Self
 from uuid import UUID
 
@@ -26,6 +27,7 @@ _SNAPSHOTS: Final = (
     "AND (%(namespaces)s::text[] = '{}' OR o.namespace = ANY (%(namespaces)s)) "
     "AND o.uid > %(after)s ORDER BY o.uid LIMIT %(page)s"
 )
+_SERVES: Final = "SELECT FROM flag_schedule_objects LIMIT 0"  # tables and rights must be there, too
 _PAGE: Final = 1000
 _TRIES: Final = 3
 _CONNECTIONS: Final = 8
@@ -46,7 +48,8 @@ class PostgresMirrorStore:
             check=AsyncConnectionPool.check_connection,
             min_size=1,
             max_size=_CONNECTIONS,
-            timeout=10,
+            timeout=5,
+            reconnect_timeout=5,  # its own attempts grow to minutes apart; after this the next caller starts anew
             open=False,
         )
 
@@ -55,7 +58,10 @@ class PostgresMirrorStore:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._pool.close()
+        # Kopf ends by cancelling every task that is younger than itself, in Python 3.11 also those that the pool's
+        # helpers make for each wait; closing the pool then finds a helper cancelled, which is what it wanted.
+        with suppress(asyncio.CancelledError):
+            await self._pool.close()
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[AsyncConnection[DictRow]]:
@@ -148,7 +154,7 @@ class PostgresMirrorStore:
     async def ping(self) -> None:
         """See ports.MirrorStore."""
         async with self._session() as session:
-            await session.execute("SELECT 1")
+            await session.execute(_SERVES)
 
 
 async def _configure(session: AsyncConnection[DictRow]) -> None:

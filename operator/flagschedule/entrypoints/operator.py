@@ -1,0 +1,179 @@
+"""The operator's program: every Kopf trigger and setting on one screen, and the root tasks beside Kopf.
+
+Kopf is used as informer, finalizer and retry engine only. Handlers never return a value and never fill Kopf's
+patch, which would be written to whatever object has the name by then.
+"""
+
+import asyncio
+import logging
+import random
+import signal
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final, cast
+
+import kopf
+import structlog
+
+from flagschedule import bootstrap
+from flagschedule.adapters.kubernetes import connection, storage
+from flagschedule.domain.errors import FlagScheduleError
+from flagschedule.domain.schedule import FINALIZER, GROUP, PLURAL, VERSION, FlagSchedule
+from flagschedule.entrypoints import probes
+from flagschedule.services.gate import Gate
+from flagschedule.services.mirror import Mirror
+from flagschedule.settings import Settings
+
+_log = structlog.get_logger()
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_LOUDNESS: Final = {
+    "kopf": logging.WARNING,  # below that, its lines grow with the number of objects
+    "kubernetes": logging.ERROR,  # the missing kubeconfig is told by our own sentence
+    "psycopg": logging.CRITICAL,  # its lines hold the database's address; the gate says what is to be said
+}
+_LONGEST_WITHOUT_LIST: Final = 30  # sweeps: three full comparisons missed
+
+
+def run(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigurationError: another live cluster uses our name, or there is no cluster to work for.
+        FlagScheduleError: a part of the operator ended by itself.
+    """
+    for library, level in _LOUDNESS.items():
+        logging.getLogger(library).setLevel(level)
+    asyncio.run(_serve(settings))
+
+
+def build_registry(mirror: Mirror) -> kopf.OperatorRegistry:
+    """Everything that Kopf calls."""
+    registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry)(connection.login)
+    kind = (GROUP, VERSION, PLURAL)
+
+    @kopf.on.resume(*kind, id="mirror", registry=registry)
+    @kopf.on.create(*kind, id="mirror", registry=registry)
+    @kopf.on.update(*kind, id="mirror", registry=registry)
+    async def mirror_object(body: kopf.Body, **_: Any) -> None:
+        """An object that is new, has changed, or was there when we started."""
+        await _handle(mirror.reconcile, body)
+
+    @kopf.on.delete(*kind, id="release", registry=registry)
+    async def release_object(body: kopf.Body, **_: Any) -> None:
+        """An object is being deleted; the finalizer goes when this returns, so the row is cancelled by then."""
+        await _handle(mirror.release, body)
+
+    return registry
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    """Kopf's settings that differ from its defaults, each with its reason."""
+    settings = kopf.OperatorSettings()
+    settings.persistence.finalizer = FINALIZER  # the default is shared by all Kopf operators
+    settings.persistence.diffbase_storage = storage.GenerationDiffBase()
+    settings.persistence.progress_storage = storage.FailureProgress()
+    settings.posting.enabled = False  # one Event for each of Kopf's own log lines
+    settings.watching.chunk_size = 500  # without pages, 100,000 objects take 831 MB instead of 279 MB
+    settings.watching.server_timeout = 600  # a second net under inactivity_timeout; the client's must be longer
+    settings.watching.client_timeout = 660
+    settings.watching.connect_timeout = 10
+    settings.networking.connect_timeout = 10
+    settings.networking.request_timeout = 30  # the default pins an object for 5 minutes to a dead connection
+    settings.networking.error_backoffs = _Backoffs()
+    settings.queueing.exit_timeout = 8  # for the transactions at hand
+    settings.scanning.disabled = True  # no need to list namespaces and CRDs, nor the rights
+    settings.execution.max_workers = 1  # there are no synchronous handlers
+    return settings
+
+
+class _Backoffs(Iterable[float]):
+    """Eleven minutes of retries, uneven between replicas; then the process ends, and its successor logs in anew."""
+
+    def __iter__(self) -> Any:
+        return (pause * random.uniform(0.75, 1.25) for pause in (1, 1, 2, 3, 5, 8, 13, 21, *[30] * 20))  # noqa: S311 -- spreads load, guards nothing
+
+
+async def _handle(work: Callable[[FlagSchedule], Awaitable[None]], body: kopf.Body) -> None:
+    try:
+        await work(FlagSchedule.from_body(body))
+    except Exception:  # noqa: BLE001 -- nobody below would log it, and Kopf would publish it
+        # Kopf writes the text of whatever we raise onto the object, for everybody to read.
+        meta = body.metadata
+        _log.exception("Object not handled", namespace=meta.namespace, name=meta.name, uid=meta.uid)
+        raise kopf.TemporaryError(
+            "could not be handled; the operator's log says why",
+            delay=random.uniform(45, 75),  # noqa: S311 -- spreads load, guards nothing
+        ) from None
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    _stop_on_signals(stop)
+    async with bootstrap.operator(settings) as services:
+        loop = asyncio.get_running_loop()
+        started_at = loop.time()
+
+        def sick() -> str | None:
+            if services.gate.away:
+                return None
+            listed_at = services.sweep.listed_at or started_at
+            return "stuck" if loop.time() - listed_at > _LONGEST_WITHOUT_LIST * settings.sweep_seconds else None
+
+        def unready() -> str | None:
+            if services.gate.away:
+                return "database"
+            return None if services.sweep.listed_at else "starting"
+
+        async with probes.serving(settings.probe_port, sick=sick, unready=unready):
+            if await _prepared(services.sweep.prepare(), stop):
+                await _run_kopf(services, settings, stop)
+    _log.info("Operator stopped")
+
+
+async def _prepared(preparation: Any, stop: asyncio.Event) -> bool:
+    """Whether the preparation came to its end; False if we were told to stop."""
+    preparing = asyncio.create_task(preparation, name="preparation")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait({preparing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (preparing, stopping):
+        task.cancel()
+    if stop.is_set():
+        return False
+    preparing.result()
+    return True
+
+
+async def _run_kopf(services: bootstrap.Operator, settings: Settings, stop: asyncio.Event) -> None:
+    """Run Kopf and our root tasks until one of them ends, which ends all, or until we are told to stop."""
+    others = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
+        registry=build_registry(services.mirror),
+        settings=kopf_settings(),
+        # For peering, which is off. By default Kopf asks for our user's name, and a container's uid has none.
+        identity=cast("Any", "flagschedule"),
+        standalone=True,  # an object named "default" of Kopf's peering kind could pause us otherwise
+        clusterwide=not settings.namespaces,
+        namespaces=settings.namespaces,
+        stop_flag=stop,
+    )
+    _stop_on_signals(stop)  # Kopf has taken them over, and would not tell us a signal from a failure
+    own = [
+        asyncio.create_task(services.writer.serve_forever(), name="status writer"),
+        asyncio.create_task(services.sweep.run_forever(), name="sweep"),
+        asyncio.create_task(_close_at(stop, services.gate), name="gate keeper"),
+    ]
+    _log.info("Operator started", namespaces=list(settings.namespaces) or "all", cluster=settings.cluster)
+    await kopf.run_tasks([*tasks, *own], ignored=others)
+    if not stop.is_set():
+        raise FlagScheduleError("a part of the operator ended unexpectedly; its log says which")
+
+
+async def _close_at(stop: asyncio.Event, gate: Gate) -> None:
+    """Whoever waits for the database would keep us from ending in time."""
+    await stop.wait()
+    gate.close()
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    for number in _SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)

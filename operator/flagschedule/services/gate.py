@@ -1,0 +1,95 @@
+"""The gate to the database: while it is away, everybody waits here instead of failing object by object.
+
+Used by the operator's services for every access to the store. A store that fails says nothing about any object,
+so no error of it may reach Kopf, which would write it to thousands of objects.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, TypeVar
+
+import structlog
+
+from flagschedule.domain.errors import DependencyUnavailableError
+
+_log = structlog.get_logger()
+_T = TypeVar("_T")
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 10.0
+_ANSWERS_WITHIN: Final = 3.0
+_QUIET: Final = 30.0
+
+
+class Gate:
+    """Lets `concurrency` operations through at a time, and none while the database does not answer a ping.
+
+    Attributes:
+        away: the database did not answer the last ping.
+    """
+
+    def __init__(self, ping: Callable[[], Awaitable[None]], concurrency: int) -> None:
+        self._ping = ping
+        # Fewer than the pool's connections: a caller must wait here, where waiting is no error, and the ping
+        # must find a connection.
+        self._slots = asyncio.Semaphore(concurrency)
+        self._probe: asyncio.Task[None] | None = None
+        self._said_at = -_QUIET
+        self.away = False
+
+    async def run(self, operation: Callable[[], Awaitable[_T]]) -> _T:
+        """Run an operation on the store as often as it takes; it must be safe to repeat. Never raises for the store."""
+        for pause in _pauses():
+            if self._probe is not None and not self._probe.done():
+                await asyncio.shield(self._probe)
+            try:
+                async with self._slots:
+                    return await operation()
+            except DependencyUnavailableError as error:
+                reason = str(error)
+            await self._until_it_answers()
+            self._say(reason)
+            await asyncio.sleep(pause)
+        raise AssertionError("there are pauses for ever")
+
+    def close(self) -> None:
+        """Send away those who wait for the database, as cancelled: the program ends."""
+        if self._probe is not None:
+            self._probe.cancel()
+
+    async def _until_it_answers(self) -> None:
+        """All who failed wait for the same prober; it goes on if one of them is cancelled."""
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._ping_until_it_answers(), name="database prober")
+        await asyncio.shield(self._probe)
+
+    async def _ping_until_it_answers(self) -> None:
+        for pause in _pauses():
+            try:
+                async with asyncio.timeout(_ANSWERS_WITHIN):
+                    await self._ping()
+            except (DependencyUnavailableError, TimeoutError) as error:
+                if not self.away:
+                    _log.error("Database lost", error=str(error) or "the database does not answer a ping")
+                self.away = True
+                await asyncio.sleep(pause)
+            else:
+                if self.away:
+                    _log.info("Database is back")
+                self.away = False
+                return
+
+    def _say(self, reason: str) -> None:
+        """A database that answers a ping and yet fails is worth a line, but not one for every object."""
+        if time.monotonic() - self._said_at > _QUIET:
+            self._said_at = time.monotonic()
+            _log.warning("Operation failed and is repeated", error=reason)
+
+
+def _pauses() -> Iterator[float]:
+    """Growing pauses for ever, uneven so that those who wait do not return all at once."""
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause * random.uniform(0.5, 1)  # noqa: S311 -- spreads load, guards nothing
+        pause = min(pause * 2, _LONGEST_PAUSE)

@@ -1,0 +1,86 @@
+"""Brings record and row of one object in line with the object. Called by Kopf's handlers and by the sweep.
+
+What record and row should be is `domain.decision`'s business, storing them the store's, and telling the object
+the status writer's.
+"""
+
+import asyncio
+from typing import Final
+
+import structlog
+
+from flagschedule.domain import decision, status
+from flagschedule.domain.decision import Decision, Facts, Rules
+from flagschedule.domain.errors import ObjectGoneError
+from flagschedule.domain.outcome import Snapshot
+from flagschedule.domain.schedule import FlagSchedule
+from flagschedule.ports import MirrorStore, ObjectClient
+from flagschedule.services.gate import Gate
+from flagschedule.services.status import StatusWriter
+
+_log = structlog.get_logger()
+_FRESH: Final = 30.0
+
+
+class Mirror:
+    """The operator's use case: make the database match an object. Both methods may be called any number of times."""
+
+    def __init__(
+        self, store: MirrorStore, client: ObjectClient, gate: Gate, rules: Rules, writer: StatusWriter
+    ) -> None:
+        self._store = store
+        self._client = client
+        self._gate = gate
+        self._rules = rules
+        self._writer = writer
+
+    async def reconcile(self, thing: FlagSchedule) -> None:
+        """Mirror the object and tell it so. Waits while the database is away; API trouble is the writer's to retry."""
+        try:
+            thing = await self._mirror(thing, "Schedule mirrored")
+        except ObjectGoneError:  # it went while we waited; the sweep gives up what it had planned
+            return
+        await self._writer.write_or_keep(thing.ref, thing)
+
+    async def release(self, thing: FlagSchedule) -> None:
+        """Give up what an object that is being deleted had planned; returns once that is committed."""
+        await self._mirror(thing, "Schedule released")
+
+    async def _mirror(self, thing: FlagSchedule, event: str) -> FlagSchedule:
+        """One transaction; one line if it changed anything. Returns the object as it was mirrored."""
+        seen_at = asyncio.get_running_loop().time()
+        effect: tuple[Facts, Decision] | None = None
+
+        def decide(facts: Facts) -> Decision:
+            nonlocal effect
+            effect = facts, decision.decide(thing, facts, self._rules)
+            return effect[1]
+
+        async def attempt() -> Snapshot:
+            nonlocal thing
+            if not thing.deleting and asyncio.get_running_loop().time() - seen_at > _FRESH:
+                # After a long wait at the gate, what we hold may be edited or deleted: never arm yesterday's plan.
+                thing = FlagSchedule.from_body(await self._client.get(thing.ref))
+            return await self._store.mirror(thing, decide)
+
+        snapshot = await self._gate.run(attempt)
+        if effect is not None and (effect[0].record, effect[0].row) != (effect[1].record, effect[1].row):
+            _tell(event, thing, snapshot)
+        return thing
+
+
+def _tell(event: str, thing: FlagSchedule, snapshot: Snapshot) -> None:
+    record = snapshot.record
+    if record is None:  # deleted before it was ever mirrored: nothing was done
+        return
+    _log.info(
+        event,
+        scheduleId=str(record.schedule_id) if record.schedule_id else None,
+        flagKey=record.flag_key,
+        environment=record.environment,
+        namespace=thing.ref.namespace,
+        name=thing.ref.name,
+        uid=str(thing.ref.uid),
+        generation=thing.generation,
+        phase=(status.compute(thing, snapshot) or {}).get("phase"),
+    )

@@ -1,0 +1,136 @@
+"""Writes the status of objects: the only place that does. Callers ask it to bring one object up to date.
+
+Runs as a root task of the operator (`serve_forever`), and is awaited by the mirror. It must not decide anything:
+the status follows from object, record and row by `domain.status.compute`.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+from weakref import WeakValueDictionary
+
+import structlog
+
+from flagschedule.domain import status
+from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
+from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
+from flagschedule.ports import MirrorStore, ObjectClient
+from flagschedule.services.concurrently import for_each
+from flagschedule.services.gate import Gate
+
+_log = structlog.get_logger()
+_LOOK: Final = 1.0
+_BATCH: Final = 200
+_TRIES: Final = 5
+_LONGEST_PAUSE: Final = 60.0
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A status that could not be written: when to try again, and how long the last wait was."""
+
+    at: float
+    pause: float
+
+
+class StatusWriter:
+    """One writer at a time for each object; whoever comes later sees what the earlier one wrote."""
+
+    def __init__(self, store: MirrorStore, client: ObjectClient, gate: Gate) -> None:
+        self._store = store
+        self._client = client
+        self._gate = gate
+        self._locks: WeakValueDictionary[Uid, asyncio.Lock] = WeakValueDictionary()
+        self._kept: dict[ObjectRef, _Kept] = {}
+        self._failing = False
+
+    async def serve_forever(self) -> None:
+        """Every second, write what the processor or a lost flag has changed in the database."""
+        while True:
+            if not await self._serve():
+                await asyncio.sleep(_LOOK)
+
+    async def write_or_keep(self, ref: ObjectRef, hint: FlagSchedule | None = None) -> bool:
+        """Bring an object's status up to date; what fails is tried again later. Whether it was done.
+
+        Args:
+            ref: the object.
+            hint: the object as somebody saw it lately; saves a look, and is never trusted.
+        """
+        try:
+            await self._write(ref, hint)
+        except DependencyUnavailableError as error:
+            if not self._failing:
+                _log.warning("Statuses cannot be written and are kept for later", error=str(error))
+            self._failing = True
+            return self._keep(ref)
+        except Exception:  # noqa: BLE001 -- one object that we stumble over must not stop the others
+            _log.exception("Status not written", namespace=ref.namespace, name=ref.name, uid=str(ref.uid))
+            return self._keep(ref)
+        if self._failing:
+            _log.info("Statuses can be written again")
+        self._failing = False
+        self._kept.pop(ref, None)
+        return True
+
+    def _keep(self, ref: ObjectRef) -> bool:
+        before = self._kept.get(ref)
+        pause = min(before.pause * 2, _LONGEST_PAUSE) if before else _LOOK
+        self._kept[ref] = _Kept(asyncio.get_running_loop().time() + pause, pause)
+        return False
+
+    async def _serve(self) -> bool:
+        """One batch. Whether another one should follow at once."""
+        limit = _BATCH + len(self._kept)  # entries that are kept must not hide the ones behind them
+        entries = await self._gate.run(partial(self._store.status_entries, limit))
+        waiting: dict[ObjectRef, list[int]] = {}
+        for entry in entries:
+            waiting.setdefault(entry.ref, []).append(entry.id)
+        now = asyncio.get_running_loop().time()
+        due = [ref for ref, kept in self._kept.items() if kept.at <= now]
+        fresh = [ref for ref in waiting if ref not in self._kept]
+        served = await self._write_all([*due, *fresh])
+        # Only entries that were read before the write: a later one may stand for a later change.
+        if done := [number for ref in served for number in waiting.get(ref, [])]:
+            await self._gate.run(partial(self._store.delete_status_entries, done))
+        return len(entries) == limit and len(served) == len(due) + len(fresh)
+
+    async def _write_all(self, refs: Iterable[ObjectRef]) -> list[ObjectRef]:
+        served: list[ObjectRef] = []
+
+        async def write(ref: ObjectRef) -> None:
+            if await self.write_or_keep(ref):
+                served.append(ref)
+
+        await for_each(refs, write)
+        return served
+
+    async def _write(self, ref: ObjectRef, hint: FlagSchedule | None) -> None:
+        lock = self._locks.setdefault(ref.uid, asyncio.Lock())
+        async with lock:
+            with suppress(ObjectGoneError):  # nobody is left to be told
+                await self._write_alone(ref, hint)
+
+    async def _write_alone(self, ref: ObjectRef, hint: FlagSchedule | None) -> None:
+        """Read, compute, compare, write; read both again where the object changed in between."""
+        refused: str | None = None
+        for _ in range(_TRIES):
+            thing = hint or FlagSchedule.from_body(await self._client.get(ref))
+            if thing.resource_version == refused:
+                # Not the object has changed: the API server does not accept this status, and will not later.
+                _log.error("Status refused by its schema", namespace=ref.namespace, name=ref.name, uid=str(ref.uid))
+                return
+            snapshot = await self._gate.run(partial(self._store.snapshot, ref.uid))
+            wanted = status.compute(thing, snapshot) if snapshot and not thing.deleting else None
+            if wanted is None or wanted == thing.status:
+                return
+            try:
+                await self._client.write_status(ref, thing.resource_version, wanted)
+            except ObjectChangedError:
+                hint, refused = None, thing.resource_version
+            else:
+                return
+        raise DependencyUnavailableError("the object changes all the time")

@@ -1,0 +1,204 @@
+"""Looks after what no event tells: flags that appear, deletions that a watch missed, statuses that got lost.
+
+A root task of the operator. It must not do what Kopf's handlers do in time: it repairs. It also keeps the
+cluster's claim to its name in the database.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+import structlog
+
+from flagschedule.domain import status
+from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError, ObjectGoneError
+from flagschedule.domain.outcome import Record, Snapshot
+from flagschedule.domain.schedule import FINALIZER, FlagSchedule, ObjectRef, Uid
+from flagschedule.ports import MirrorStore, ObjectClient
+from flagschedule.services.concurrently import for_each
+from flagschedule.services.gate import Gate
+from flagschedule.services.mirror import Mirror
+from flagschedule.services.status import StatusWriter
+
+_log = structlog.get_logger()
+_TURNS_PER_RESYNC: Final = 10
+_NAME_TAKEN: Final = (
+    "FLAG_SCHEDULE_CLUSTER: another live cluster uses the name '{cluster}' in this database; "
+    "give each cluster a name of its own (a dead cluster's is free after 10 minutes)"
+)
+
+
+@dataclass
+class _Repairs:
+    """What a comparison of all objects with all records found."""
+
+    to_mirror: list[FlagSchedule] = field(default_factory=list)
+    to_tell: list[FlagSchedule] = field(default_factory=list)
+    orphans: list[Record] = field(default_factory=list)
+
+
+class Sweep:
+    """Turns every `interval` seconds; every tenth turn compares everything.
+
+    Attributes:
+        listed_at: when (event loop's time) the API server last gave us every object; None before the first time.
+    """
+
+    def __init__(
+        self,
+        store: MirrorStore,
+        client: ObjectClient,
+        gate: Gate,
+        mirror: Mirror,
+        writer: StatusWriter,
+        *,
+        cluster: str,
+        interval: float,
+    ) -> None:
+        self._store = store
+        self._client = client
+        self._gate = gate
+        self._mirror = mirror
+        self._writer = writer
+        self._cluster = cluster
+        self._interval = interval
+        self._missed: set[Uid] = set()
+        self._failing = False
+        self.listed_at: float | None = None
+
+    async def prepare(self) -> None:
+        """Claim the cluster's name, and wait until the API server serves FlagSchedules.
+
+        Raises:
+            ConfigurationError: another live cluster uses the name.
+        """
+        while not await self._turn(self._first_look):  # noqa: ASYNC110 -- nothing tells us that it is back
+            await asyncio.sleep(1)
+
+    async def run_forever(self) -> None:
+        """Turn for ever; trouble with the API server is left to the next turn.
+
+        Raises:
+            ConfigurationError: another cluster has taken the name, because we were away for too long.
+        """
+        turns = 0
+        while True:
+            done = await self._turn(self._waiting if turns % _TURNS_PER_RESYNC else self._everything)
+            turns += done  # a resync that failed is due at the next turn
+            await asyncio.sleep(self._interval)
+
+    async def _turn(self, work: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await self._claim()
+            await work()
+        except DependencyUnavailableError as error:
+            if not self._failing:
+                _log.warning("API server lost", error=str(error))
+            self._failing = True
+            return False
+        if self._failing:
+            _log.info("API server is back")
+        self._failing = False
+        return True
+
+    async def _claim(self) -> None:
+        uid = await self._client.cluster_uid()
+        if not await self._gate.run(partial(self._store.claim_cluster, uid)):
+            raise ConfigurationError([_NAME_TAKEN.format(cluster=self._cluster)])
+
+    async def _first_look(self) -> None:
+        async for _ in self._client.list():
+            return
+
+    async def _waiting(self) -> None:
+        """Objects whose flag exists by now, or whose time has passed."""
+        await for_each(await self._gate.run(self._store.waiting), self._look_again)
+
+    async def _look_again(self, ref: ObjectRef) -> None:
+        try:
+            thing = FlagSchedule.from_body(await self._client.get(ref))
+        except (ObjectGoneError, DependencyUnavailableError):
+            return  # the next resync, or the next turn
+        await self._repair(self._mirror.reconcile, thing)
+
+    async def _everything(self) -> None:
+        """Compare all objects with all records and repair both."""
+        # The records first: an object that appears in between then only looks new. The other way round, a record
+        # that appears in between would look like one whose object is gone.
+        known = await self._gate.run(self._snapshots)
+        found = await self._compare(known)
+        self.listed_at = asyncio.get_running_loop().time()
+        await for_each(found.to_mirror, partial(self._repair, self._mirror.reconcile))
+        await for_each(found.to_tell, self._tell)
+        await for_each(map(_departed, found.orphans), partial(self._repair, self._release_if_gone))
+        await self._waiting()
+
+    async def _snapshots(self) -> dict[Uid, Snapshot]:
+        return {found.record.ref.uid: found async for found in self._store.snapshots() if found.record}
+
+    async def _compare(self, known: dict[Uid, Snapshot]) -> _Repairs:
+        repairs = _Repairs()
+        missed: set[Uid] = set()
+        async for body in self._client.list():
+            thing = FlagSchedule.from_body(body)
+            snapshot = known.pop(thing.ref.uid, None)
+            if thing.deleting:
+                continue  # Kopf's delete handler has it
+            if _is_stale(thing, snapshot):
+                if _is_guarded(body) or thing.ref.uid in self._missed:
+                    repairs.to_mirror.append(thing)
+                else:
+                    # Kopf gives every object its finalizer before the first mirroring, so that no deletion goes
+                    # unseen. One without it is only just being handled, unless it still is at the next look.
+                    missed.add(thing.ref.uid)
+            elif snapshot and status.compute(thing, snapshot) != thing.status:
+                repairs.to_tell.append(thing)
+        self._missed = missed
+        repairs.orphans = [snapshot.record for snapshot in known.values() if snapshot.record]
+        return repairs
+
+    async def _tell(self, thing: FlagSchedule) -> None:
+        await self._writer.write_or_keep(thing.ref, thing)
+
+    async def _release_if_gone(self, thing: FlagSchedule) -> None:
+        """A LIST may be older than the record; only the live answer counts."""
+        try:
+            await self._client.get(thing.ref)
+        except ObjectGoneError:
+            await self._mirror.release(thing)
+
+    async def _repair(self, work: Callable[[FlagSchedule], Awaitable[None]], thing: FlagSchedule) -> None:
+        try:
+            await work(thing)
+        except DependencyUnavailableError:
+            return  # the next resync
+        except Exception:  # noqa: BLE001 -- one object that we stumble over must not stop the others
+            ref = thing.ref
+            _log.exception("Object not repaired", namespace=ref.namespace, name=ref.name, uid=str(ref.uid))
+
+
+def _is_guarded(body: Mapping[str, Any]) -> bool:
+    return FINALIZER in body["metadata"].get("finalizers", [])
+
+
+def _is_stale(thing: FlagSchedule, snapshot: Snapshot | None) -> bool:
+    """The record does not know of the object's latest generation or retry request."""
+    record = snapshot.record if snapshot else None
+    return record is None or record.generation < thing.generation or record.retry_request != thing.retry_request
+
+
+def _departed(record: Record) -> FlagSchedule:
+    """An object that is gone, as far as its record remembers it: enough to release it."""
+    return FlagSchedule(
+        ref=record.ref,
+        generation=record.generation,
+        resource_version="",
+        created_at=record.created_at,
+        deleting=True,
+        spec=None,
+        fault=None,
+        retry_request=record.retry_request,
+        status={},
+    )

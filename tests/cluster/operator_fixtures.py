@@ -1,0 +1,166 @@
+"""The operator as users run it: a process with its own service account, a database of its own and one namespace.
+
+`scene` is what most tests need; `tests/cluster/conftest.py` makes the fixtures known.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dev.cluster.control_plane import ControlPlane
+from tests.cluster.api import Api, Object, eventually, flagschedule
+from tests.cluster.spec_corpus import spec
+from tests.integration.database import Database, connected
+
+_SYSTEM = "flagschedule-system"
+
+
+class Operator:
+    """The operator's process; `start` it, end it in one of two ways, start it again."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self.port = _free_port()
+        self.log = log
+        self._environment = {**environment, "FLAG_SCHEDULE_PROBE_PORT": str(self.port)}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, wait: bool = True, **settings: str) -> None:
+        """Start it and, unless told not to, wait until it says that it is at work."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "flagschedule", "operator"],
+                env={**self._environment, **settings},
+                stderr=log,
+            )
+        if wait:
+            eventually(lambda: self.probe("readyz") == (200, None), "the operator is ready", 30)
+
+    def probe(self, path: str) -> tuple[int, str | None]:
+        """The answer of a probe: its code and the one word why; 0 if nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=5) as answer:
+                return answer.status, None
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())["reason"]
+        except OSError:
+            return 0, None
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """End it as Kubernetes does, within 15 seconds; its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def ended(self) -> int:
+        """Wait until it ends by itself; its exit code."""
+        assert self._process is not None
+        return self._process.wait(30)
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """What it has logged under this message."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
+
+    def _end(self, how: signal.Signals) -> int:
+        if self._process is None:
+            return 0
+        self._process.send_signal(how)
+        try:
+            return self._process.wait(15)
+        finally:
+            self._process.kill()
+            self._process = None
+
+
+class Scene:
+    """One namespace, one database, one operator; and what the tests do with them."""
+
+    def __init__(self, api: Api, database: Database, operator: Operator) -> None:
+        self.api = api
+        self.database = database
+        self.operator = operator
+
+    def create(self, name: str, **fields: Any) -> Object:
+        """Create an object that nobody can object to; `fields` replace parts of its spec."""
+        answer = self.api.create(flagschedule(name, spec(**fields)))
+        assert answer.ok, answer.message
+        return answer.body
+
+    def status(self, name: str) -> Object:
+        """An object's status."""
+        found: Object = self.api.get(name).get("status", {})
+        return found
+
+    def reaches(self, name: str, phase: str, seconds: float = 20) -> Object:
+        """Wait until an object's status shows this phase for its current generation; that status."""
+
+        def reached() -> bool:
+            thing = self.api.get(name)
+            status = thing.get("status", {})
+            return (status.get("phase"), status.get("observedGeneration")) == (phase, thing["metadata"]["generation"])
+
+        eventually(reached, f"{name} is {phase}", seconds)
+        return self.status(name)
+
+    def row(self, name: str) -> dict[str, Any]:
+        """The row of the youngest object of this name."""
+        (found,) = self.database.query(
+            "SELECT s.* FROM feature_flag_schedules AS s JOIN flag_schedule_objects AS o ON o.schedule_id = s.id "
+            "WHERE o.namespace = %s AND o.name = %s ORDER BY o.first_seen_at DESC LIMIT 1",
+            self.api.namespace,
+            name,
+        )
+        return found
+
+
+@pytest.fixture
+def new_operator(api: Api, installed: ControlPlane, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
+    """Makes operators of this test's namespace that have the rights of the manifests; ended with the test."""
+    token = installed.kubectl("create", "token", "flagschedule-operator", f"--namespace={_SYSTEM}").strip()
+    kubeconfig = installed.kubeconfig(token=token)
+    made: list[Operator] = []
+
+    def make(database_url: str, **settings: str) -> Operator:
+        environment = {
+            "PATH": os.environ["PATH"],
+            "KUBECONFIG": str(kubeconfig),
+            "DATABASE_URL": database_url,
+            "FLAG_SCHEDULE_NAMESPACES": api.namespace,
+            "FLAG_SCHEDULE_SWEEP_SECONDS": "1",
+            **settings,
+        }
+        made.append(Operator(environment, tmp_path / f"operator-{len(made)}.log"))
+        return made[-1]
+
+    yield make
+    for operator in made:
+        operator.kill()
+
+
+@pytest.fixture
+def scene(api: Api, database_url: str, new_operator: Callable[..., Operator]) -> Iterator[Scene]:
+    """A running operator with the flag `checkout` to schedule changes for."""
+    with connected(database_url) as database:
+        database.flag("checkout")
+        scene = Scene(api, database, new_operator(database_url))
+        scene.operator.start()
+        yield scene
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,115 @@
+"""The operator's client on the real API server: whom it writes to, and what its errors mean."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import pytest
+from kubernetes.aio import config
+from kubernetes.aio.client import Configuration
+
+from dev.cluster.control_plane import ControlPlane
+from flagschedule.adapters.kubernetes import client as module
+from flagschedule.adapters.kubernetes import connection
+from flagschedule.adapters.kubernetes.client import KubernetesObjectClient
+from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
+from flagschedule.domain.schedule import FlagSchedule, Uid
+from tests.cluster.api import Api, flagschedule
+from tests.cluster.spec_corpus import spec
+
+pytestmark = pytest.mark.apiserver
+
+_T = TypeVar("_T")
+Ask = Callable[[Callable[[KubernetesObjectClient], Awaitable[_T]]], _T]
+_STATUS: Mapping[str, Any] = {"observedGeneration": 1, "phase": "Pending"}
+
+
+@pytest.fixture
+def ask(installed: ControlPlane, api: Api, monkeypatch: pytest.MonkeyPatch) -> Ask[Any]:
+    """Runs one question on a client of this test's namespace."""
+
+    async def configuration() -> Any:
+        found = Configuration()
+        await config.load_kube_config(config_file=str(installed.kubeconfig()), client_configuration=found)  # type: ignore[no-untyped-call]  # untyped library
+        return found
+
+    monkeypatch.setattr(connection, "configuration", configuration)
+
+    async def run(question: Callable[[KubernetesObjectClient], Awaitable[Any]]) -> Any:
+        async with KubernetesObjectClient([api.namespace]) as client:
+            return await question(client)
+
+    return lambda question: asyncio.run(run(question))
+
+
+def _created(api: Api, name: str = "launch") -> FlagSchedule:
+    answer = api.create(flagschedule(name, spec()))
+    assert answer.ok, answer.message
+    return FlagSchedule.from_body(answer.body)
+
+
+def test_a_status_is_written(api: Api, ask: Ask[Any]) -> None:
+    """What is written replaces the status as a whole."""
+    thing = _created(api)
+
+    ask(lambda client: client.write_status(thing.ref, thing.resource_version, _STATUS))
+
+    assert api.get("launch")["status"] == _STATUS
+
+
+def test_a_stale_view_cannot_write(api: Api, ask: Ask[Any]) -> None:
+    """Whoever has not seen the object's latest version does not overwrite its status."""
+    thing = _created(api)
+    assert api.patch("launch", {"metadata": {"labels": {"a": "b"}}}).ok
+
+    with pytest.raises(ObjectChangedError):
+        ask(lambda client: client.write_status(thing.ref, thing.resource_version, _STATUS))
+
+    assert api.get("launch")["status"] == {"observedGeneration": -1}
+
+
+def test_a_successor_is_not_written_to(api: Api, ask: Ask[Any]) -> None:
+    """The uid is compared by the API server, even if the version happens to fit."""
+    thing = _created(api)
+    other = replace(thing.ref, uid=Uid(uuid4()))
+
+    with pytest.raises(ObjectChangedError):
+        ask(lambda client: client.write_status(other, thing.resource_version, _STATUS))
+    with pytest.raises(ObjectGoneError):
+        ask(lambda client: client.get(other))
+
+
+def test_a_missing_object_is_gone(api: Api, ask: Ask[Any]) -> None:
+    """Reading and writing an object that does not exist say that it is gone."""
+    gone = replace(_created(api).ref, name="nobody")
+
+    with pytest.raises(ObjectGoneError):
+        ask(lambda client: client.get(gone))
+    with pytest.raises(ObjectGoneError):
+        ask(lambda client: client.write_status(gone, "1", _STATUS))
+
+
+def test_every_object_is_listed_once(api: Api, ask: Ask[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A LIST of several pages yields all objects, each once."""
+    monkeypatch.setattr(module, "_PAGE", 2)
+    for number in range(5):
+        _created(api, f"launch-{number}")
+
+    async def names(client: KubernetesObjectClient) -> list[str]:
+        return [found["metadata"]["name"] async for found in client.list()]
+
+    assert ask(names) == [f"launch-{number}" for number in range(5)]
+
+
+def test_a_missing_right_is_no_fault_of_the_object(
+    api: Api, ask: Ask[Any], installed: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refusal is infrastructure trouble, whose message quotes nothing of the answer."""
+    thing = _created(api)
+    admin = installed.kubeconfig
+    monkeypatch.setattr(installed, "kubeconfig", lambda: admin("nobody"))
+
+    with pytest.raises(DependencyUnavailableError, match="check the operator's service account"):
+        ask(lambda client: client.get(thing.ref))

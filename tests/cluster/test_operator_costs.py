@@ -1,0 +1,59 @@
+"""What the operator costs the API server: counted by the API server itself."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from dev.cluster.control_plane import ControlPlane
+from tests.cluster.operator_fixtures import Scene
+
+pytestmark = pytest.mark.apiserver
+
+_OBJECTS = 20
+_COUNTER = re.compile(
+    r'^apiserver_request_total\{(?=.*verb="PATCH")(?=.*resource="flagschedules").*\} (\d+)', re.MULTILINE
+)
+
+
+@pytest.fixture
+def patches(installed: ControlPlane) -> Callable[[], int]:
+    """The number of PATCH requests for FlagSchedules and their statuses so far."""
+    return lambda: sum(int(count) for count in _COUNTER.findall(installed.kubectl("get", "--raw", "/metrics")))
+
+
+@pytest.fixture
+def settled(scene: Scene) -> Scene:
+    """A scene with some mirrored objects."""
+    for number in range(_OBJECTS):
+        scene.create(f"launch-{number}")
+    for number in range(_OBJECTS):
+        scene.reaches(f"launch-{number}", "Pending")
+    return scene
+
+
+def test_a_new_object_costs_two_patches(patches: Callable[[], int], scene: Scene) -> None:
+    """One for the finalizer and one for the status; nothing else is ever written to a healthy object."""
+    before = patches()
+    for number in range(_OBJECTS):
+        scene.create(f"launch-{number}")
+    for number in range(_OBJECTS):
+        scene.reaches(f"launch-{number}", "Pending")
+
+    scene.operator.stop()  # whatever it still wanted to write is written
+
+    assert patches() - before == 2 * _OBJECTS
+    assert "annotations" not in scene.api.get("launch-0")["metadata"]
+
+
+def test_a_restart_writes_nothing(patches: Callable[[], int], settled: Scene) -> None:
+    """An operator that starts with everything in order changes no object."""
+    settled.operator.stop()
+    before = patches()
+    mirrored = len(settled.operator.lines("Schedule mirrored"))
+
+    settled.operator.start()
+    settled.operator.stop()
+
+    assert patches() == before
+    assert len(settled.operator.lines("Schedule mirrored")) == mirrored

@@ -1,0 +1,95 @@
+"""The gate in front of the database."""
+
+import asyncio
+
+import pytest
+
+from flagschedule.domain.errors import DependencyUnavailableError
+from flagschedule.services import gate as module
+from flagschedule.services.gate import Gate
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.002)
+
+
+class _Database:
+    """Answers, or not; counts what it is asked."""
+
+    def __init__(self, *, silent_pings: int = 0) -> None:
+        self.silent_pings = silent_pings
+        self.pings = 0
+        self.at_once = 0
+        self.most_at_once = 0
+
+    async def ping(self) -> None:
+        self.pings += 1
+        if self.pings <= self.silent_pings:
+            raise DependencyUnavailableError
+
+    async def operation(self) -> str:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(0.001)
+        self.at_once -= 1
+        if self.pings < self.silent_pings:
+            raise DependencyUnavailableError
+        return "done"
+
+
+async def _run_many(gate: Gate, database: _Database) -> list[str]:
+    return await asyncio.gather(*(gate.run(database.operation) for _ in range(100)))
+
+
+def test_everybody_gets_through_once_the_database_is_back() -> None:
+    """No caller sees the outage: all their operations are repeated until they succeed."""
+    database = _Database(silent_pings=3)
+    gate = Gate(database.ping, concurrency=5)
+
+    assert asyncio.run(_run_many(gate, database)) == ["done"] * 100
+    assert gate.away is False
+
+
+def test_one_prober_asks_for_all() -> None:
+    """A hundred callers that fail cause one series of pings, not a hundred."""
+    database = _Database(silent_pings=10)
+
+    asyncio.run(_run_many(Gate(database.ping, concurrency=100), database))
+
+    assert database.pings < 20
+
+
+def test_no_more_pass_than_there_are_connections() -> None:
+    """Callers wait at the gate and not in the pool, where waiting for long is an error."""
+    database = _Database()
+
+    asyncio.run(_run_many(Gate(database.ping, concurrency=5), database))
+
+    assert database.most_at_once == 5
+
+
+def test_an_outage_shows() -> None:
+    """While the database does not answer, `away` says so, for the readiness probe."""
+
+    async def observe() -> bool:
+        database = _Database(silent_pings=1_000_000)
+        gate = Gate(database.ping, concurrency=5)
+        caller = asyncio.create_task(gate.run(database.operation))
+        while not gate.away:  # noqa: ASYNC110 -- the condition that is tested
+            await asyncio.sleep(0)
+        caller.cancel()
+        return gate.away
+
+    assert asyncio.run(observe())
+
+
+def test_a_failure_of_the_object_passes() -> None:
+    """Only the database's own trouble is waited for; any other error is the caller's."""
+
+    async def broken() -> None:
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011 -- the type is the point
+        asyncio.run(Gate(_Database().ping, concurrency=5).run(broken))
