@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from flagschedule import __version__, bootstrap, logs, settings
-from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError
+from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError, StatementRefusedError
 
 _log = structlog.get_logger()
 
@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except DependencyUnavailableError as error:
         _say(str(error))
+        return 3
+    except StatementRefusedError as error:
+        _say(f"{error}; run `flagschedule migrate`, and check the rights of the database role")
         return 3
     except KeyboardInterrupt:
         return 130

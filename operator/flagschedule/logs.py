@@ -23,7 +23,11 @@ def configure(level: str = "INFO", style: Literal["console", "json"] | None = No
         style: None chooses `console` on a terminal, else `json`.
     """
     chosen = style or ("console" if sys.stderr.isatty() else "json")
-    renderer: Any = structlog.dev.ConsoleRenderer() if chosen == "console" else structlog.processors.JSONRenderer()
+    # Without local variables: a traceback must not show a password that some function holds.
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderers: list[Any] = (
+        [plain] if chosen == "console" else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -38,7 +42,7 @@ def configure(level: str = "INFO", style: Literal["console", "json"] | None = No
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=_SHARED,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     root = logging.getLogger()

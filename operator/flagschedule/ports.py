@@ -28,7 +28,11 @@ class MirrorStore(Protocol):
     """
 
     async def mirror(self, thing: FlagSchedule, decide: Callable[[Facts], Decision]) -> Snapshot:
-        """Lock the row, ask `decide`, store its answer: one transaction. Returns record and row as stored."""
+        """Lock the row, ask `decide`, store its answer: one transaction. Returns record and row as stored.
+
+        Raises:
+            StatementRefusedError: the database refuses this object's row, and would again.
+        """
 
     async def snapshot(self, uid: Uid) -> Snapshot | None:
         """Record and row as they are; None if the object was never mirrored."""
@@ -119,11 +123,14 @@ class ProcessStore(Protocol):
 
         Raises:
             RowRefusedError: a constraint or trigger refused some row of the batch; nothing was changed.
-            UnexpectedRowError: the database failed otherwise; nothing was changed.
+            UnexpectedRefusalError: the database failed otherwise; nothing was changed.
         """
 
-    def due_ids(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Sequence[UUID]:
-        """The rows that `apply` would claim now, without locking them."""
+    def claimable(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Sequence[UUID]:
+        """The rows that `apply` would claim now; they are not locked when this returns."""
+
+    def is_anything_due(self, set_aside: Sequence[UUID]) -> bool:
+        """Whether rows are due, also ones that another transaction holds now."""
 
     def apply_only(self, ids: Sequence[UUID]) -> Batch:
         """As `apply`, for those of `ids` that are still due and free."""

@@ -55,6 +55,7 @@ class Settings(BaseSettings):
         int,
         Field(
             ge=0,
+            le=315_360_000,
             description="A schedule first seen later than this after its time is not applied. Default 600.",
         ),
     ] = 600

@@ -16,7 +16,8 @@ class RedisCache:
     def __init__(self, url: str) -> None:
         try:
             self._client = redis.Redis.from_url(url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT)
-        except ValueError:
+            self._client.connection_pool.make_connection()  # connects to nothing yet; finds unknown options
+        except (ValueError, TypeError):
             raise ConfigurationError(
                 ["REDIS_URL: cannot be parsed; it must look like redis://:password@host:port/0"]
             ) from None

@@ -14,6 +14,8 @@ from flagschedule.domain.schedule import FlagSchedule, Spec, parse_time
 
 # Cancelled, but not for good: by an edit that a better one mends, or for a successor although the object lives.
 _REVIVED: Final = {Reason.INVALID_SPEC, Reason.REPLACED}
+# A request to retry is no way around lateness.
+_NEVER_STARTED: Final = {Reason.EXPIRED, Reason.HISTORY, Reason.DEADLINE_EXCEEDED}
 _HISTORY: Final = timedelta(hours=24)
 
 
@@ -54,8 +56,9 @@ def decide(thing: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
         return Decision(record=record, row=facts.row)
     if thing.deleting:
         return _release(record, facts)
-    asked = thing.retry_request != record.retry_request
-    record = replace(record, retry_request=thing.retry_request, deleted=False)
+    # Once for each value: an annotation that was taken away asks for nothing, and is remembered.
+    asked = thing.retry_request not in {None, record.retry_request}
+    record = replace(record, retry_request=thing.retry_request or record.retry_request, deleted=False)
     if _handled(record, facts.row):
         return Decision(record=record, row=facts.row)
     if (applied_at := _applied_before(thing, record)) is not None:
@@ -124,7 +127,10 @@ def _applied_before(thing: FlagSchedule, record: Record) -> datetime | None:
     text = thing.status.get("appliedAt")
     if text is None or record.arming_hash not in {None, thing.spec and thing.spec.arming_hash}:
         return None
-    return parse_time(text)
+    try:
+        return parse_time(text)
+    except ValueError:  # not a time that we wrote
+        return None
 
 
 def _restore(thing: FlagSchedule, record: Record, facts: Facts, applied_at: datetime) -> Decision:
@@ -148,7 +154,7 @@ def _without_row(
     thing: FlagSchedule, spec: Spec, record: Record, facts: Facts, rules: Rules, edited: bool, asked: bool
 ) -> Decision:
     first_seen = facts.record is None
-    retry = asked and record.state is State.FAILED  # its flag was deleted and may be back
+    retry = asked and record.state is State.FAILED  # its flag was deleted before its time and may be back
     if not (edited or retry or record.state is State.WAITING):
         return Decision(record=record, row=None)
     if first_seen and facts.replayed_at is not None:
@@ -157,7 +163,7 @@ def _without_row(
             row=None,
         )
     in_time = first_seen and thing.created_at < spec.scheduled_at and not thing.observed
-    if not (in_time or retry) and _late(spec, facts.now, rules):
+    if not in_time and _late(spec, facts.now, rules):
         return Decision(record=_settle(record, State.EXPIRED, _lateness(spec, facts.now)), row=None)
     if facts.flag_id is None:
         return Decision(record=_settle(record, State.WAITING, Reason.FLAG_NOT_FOUND), row=None)
@@ -168,13 +174,13 @@ def _without_row(
         updates=spec.updates.as_json(),
         max_retries=_max_retries(spec, rules),
         suspended=spec.suspend,
-        not_after=None if retry else _not_after(spec),
+        not_after=_not_after(spec),
     )
     return Decision(record=replace(record, state=None, reason=None), row=row)
 
 
 def _with_row(spec: Spec, record: Record, row: Row, now: datetime, rules: Rules, edited: bool, asked: bool) -> Decision:
-    retry = asked and row.state is State.FAILED and row.reason not in {Reason.EXPIRED, Reason.HISTORY}
+    retry = asked and row.state is State.FAILED and row.reason not in _NEVER_STARTED
     anew = edited or row.reason is Reason.REPLACED
     rearm = retry or (anew and row.state is not State.PENDING)
     moved = row.scheduled_at != spec.scheduled_at

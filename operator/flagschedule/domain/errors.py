@@ -26,20 +26,28 @@ class DependencyUnavailableError(FlagScheduleError):
     """A service that FlagSchedule needs does not answer, or refuses for reasons that concern no single schedule."""
 
 
-class RowRefusedError(FlagScheduleError):
-    """The database refused this change (a constraint or a trigger said no): SQLSTATE of class 22, 23 or P0."""
+class StatementRefusedError(FlagScheduleError):
+    """The database refused a statement of ours; nothing was changed."""
 
     def __init__(self, sqlstate: str, condition: str) -> None:
         super().__init__(f"the database refused the change ({condition})")
         self.sqlstate = sqlstate
 
 
-class UnexpectedRowError(FlagScheduleError):
-    """The database failed on this batch for a reason we do not know; no attempt is consumed."""
+class RowRefusedError(StatementRefusedError):
+    """A constraint or a trigger said no to the change: SQLSTATE of class 22, 23 or P0."""
 
-    def __init__(self, sqlstate: str, condition: str) -> None:
-        super().__init__(f"the database failed unexpectedly ({condition}, SQLSTATE {sqlstate})")
-        self.sqlstate = sqlstate
+
+class UnexpectedRefusalError(StatementRefusedError):
+    """The database failed on a statement for another reason; no attempt is consumed.
+
+    `systemic` tells that the reason is more likely the database's than a row's: a missing table or right, a
+    lock, a timeout, a conflict.
+    """
+
+    def __init__(self, sqlstate: str, condition: str, *, systemic: bool) -> None:
+        super().__init__(sqlstate, condition)
+        self.systemic = systemic
 
 
 class ObjectGoneError(FlagScheduleError):

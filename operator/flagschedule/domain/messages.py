@@ -15,8 +15,8 @@ EDIT_TOO_LATE: Final = (
 )
 _RETRY: Final = f"Edit the spec, or ask for a retry with the annotation {RETRY_ANNOTATION}."
 _FINAL: Final = {
-    Reason.FLAG_DELETED: "The flag was deleted before its change was made. Create the flag again and ask for a "
-    f"retry with the annotation {RETRY_ANNOTATION}, or delete this object.",
+    Reason.FLAG_DELETED: "The flag was deleted before its change was made. Create the flag again, then ask for a retry "
+    f"with the annotation {RETRY_ANNOTATION} or set a later scheduledAt; or delete this object.",
     Reason.INVALID_UPDATES: f"The updates of the row are not a change that can be made. {_RETRY}",
     Reason.DEADLINE_EXCEEDED: "The first attempt would have been later than startingDeadlineSeconds allow, so the "
     "change was not made. Set a later scheduledAt to make it.",

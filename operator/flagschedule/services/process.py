@@ -13,7 +13,12 @@ from uuid import UUID
 import structlog
 
 from flagschedule.domain import backoff
-from flagschedule.domain.errors import DependencyUnavailableError, RowRefusedError, UnexpectedRowError
+from flagschedule.domain.errors import (
+    DependencyUnavailableError,
+    RowRefusedError,
+    StatementRefusedError,
+    UnexpectedRefusalError,
+)
 from flagschedule.domain.outcome import Reason
 from flagschedule.ports import Batch, Cache, Handled, ProcessStore
 
@@ -22,6 +27,8 @@ _LEFTOVERS: Final = 1000
 _BUSY_WAIT: Final = 0.02  # seconds until rows that another transaction holds are looked at again
 _BUSY_LOOKS: Final = 50
 _LOOK_EVERY: Final = 1.0  # seconds between looks while lingering
+_MOST_SET_ASIDE: Final = 100  # with more of them it is not the rows
+_ADVICE: Final = "run `flagschedule migrate`, and check the database and the rights of its role"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +76,7 @@ class Processor:
         self._stopping = stopping
         self._summary = Summary()
         self._set_aside: list[UUID] = []
+        self._systemic: str | None = None
         self._started = time.monotonic()
 
     def run(self) -> Summary:
@@ -78,15 +86,18 @@ class Processor:
             DependencyUnavailableError: the database cannot serve; what was committed stays.
         """
         self._store.start_run()
-        self._drain_leftovers()
-        self._drain()
+        self._store.prune_status_entries()
+        self._drain_cache()
+        self._drain(busy_looks=_BUSY_LOOKS)
         while self._spent() + _LOOK_EVERY < self._pace.linger and not self._stopping():
             time.sleep(_LOOK_EVERY)
-            self._drain()
+            self._drain(busy_looks=1)
         self._summary.duration = round(self._spent(), 3)
         counts = asdict(self._summary)
         self._store.finish_run({name: count for name, count in counts.items() if name != "duration"})
         _log.info("Run finished", **counts)
+        if self._systemic and not self._summary.processed:
+            raise DependencyUnavailableError(f"{self._systemic}; {_ADVICE}")
         return self._summary
 
     def _spent(self) -> float:
@@ -96,66 +107,67 @@ class Processor:
         # A lingering run has the time it lingers; its CronJob's deadline bounds it.
         return self._stopping() or self._spent() >= max(self._pace.time_budget, self._pace.linger)
 
-    def _drain(self) -> None:
+    def _drain(self, *, busy_looks: int) -> None:
         """Batch by batch, retries and first attempts alike, until both are empty."""
         looks = 0
-        while not self._out_of_time() and looks < _BUSY_LOOKS:
+        while not self._out_of_time():
             # Both in every round: retries alone, when they keep failing, would starve the rest.
             found = [self._batch(retries=True), self._batch(retries=False)]
-            if any(found):
-                looks = 0
-            elif self._busy_elsewhere():
-                looks += 1
-                time.sleep(_BUSY_WAIT)
-            else:
+            looks = 0 if any(found) else looks + 1
+            # Rows that are due and that nobody could claim are held by another transaction, likely not for long.
+            if looks and (looks >= busy_looks or not self._store.is_anything_due(self._set_aside)):
                 return
-
-    def _busy_elsewhere(self) -> bool:
-        """Rows are due that another transaction holds; it may be about to free them."""
-        return any(
-            self._store.due_ids(retries=retries, limit=1, set_aside=self._set_aside) for retries in (True, False)
-        )
+            if looks:
+                time.sleep(_BUSY_WAIT)
 
     def _batch(self, *, retries: bool) -> bool:
-        """One batch; whether it found anything."""
+        """One batch; whether anything came of it."""
         size = self._pace.batch_size
         try:
             batch = self._store.apply(retries=retries, limit=size, set_aside=self._set_aside)
-        except (RowRefusedError, UnexpectedRowError):
-            ids = self._store.due_ids(retries=retries, limit=size, set_aside=self._set_aside)
-            return self._bisect(ids) > 0
+        except StatementRefusedError:
+            return self._bisect(self._store.claimable(retries=retries, limit=size, set_aside=self._set_aside))
         self._finish(batch)
         return bool(batch.handled)
 
-    def _bisect(self, ids: Sequence[UUID]) -> int:
-        """Find the rows that the database refuses by halves, so that none blocks another. How many were handled."""
-        if not ids:
-            return 0
+    def _bisect(self, ids: Sequence[UUID]) -> bool:
+        """Find the rows that the database refuses by halves, so that none blocks another; whether anything came of it."""
+        if not ids or self._out_of_time():
+            return False
         try:
             batch = self._store.apply_only(ids)
-        except (RowRefusedError, UnexpectedRowError) as error:
+        except StatementRefusedError as error:
             if len(ids) == 1:
                 return self._refused(ids[0], error)
             middle = len(ids) // 2
-            return self._bisect(ids[:middle]) + self._bisect(ids[middle:])
+            halves = [self._bisect(ids[:middle]), self._bisect(ids[middle:])]
+            return any(halves)
         self._finish(batch)
-        return len(batch.handled)
+        return bool(batch.handled)
 
-    def _refused(self, schedule_id: UUID, error: RowRefusedError | UnexpectedRowError) -> int:
+    def _refused(self, schedule_id: UUID, error: StatementRefusedError) -> bool:
         if isinstance(error, RowRefusedError):
             try:
                 batch = self._store.record_failure(
                     schedule_id, error=str(error), delays=backoff.delays(), jitter=backoff.JITTER
                 )
-            except (RowRefusedError, UnexpectedRowError) as refusal:  # not even the failure may be recorded
+            except StatementRefusedError as refusal:  # not even the failure may be recorded
                 error = refusal
             else:
                 self._finish(batch)
-                return len(batch.handled)
+                return bool(batch.handled)
+        self._put_aside(schedule_id, error)
+        return True
+
+    def _put_aside(self, schedule_id: UUID, error: StatementRefusedError) -> None:
+        """Leave a row to the next run: what it provokes is no outcome of a change, so no attempt is consumed."""
         self._set_aside.append(schedule_id)
         self._summary.set_aside += 1
         _log.error("Schedule set aside for this run", scheduleId=str(schedule_id), error=str(error))
-        return 1
+        if isinstance(error, UnexpectedRefusalError) and error.systemic:
+            self._systemic = str(error)
+        if len(self._set_aside) >= _MOST_SET_ASIDE:
+            raise DependencyUnavailableError(f"{error}, for {_MOST_SET_ASIDE} schedules; {_ADVICE}")
 
     def _finish(self, batch: Batch) -> None:
         """Count, log, and invalidate the cache: after the commit, so that nobody caches the old value again."""
@@ -165,9 +177,8 @@ class Processor:
         if batch.cache_entries and self._invalidate(sorted(set(batch.cache_entries.values()))):
             self._store.forget_cache_entries(list(batch.cache_entries))
 
-    def _drain_leftovers(self) -> None:
+    def _drain_cache(self) -> None:
         """What an earlier run could not finish: its cache was away, or it was killed."""
-        self._store.prune_status_entries()
         try:
             while self._store.drain_cache(_LEFTOVERS, self._invalidate_or_raise) == _LEFTOVERS:
                 pass

@@ -186,7 +186,11 @@ def _is_guarded(body: Mapping[str, Any]) -> bool:
 def _is_stale(thing: FlagSchedule, snapshot: Snapshot | None) -> bool:
     """The record does not know of the object's latest generation or retry request."""
     record = snapshot.record if snapshot else None
-    return record is None or record.generation < thing.generation or record.retry_request != thing.retry_request
+    return (
+        record is None
+        or record.generation < thing.generation
+        or thing.retry_request not in {None, record.retry_request}
+    )
 
 
 def _departed(record: Record) -> FlagSchedule:

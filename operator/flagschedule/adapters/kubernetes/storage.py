@@ -30,7 +30,7 @@ class GenerationDiffBase(kopf.DiffBaseStorage):
         if observed == _UNSEEN:
             return None
         asked = body.metadata.annotations.get(RETRY_ANNOTATION)
-        if observed == body.metadata.get("generation") and asked == status.get("lastHandledRetryRequest"):
+        if observed == body.metadata.get("generation") and asked in {None, status.get("lastHandledRetryRequest")}:
             return self.build(body=body)
         return cast("kopf.BodyEssence", {})
 

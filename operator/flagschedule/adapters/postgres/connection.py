@@ -14,15 +14,23 @@ from psycopg_pool import PoolTimeout
 from flagschedule.domain.errors import (
     ConfigurationError,
     DependencyUnavailableError,
+    FlagScheduleError,
     RowRefusedError,
-    UnexpectedRowError,
+    UnexpectedRefusalError,
 )
 
 # One statement of ours takes milliseconds; a connection that hangs must not hold locks for long.
+# Whatever the server's or the role's defaults: statements see what was committed before them, and names mean the
+# tables of the schema that the migrations chose, not of one that comes earlier in somebody's search_path.
 SESSION: Final = """
 SELECT set_config('lock_timeout', '5s', false),
        set_config('statement_timeout', '30s', false),
-       set_config('idle_in_transaction_session_timeout', '10s', false)
+       set_config('idle_in_transaction_session_timeout', '10s', false),
+       set_config('default_transaction_isolation', 'read committed', false),
+       set_config('search_path', coalesce(
+           (SELECT quote_ident(n.nspname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+            WHERE c.oid = to_regclass('flag_schedule_runs')),
+           current_setting('search_path')), false)
 """
 _DEFAULTS: Final[dict[str, str | int]] = {
     "connect_timeout": 5,
@@ -30,12 +38,17 @@ _DEFAULTS: Final[dict[str, str | int]] = {
     "keepalives_idle": 10,
 }
 _URL: Final = "DATABASE_URL"
+_AWAY: Final = f"the database does not answer; check {_URL} and that Postgres is running and reachable"
 
-# A row's values, a constraint or a trigger said no: SQLSTATE classes.
+# SQLSTATE classes. A row's values, a constraint or a trigger said no:
 _REFUSALS: Final = {"22", "23", "P0"}
-# What no single row can be blamed for: connection, transaction state, conflict, resources, operator, system.
-_INFRASTRUCTURE: Final = {"08", "25", "28", "3D", "40", "53", "55", "57", "58", "XX"}
-_INFRASTRUCTURE_STATES: Final = {"42501", "42P01"}  # a missing grant, a missing table
+# Connection, login, transaction state, resources, shutdown, system: nothing works now, whatever the row.
+_LOST: Final = {"08", "25", "28", "3D", "53", "58"}
+_SHUTDOWN: Final = "57P"
+# Conflict, lock, timeout, internal error, missing right, table or column: likely so, yet one row's trigger can
+# provoke each of them.
+_SYSTEMIC: Final = {"40", "55", "57", "XX"}
+_SYSTEMIC_STATES: Final = {"42501", "42P01", "42703"}
 
 
 def parameters(url: str, application_name: str) -> dict[str, Any]:
@@ -56,9 +69,12 @@ def parameters(url: str, application_name: str) -> dict[str, Any]:
 def describe(error: psycopg.Error) -> str:
     """The name of the error's condition, as Postgres' manual lists it: safe to show to anybody."""
     if error.sqlstate is None:
-        return "connection_failure"
-    found = psycopg.errors.lookup(error.sqlstate)
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in found.__name__).lstrip("_")
+        return "unknown"
+    try:
+        name = psycopg.errors.lookup(error.sqlstate).__name__
+    except KeyError:  # a trigger may raise a state of its own making
+        return f"SQLSTATE {error.sqlstate}"
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).strip("_")
 
 
 @contextmanager
@@ -66,30 +82,29 @@ def translated() -> Iterator[None]:
     """Turns psycopg's errors into ours: the type carries the decision.
 
     Raises:
-        DependencyUnavailableError: nothing a single row could be blamed for.
+        DependencyUnavailableError: the database cannot serve anybody.
         RowRefusedError: SQLSTATE of class 22, 23 or P0.
-        UnexpectedRowError: any other refusal.
+        UnexpectedRefusalError: any other refusal.
     """
     try:
         yield
-    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, psycopg.InternalError) as error:
-        raise _unavailable(error) from error
+    except PoolTimeout as error:
+        raise DependencyUnavailableError(_AWAY) from error
     except psycopg.Error as error:
-        state = error.sqlstate or ""
-        if not state or state[:2] in _INFRASTRUCTURE or state in _INFRASTRUCTURE_STATES:
-            raise _unavailable(error) from error
-        refusal = RowRefusedError if state[:2] in _REFUSALS else UnexpectedRowError
-        raise refusal(state, describe(error)) from error
+        raise _meaning(error) from error
 
 
-def _unavailable(error: Exception) -> DependencyUnavailableError:
-    if not isinstance(error, psycopg.Error) or error.sqlstate is None:
-        return DependencyUnavailableError(
-            f"the database does not answer; check {_URL} and that Postgres is running and reachable"
-        )
-    if error.sqlstate in _INFRASTRUCTURE_STATES:
-        return DependencyUnavailableError(
-            f"the database refuses our statements ({describe(error)}); "
-            "run `flagschedule migrate` and check the rights of the database role"
-        )
-    return DependencyUnavailableError(f"the database cannot serve now ({describe(error)}); check {_URL} and the server")
+def _meaning(error: psycopg.Error) -> FlagScheduleError:
+    state = error.sqlstate
+    if state is None:
+        # psycopg itself refuses some values before they reach the server; all else is the connection.
+        if isinstance(error, psycopg.DataError):
+            return UnexpectedRefusalError("", "the value cannot be sent", systemic=False)
+        return DependencyUnavailableError(_AWAY)
+    condition = describe(error)
+    if state[:2] in _REFUSALS:
+        return RowRefusedError(state, condition)
+    if state[:2] in _LOST or state.startswith(_SHUTDOWN):
+        return DependencyUnavailableError(f"the database cannot serve now ({condition}); check {_URL} and the server")
+    systemic = state[:2] in _SYSTEMIC or state in _SYSTEMIC_STATES
+    return UnexpectedRefusalError(state, condition, systemic=systemic)

@@ -6,6 +6,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from typing import Any, Final, Self
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from flagschedule.adapters.postgres import connection, statements
 from flagschedule.domain.decision import Decision, Facts
-from flagschedule.domain.errors import DependencyUnavailableError, RowRefusedError, UnexpectedRowError
+from flagschedule.domain.errors import DependencyUnavailableError, StatementRefusedError
 from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 from flagschedule.ports import StatusEntry
@@ -29,8 +30,17 @@ _SNAPSHOTS: Final = (
 )
 _SERVES: Final = "SELECT FROM flag_schedule_objects LIMIT 0"  # tables and rights must be there, too
 _PAGE: Final = 1000
-_TRIES: Final = 3
+_TRIES: Final = 5
+_PAUSE: Final = 0.1
+# Passes by itself: the flag was deleted between our look and our insertion, a conflict, a row that is locked.
+_PASSING: Final = {"23503", "40001", "40P01", "55P03", "57014"}
+# No object's trouble: a missing right, table or column.
+_FOR_ALL: Final = {"42501", "42P01", "42703"}
 _CONNECTIONS: Final = 8
+
+
+class _OvertakenError(Exception):
+    """Between our look and our lock the processor applied what we were about to replace."""
 
 
 class PostgresMirrorStore:
@@ -75,15 +85,19 @@ class PostgresMirrorStore:
 
     async def mirror(self, thing: FlagSchedule, decide: Callable[[Facts], Decision]) -> Snapshot:
         """See ports.MirrorStore."""
-        for _ in range(_TRIES):
+        for tries_left in reversed(range(_TRIES)):
             try:
                 return await self._mirror_once(thing, decide)
-            except RowRefusedError as refusal:
-                if refusal.sqlstate != "23503":  # the flag was deleted between our look and our insertion
+            except StatementRefusedError as refusal:
+                if refusal.sqlstate in _FOR_ALL:
                     raise DependencyUnavailableError(str(refusal)) from refusal
-            except UnexpectedRowError as error:
-                raise DependencyUnavailableError(str(error)) from error
-        raise DependencyUnavailableError("the flag appears and disappears")
+                if not tries_left or refusal.sqlstate not in _PASSING:
+                    raise
+            except _OvertakenError:
+                if not tries_left:
+                    raise
+            await asyncio.sleep(_PAUSE)
+        raise AssertionError("the last try returns or raises")
 
     async def _mirror_once(self, thing: FlagSchedule, decide: Callable[[Facts], Decision]) -> Snapshot:
         async with self._session() as session, session.transaction():
@@ -94,7 +108,14 @@ class PostgresMirrorStore:
             decision = decide(facts)
             if thing.deleting and facts.record is None:
                 return Snapshot(record=None, row=None, now=facts.now)
-            await _store(session, facts, decision, values)
+            schedule_id = await _store_row(session, facts, decision)
+            record = {**values, **_record_values(decision.record), "schedule_id": schedule_id}
+            if facts.record is None:
+                await _replace_predecessors(session, record)
+                if (await self._facts(session, values)).replayed_at != facts.replayed_at:
+                    raise _OvertakenError
+            if decision.record != facts.record or schedule_id != decision.record.schedule_id:
+                await session.execute(statements.read("save_record"), record)
             snapshot = await self._read(session, thing.ref.uid)
             return snapshot or Snapshot(record=None, row=None, now=facts.now)
 
@@ -161,27 +182,25 @@ async def _configure(session: AsyncConnection[DictRow]) -> None:
     await session.execute(connection.SESSION)
 
 
-async def _store(
-    session: AsyncConnection[DictRow],
-    facts: Facts,
-    decision: Decision,
-    values: dict[str, Any],
-) -> None:
-    schedule_id = decision.record.schedule_id
+async def _store_row(session: AsyncConnection[DictRow], facts: Facts, decision: Decision) -> UUID | None:
+    """Bring the row in line with the decision; the id that the record should point to."""
     if decision.row is not None and decision.row.id is None:
-        # The insertion locks the flag before the predecessors' rows are locked: a cascading delete's order.
-        inserted = await session.execute(
-            statements.read("insert_row"), {**_row_values(decision.row), "flag_id": facts.flag_id}
-        )
-        made = await inserted.fetchone()
-        schedule_id = made["id"] if made else None
-    elif decision.row is not None and decision.row != facts.row:
+        values = {**_row_values(decision.row), "flag_id": facts.flag_id}
+        made = await (await session.execute(statements.read("insert_row"), values)).fetchone()
+        return made["id"] if made else None
+    if decision.row is not None and decision.row != facts.row:
         await session.execute(statements.read("update_row"), _row_values(decision.row))
-    record = {**values, **_record_values(decision.record), "schedule_id": schedule_id}
-    if facts.record is None:
-        await session.execute(statements.read("replace_predecessors"), record)
-    if decision.record != facts.record or schedule_id != decision.record.schedule_id:
-        await session.execute(statements.read("save_record"), record)
+    return decision.record.schedule_id
+
+
+async def _replace_predecessors(session: AsyncConnection[DictRow], record: dict[str, Any]) -> None:
+    """Two live objects cannot share a name: what older ones had planned is given up, or the dead would fire.
+
+    Comes after the insertion, which locks the flag: flag, row, record is the order of a cascading delete, too.
+    """
+    await session.execute(statements.read("lock_predecessors"), record)
+    await session.execute(statements.read("cancel_predecessors"), record)
+    await session.execute(statements.read("close_predecessors"), record)
 
 
 def _identity(thing: FlagSchedule) -> dict[str, Any]:
@@ -257,7 +276,11 @@ def _snapshot(found: DictRow) -> Snapshot:
         reason=_reason(found["outcome_reason"]),
         applied_at=found["outcome_applied_at"],
     )
-    return Snapshot(record=record, row=_row(found) if found["id"] else None, now=found["now"])
+    row = _row(found) if found["id"] else None
+    if row is None and record.schedule_id and record.state is None:
+        # TRUNCATE fires no trigger that could have kept the outcome.
+        record = replace(record, state=State.FAILED, reason=Reason.FLAG_DELETED)
+    return Snapshot(record=record, row=row, now=found["now"])
 
 
 def _row(found: DictRow) -> Row:

@@ -19,10 +19,8 @@ class PostgresProcessStore:
 
     def __init__(self, url: str) -> None:
         self._parameters = connection.parameters(url, "flagschedule-processor")
-        self._apply = {
-            True: statements.apply_with(statements.read("claim_retries")),
-            False: statements.apply_with(statements.read("claim_due")),
-        }
+        self._claim = {True: statements.read("claim_retries"), False: statements.read("claim_due")}
+        self._apply = {retries: statements.apply_with(claim) for retries, claim in self._claim.items()}
         self._apply_only = statements.apply_with(statements.read("claim_only"))
         self._run_id = 0
 
@@ -57,11 +55,15 @@ class PostgresProcessStore:
         """See ports.ProcessStore."""
         return self._batch(statements.limited(self._apply[retries], limit), set_aside=list(set_aside))
 
-    def due_ids(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Sequence[UUID]:
+    def claimable(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Sequence[UUID]:
+        """See ports.ProcessStore. In autocommit the claim's locks are gone with its answer."""
+        rows = self._fetch(statements.limited(self._claim[retries], limit), set_aside=list(set_aside))
+        return [row[0] for row in rows]
+
+    def is_anything_due(self, set_aside: Sequence[UUID]) -> bool:
         """See ports.ProcessStore."""
-        name = "due_ids_retries" if retries else "due_ids_pending"
-        text = statements.limited(statements.read(name), limit)
-        return [row_id for (row_id,) in self._fetch(text, set_aside=list(set_aside))]
+        ((due,),) = self._fetch(statements.read("is_anything_due"), set_aside=list(set_aside))
+        return bool(due)
 
     def apply_only(self, ids: Sequence[UUID]) -> Batch:
         """See ports.ProcessStore."""

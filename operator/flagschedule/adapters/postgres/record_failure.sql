@@ -16,7 +16,7 @@ schedules AS (
         reason = CASE WHEN c.again THEN 'AttemptFailed' ELSE 'RetriesExhausted' END,
         retry_count = c.retry_count + c.again::integer,
         next_retry_at = CASE WHEN c.again THEN
-            now() + make_interval(secs => (%(delays)s::float8[])[c.retry_count + 1] + random() * %(jitter)s) END,
+            now() + make_interval(secs => (%(delays)s::float8[])[greatest(c.retry_count, 0) + 1] + random() * %(jitter)s) END,
         last_error = %(error)s,
         error_message = %(error)s,
         updated_at = now()

@@ -1,0 +1,88 @@
+"""The command: `python -m dev.demo`, started by `make demo`.
+
+DEMO_ONCE=1 ends by itself; DEMO_CONTEXT, DEMO_IMAGE and DEMO_HOST are for a cluster of yours (see choices.py).
+"""
+
+import os
+import signal
+import sys
+from contextlib import ExitStack
+from types import FrameType
+from typing import Final
+
+from dev.cluster.system import ClusterError
+from dev.demo import cleaning
+from dev.demo.choices import Choices
+from dev.demo.commands import DemoError
+from dev.demo.narrator import Narrator
+from dev.demo.story import Story
+from dev.parts.wheels import PartError
+
+_ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_INTERRUPTED: Final = 130
+
+
+def main() -> int:
+    """Tell the story and clean up after it.
+
+    Returns:
+        0 if all went as told, 1 if not, 130 if it was interrupted before its end.
+    """
+    narrator = Narrator()
+    for number in _ENDINGS:
+        signal.signal(number, _interrupt)
+    cleanup = ExitStack()
+    try:
+        code = _tell(narrator, cleanup)
+    except KeyboardInterrupt:
+        narrator.plain("\nInterrupted.")
+        code = _INTERRUPTED
+    _ignore_signals()
+    if not cleaning.clean(narrator, cleanup):
+        code = code or 1
+    return code
+
+
+def _tell(narrator: Narrator, cleanup: ExitStack) -> int:
+    """Tell the story; every error becomes a sentence."""
+    try:
+        choices = Choices.from_environment(os.environ)
+        cleanup.enter_context(cleaning.alone())
+        Story(choices, narrator, cleanup).tell()
+    except (DemoError, ClusterError, PartError) as error:
+        narrator.error(f"The demo cannot go on. {error}")
+        return 1
+    except OSError as error:
+        narrator.error(f"The demo cannot go on: {error.strerror or error} ({error.filename or 'no file'}).")
+        return 1
+    except Exception as error:  # noqa: BLE001 -- a person sees a sentence, never a traceback
+        narrator.error(f"The demo cannot go on because of a bug in it: {type(error).__name__}: {error}")
+        return 1
+    if not choices.once:
+        _wait_for_ctrl_c(narrator)
+    for sentence in narrator.failures:
+        narrator.error(f"Not as told: {sentence}")
+    return 1 if narrator.failures else 0
+
+
+def _wait_for_ctrl_c(narrator: Narrator) -> None:
+    narrator.say(f"The demo took {narrator.elapsed()}. Everything stays until you press Ctrl-C.")
+    try:
+        while True:
+            signal.pause()
+    except KeyboardInterrupt:
+        return
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    _ignore_signals()  # once is enough: what follows is the cleanup
+    raise KeyboardInterrupt
+
+
+def _ignore_signals() -> None:
+    for number in _ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

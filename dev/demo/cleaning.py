@@ -1,0 +1,37 @@
+"""The end of the demo, and that there is only one at a time. Called by the command."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from dev.cluster import cache
+from dev.demo.commands import DemoError
+from dev.demo.narrator import Narrator
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Be the only demo of this user on this machine.
+
+    Raises:
+        DemoError: another one runs.
+    """
+    folder = cache.cache_dir() / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    with cache.tried_lock(folder) as is_alone:
+        if not is_alone:
+            raise DemoError("Another `make demo` is running on this machine; end that one with Ctrl-C first.")
+        yield
+
+
+def clean(narrator: Narrator, cleanup: ExitStack) -> bool:
+    """Undo everything, whatever happens on the way; whether all of it worked."""
+    if narrator.has_begun:
+        narrator.headline("Cleaning up")
+    try:
+        cleanup.close()
+    except Exception as error:  # noqa: BLE001 -- the rest of the cleanup has been done by the stack
+        narrator.error(f"Not everything could be removed: {error}")
+        return False
+    if narrator.has_begun:
+        narrator.plain(f"Nothing is left of it. It took {narrator.elapsed()} in all.")
+    return True

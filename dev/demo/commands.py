@@ -1,0 +1,131 @@
+"""Runs programs for the demo and the tests in pods.
+
+Called by every module of this package. A program gets a session of its own, so that Ctrl-C reaches us alone and we
+can end it in order; whoever is interrupted while it runs leaves nothing of it behind.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+_END_SECONDS = 30.0
+
+
+class DemoError(Exception):
+    """Something a person must know: the text says what happened and what to do."""
+
+
+class CommandFailedError(DemoError):
+    """A program said no.
+
+    Attributes:
+        said: what it printed.
+    """
+
+    def __init__(self, command: str, said: str) -> None:
+        super().__init__(f"`{command}` failed: {said or 'it printed nothing'}")
+        self.said = said
+
+
+class Run(Protocol):
+    """Runs kubectl with these words."""
+
+    def __call__(self, *words: str, stdin: str | None = None) -> str:
+        """Return what it printed. Raises CommandFailedError."""
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: str | None = None,
+    stdout: int | IO[str] = subprocess.PIPE,
+    stderr: int | IO[str] | None = subprocess.PIPE,
+) -> str:
+    """Run a program to its end and return its stdout.
+
+    Args:
+        command: the program and its words.
+        env: what its environment has beside ours.
+        cwd: the folder it runs in, if not ours.
+        stdin: what it reads.
+        stdout: where its output goes if not into the result.
+        stderr: where its errors go if not into the exception; None is our own stderr.
+
+    Raises:
+        CommandFailedError: it failed; the text holds what it printed.
+        DemoError: there is no such program.
+    """
+    words = [str(word) for word in command]
+    try:
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise DemoError(f"the program {words[0]} is not on this machine; run `make setup`") from error
+    with process:
+        try:
+            output, errors = process.communicate(stdin)
+        except BaseException:
+            _end(process)
+            raise
+    if process.returncode:
+        said = "\n".join(text.strip() for text in (errors, output) if text and text.strip())
+        raise CommandFailedError(" ".join([Path(words[0]).name, *words[1:]]), said)
+    return output or ""
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """kubectl from the wheel, so that it is the same everywhere, with one kubeconfig and nobody else's.
+
+    Attributes:
+        kubeconfig: an absolute path.
+        folder: where the files of its command line are, if not here.
+    """
+
+    kubeconfig: Path
+    folder: Path | None = None
+
+    def __call__(self, *words: str, stdin: str | None = None) -> str:
+        """Run it and return what it printed.
+
+        Raises:
+            CommandFailedError: it failed.
+        """
+        return run([kubectl_program(), *words], env=self.environment, cwd=self.folder, stdin=stdin)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes it see this cluster only, and keep its cache beside the kubeconfig."""
+        return {"KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.kubeconfig.parent / "kubectl-cache")}
+
+
+def kubectl_program() -> Path:
+    """The kubectl that `make setup` installed."""
+    return Path(sys.executable).with_name("kubectl")
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Let it and its children clean up, then insist."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+            return

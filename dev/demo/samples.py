@@ -1,0 +1,53 @@
+"""The FlagSchedules of the demo, and when they are due. Called by the story."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+LAUNCH, MISSING, DELETED = "checkout-v2-launch", "new-search-launch", "banner-off"
+LAUNCH_FLAG, MISSING_FLAG, DELETED_FLAG = "checkout-v2", "new-search", "winter-banner"
+
+_SOON: Final = timedelta(seconds=5)
+_ENOUGH: Final = timedelta(seconds=8)  # to apply the samples, and for the missing flag to be found
+_LATER: Final = timedelta(hours=1)
+
+
+def yaml(name: str, flag: str, scheduled_at: str, updates: str) -> str:
+    """A FlagSchedule as a person would write it."""
+    return f"""\
+apiVersion: flagschedule.io/v1alpha1
+kind: FlagSchedule
+metadata:
+  name: {name}
+spec:
+  flagKey: {flag}
+  scheduledAt: "{scheduled_at}"
+  updates: {updates}
+"""
+
+
+def three(now: datetime) -> dict[str, str]:
+    """Name and text: one due soon, one for a flag that is missing, one that will be deleted before its time."""
+    due, later = clock(soon(now)), clock(now + _LATER)
+    return {
+        LAUNCH: yaml(LAUNCH, LAUNCH_FLAG, due, "{enabled: true, rolloutPercentage: 25}"),
+        MISSING: yaml(MISSING, MISSING_FLAG, due, "{enabled: true}"),
+        DELETED: yaml(DELETED, DELETED_FLAG, later, "{enabled: false}"),
+    }
+
+
+def soon(now: datetime) -> datetime:
+    """A few seconds from now, all of them in one minute: the CronJob's next start applies what is due by then."""
+    minute = next_minute(now)
+    if minute - now < _ENOUGH:
+        return minute + timedelta(seconds=1)
+    return (now + _SOON).replace(microsecond=0)
+
+
+def next_minute(now: datetime) -> datetime:
+    """When the CronJob starts next."""
+    return now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+
+
+def clock(instant: datetime) -> str:
+    """The time as it is written in YAML."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

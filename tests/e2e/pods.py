@@ -1,0 +1,111 @@
+"""What the tests in pods do: plan changes with kubectl, start and look at pods, and look at database and cache."""
+
+import itertools
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import redis
+
+from dev.demo import samples
+from dev.demo.commands import Kubectl
+from dev.demo.installation import NAMESPACE as SYSTEM
+from dev.parts.postgres import Postgres
+from tests.cluster.api import eventually
+from tests.integration.database import Database
+
+NAMESPACE = "shop"
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A pod's container that has ended."""
+
+    exit_code: int
+    log: str
+
+
+@dataclass(frozen=True)
+class Pods:
+    """The cluster with the product in it."""
+
+    kubectl: Kubectl
+    database: Database
+    cache: redis.Redis
+    postgres: Postgres
+
+    def plan(self, name: str, *, flag: str, after: timedelta = timedelta(seconds=5)) -> datetime:
+        """Create a FlagSchedule that switches a flag on for 25 %; when it is due."""
+        due = (datetime.now(UTC) + after).replace(microsecond=0)
+        text = samples.yaml(name, flag, samples.clock(due), "{enabled: true, rolloutPercentage: 25}")
+        self.kubectl("apply", f"--namespace={NAMESPACE}", "-f", "-", stdin=text)
+        return due
+
+    def wait(self, name: str, condition: str, seconds: int = 45) -> dict[str, Any]:
+        """Wait until an object has a condition, such as `condition=Applied`; the object."""
+        what = (f"flagschedule/{name}", f"--namespace={NAMESPACE}")
+        self.kubectl("wait", f"--for={condition}", *what, f"--timeout={seconds}s")
+        found: dict[str, Any] = json.loads(self.kubectl("get", *what, "--output=json"))
+        return found
+
+    def schedule(self, name: str) -> dict[str, Any]:
+        """The row of an object, which may be gone by now."""
+        (row,) = self.database.query(
+            "SELECT s.* FROM feature_flag_schedules AS s JOIN flag_schedule_objects AS o ON o.schedule_id = s.id "
+            "WHERE o.name = %s",
+            name,
+        )
+        return row
+
+    def wait_until_due(self, due: datetime) -> None:
+        """Wait until the database's clock says so."""
+        eventually(lambda: self.database.value("SELECT now() >= %s", due), f"it is {due}", 20)
+
+    def run_processor(self, *, command: list[str] | None = None, database_url: str | None = None) -> Ended:
+        """Start a Job from the CronJob's template at once and wait for its end.
+
+        Args:
+            command: run this instead of the processor, in the same container.
+            database_url: use this instead of the Secret's.
+        """
+        name = f"run-{next(_numbers)}"
+        job = json.loads(
+            self._system("create", "job", name, "--from=cronjob/flagschedule-processor", "--dry-run=client", "-ojson")
+        )
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        if command:
+            container["command"] = command
+        if database_url:
+            others = [variable for variable in container["env"] if variable["name"] != "DATABASE_URL"]
+            container["env"] = [*others, {"name": "DATABASE_URL", "value": database_url}]
+        self._system("create", "-f", "-", stdin=json.dumps(job))
+        ended = "--for=jsonpath={.status.containerStatuses[0].state.terminated}"
+        pod = f"--selector=batch.kubernetes.io/job-name={name}"
+        self._system("wait", "--for=create", "pod", pod, "--timeout=20s")
+        self._system("wait", ended, "pod", pod, "--timeout=30s")
+        (found,) = self.system_pods(pod)
+        code = found["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"]
+        return Ended(code, self.log(found["metadata"]["name"]))
+
+    def system_pods(self, selector: str) -> list[dict[str, Any]]:
+        """The product's pods that a selector chooses."""
+        found: list[dict[str, Any]] = json.loads(self._system("get", "pods", selector, "--output=json"))["items"]
+        return found
+
+    def log(self, pod: str) -> str:
+        """What one of the product's pods has printed."""
+        return self._system("logs", pod)
+
+    def in_operator(self, script: str) -> str:
+        """Run a line of Python in the operator's container; what it printed."""
+        return self._system("exec", "deployment/flagschedule-operator", "--", "python3", "-c", script)
+
+    def kill_operator(self) -> None:
+        """End the operator as the loss of its node would: SIGKILL, no goodbye."""
+        operator = "--selector=app.kubernetes.io/component=operator"
+        self._system("delete", "pod", operator, "--force", "--grace-period=0")
+
+    def _system(self, *words: str, stdin: str | None = None) -> str:
+        return self.kubectl(f"--namespace={SYSTEM}", *words, stdin=stdin)

@@ -1,0 +1,118 @@
+"""The product in pods: from YAML to the changed flag and back to the status, and what its pods may do."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from tests.e2e.pods import Pods
+
+pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]  # the first one waits for the cluster and for a minute
+
+CACHE_KEY = "feature_flags:production"
+LONGEST_DELAY = timedelta(seconds=75)
+
+
+def test_the_cronjobs_pod_applies_a_schedule_in_time(pods: Pods) -> None:
+    """A schedule created with kubectl is applied by the CronJob's pod within 75 s; status and cache say so."""
+    flag = pods.database.flag("checkout-v2")
+    pods.cache.set(CACHE_KEY, '{"checkout-v2": false}', ex=300)
+    due = pods.plan("launch", flag="checkout-v2")
+
+    status = pods.wait("launch", "condition=Applied", seconds=90)["status"]
+
+    row = pods.schedule("launch")
+    assert timedelta(0) <= row["applied_at"] - due <= LONGEST_DELAY
+    assert status["phase"] == "Applied"
+    assert status["change"] == "enabled=true, rolloutPercentage=25"
+    assert pods.database.state(flag) == (True, 25)
+    assert not pods.cache.exists(CACHE_KEY)
+    (pod,) = _processors_that_applied(pods, str(row["id"]))
+    assert pod.startswith("flagschedule-processor-")
+
+
+def test_a_missing_flag_is_waited_for(pods: Pods) -> None:
+    """A schedule for a missing flag waits, is mirrored when the flag appears, and is applied."""
+    due = pods.plan("waiting", flag="not-yet")
+    pods.wait("waiting", "jsonpath={.status.phase}=Waiting")
+
+    flag = pods.database.flag("not-yet")
+    pods.wait("waiting", "condition=Ready")
+    pods.wait_until_due(due)
+    pods.run_processor()
+
+    assert pods.wait("waiting", "condition=Applied")["status"]["phase"] == "Applied"
+    assert pods.database.state(flag) == (True, 25)
+
+
+def test_deleting_the_object_cancels_the_change(pods: Pods) -> None:
+    """An object deleted before its time is gone at once; its row stays, cancelled, and the flag as it was."""
+    flag = pods.database.flag("banner")
+    pods.plan("dropped", flag="banner", after=timedelta(hours=1))
+    pods.wait("dropped", "condition=Ready")
+
+    pods.kubectl("delete", "flagschedule/dropped", "--namespace=shop", "--timeout=30s")
+
+    assert pods.schedule("dropped")["status"] == "cancelled"
+    assert pods.database.state(flag) == (False, 0)
+
+
+def test_everything_converges_after_the_operator_was_killed(pods: Pods) -> None:
+    """What is created or applied while the operator is dead has the right row and status once it is back."""
+    flag = pods.database.flag("survivor")
+    due = pods.plan("mirrored-before", flag="survivor", after=timedelta(seconds=3))
+    pods.wait("mirrored-before", "condition=Ready")
+
+    pods.kill_operator()
+    pods.plan("created-meanwhile", flag="survivor", after=timedelta(hours=1))
+    pods.wait_until_due(due)
+    assert pods.run_processor().exit_code == 0
+
+    assert pods.wait("mirrored-before", "condition=Applied")["status"]["phase"] == "Applied"
+    assert pods.wait("created-meanwhile", "condition=Ready")["status"]["phase"] == "Pending"
+    assert pods.schedule("created-meanwhile")["status"] == "pending"
+    assert pods.database.state(flag) == (True, 25)
+
+
+def test_the_operators_container_is_restricted(pods: Pods) -> None:
+    """The operator runs as nobody in particular, without capabilities, and cannot write its root file system."""
+    look = (
+        "import os, re; print(os.getuid(), os.getgid(), re.findall('CapEff:.(.*)', open('/proc/self/status').read()))"
+    )
+    assert pods.in_operator(look).strip() == "65532 65532 ['0000000000000000']"
+
+    write = "try: open('/x', 'w')\nexcept OSError as error: print(error.strerror)"
+    assert pods.in_operator(write).strip() == "Read-only file system"
+
+
+def test_the_processors_container_has_no_token(pods: Pods) -> None:
+    """The processor cannot speak to the API server: its pod holds no token, and no rights beyond the operator's."""
+    look = "import os; print(os.getuid(), os.path.exists('/var/run/secrets/kubernetes.io'), os.access('/', os.W_OK))"
+
+    assert pods.run_processor(command=["python3", "-c", look]).log.strip() == "65532 False False"
+
+
+@pytest.mark.parametrize(
+    ("url", "exit_code"),
+    [("mysql://root:s3cret@db/flags", 2), ("postgresql://root:s3cret@{host}:1/flags", 3)],
+    ids=["not a Postgres URL", "nobody listens"],
+)
+def test_a_bad_database_url_is_told_in_one_line(pods: Pods, url: str, exit_code: int) -> None:
+    """With a bad DATABASE_URL the pod prints one line without a secret and ends with 2 or 3."""
+    ended = pods.run_processor(database_url=url.format(host=pods.postgres.listen[0]))
+
+    assert ended.exit_code == exit_code
+    (line,) = ended.log.splitlines()
+    assert "DATABASE_URL" in line
+    assert "s3cret" not in line
+
+
+def _processors_that_applied(pods: Pods, schedule_id: str) -> list[str]:
+    """The processor pods whose log says that they applied a schedule."""
+    processors = pods.system_pods("--selector=app.kubernetes.io/component=processor")
+    names = [pod["metadata"]["name"] for pod in processors]
+    return [name for name in names if any(_tells(line, schedule_id) for line in pods.log(name).splitlines())]
+
+
+def _tells(line: str, schedule_id: str) -> bool:
+    return "Schedule applied" in line and json.loads(line)["scheduleId"] == schedule_id

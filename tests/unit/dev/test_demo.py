@@ -1,0 +1,133 @@
+"""The parts of the demo that need no cluster."""
+
+import io
+import os
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import hypothesis
+import hypothesis.strategies as st
+import pytest
+
+from dev.demo import clusters, commands, images, samples
+from dev.demo.choices import Choices
+from dev.demo.commands import CommandFailedError, DemoError
+from dev.demo.installation import check_address
+from dev.demo.narrator import Narrator
+
+
+@hypothesis.given(st.timedeltas(timedelta(0), timedelta(hours=1)))
+def test_the_samples_are_due_in_seconds_and_applied_within_about_a_minute(passed: timedelta) -> None:
+    """A sample is due in the future, by seconds; nobody waits much longer than a minute for its tick."""
+    now = datetime(2026, 11, 24, 9, 30, tzinfo=UTC) + passed
+    due = samples.soon(now)
+
+    assert timedelta(seconds=1) < due - now < timedelta(seconds=10)
+    tick = samples.next_minute(due)
+    assert timedelta(seconds=7) < tick - now < timedelta(seconds=69)  # time to apply them and for the flag to appear
+
+
+@pytest.mark.parametrize(
+    ("image", "parts"),
+    [
+        ("shop/flags", ("shop/flags", "latest", "")),
+        ("shop/flags:1.2", ("shop/flags", "1.2", "")),
+        ("registry:5000/flags", ("registry:5000/flags", "latest", "")),
+        ("registry:5000/flags:1.2", ("registry:5000/flags", "1.2", "")),
+        ("flags@sha256:abc", ("flags", "", "sha256:abc")),
+    ],
+)
+def test_an_images_name_is_split_for_kustomize(image: str, parts: tuple[str, str, str]) -> None:
+    """Ports, tags and digests end up where kustomize wants them."""
+    assert images.split(image) == parts
+
+
+def test_an_image_of_the_readers_is_installed(tmp_path: Path) -> None:
+    """With DEMO_IMAGE all three programs run from that image."""
+    folder = images.overlay(clusters.OVERLAY, tmp_path / "overlay", "registry:5000/flags:1.2")
+
+    rendered = commands.run([commands.kubectl_program(), "kustomize", folder])
+
+    found = [line.split()[-1] for line in rendered.splitlines() if line.strip().startswith("image: ")]
+    assert found == ["registry:5000/flags:1.2"] * 3
+
+
+def test_all_that_the_demo_installs_is_marked() -> None:
+    """Every object of the demo carries its mark, so that it can be told from somebody else's."""
+    rendered = commands.run([commands.kubectl_program(), "kustomize", clusters.OVERLAY])
+
+    objects = rendered.split("\n---\n")
+    assert len(objects) > 10
+    assert all('flagschedule.io/demo: "true"' in thing for thing in objects)
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    """DEMO_HOST must be an address of this machine; the sentence says what it is for."""
+    with pytest.raises(DemoError, match=r"192\.0\.2\.1 is not an address of this machine.*DEMO_HOST"):
+        check_address("192.0.2.1")
+
+
+def test_an_image_without_a_context_is_refused() -> None:
+    """DEMO_IMAGE means nothing for the demo's own cluster, and is not ignored silently."""
+    with pytest.raises(DemoError, match="DEMO_CONTEXT"):
+        Choices.from_environment({"DEMO_IMAGE": "shop/flags"})
+
+
+@pytest.mark.parametrize(("value", "once"), [("1", True), ("yes", True), ("0", False), ("", False)])
+def test_demo_once(value: str, once: bool) -> None:
+    """DEMO_ONCE=0 means no."""
+    assert Choices.from_environment({"DEMO_ONCE": value}).once is once
+
+
+def test_the_cluster_needs_root_without_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is not root and has no Docker is told so before anything happens."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("dev.cluster.kind_binary.is_own", lambda: True)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+    with pytest.raises(DemoError, match="needs root"):
+        clusters.OwnCluster(Narrator(io.StringIO()), tmp_path).check()
+
+
+def test_plain_output_has_no_escape_codes() -> None:
+    """Off a terminal the demo prints plain lines, and commands as one would type them."""
+    stream = io.StringIO()
+    narrator = Narrator(stream)
+    narrator.headline("Title", "Because.")
+    narrator.command("kubectl", "get", "x", "--output=jsonpath={.a}{.b}", "-f", "file.yaml")
+    narrator.expect(truth=False, sentence="It works.")
+
+    said = stream.getvalue()
+    assert "\x1b" not in said
+    assert "$ kubectl get x --output='jsonpath={.a}{.b}' -f file.yaml" in said
+    assert narrator.failures == ["It works."]
+
+
+def test_an_interrupted_command_leaves_no_process(tmp_path: Path) -> None:
+    """Ctrl-C while a program runs ends the program and its children before we go on."""
+    file = tmp_path / "child"
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    former = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            # The shell's child tells us its number, and then us to stop.
+            commands.run(["sh", "-c", f"sh -c 'echo $$ > {file}; kill -USR1 {os.getpid()}; sleep 60' & wait"])
+    finally:
+        signal.signal(signal.SIGUSR1, former)
+
+    child = Path("/proc", file.read_text().strip())
+    deadline = time.monotonic() + 5
+    while child.exists() and "\nState:\tZ" not in (child / "status").read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not child.exists() or "\nState:\tZ" in (child / "status").read_text()
+
+
+def test_a_failed_command_tells_what_was_said() -> None:
+    """The error of a program reaches the reader with the command."""
+    with pytest.raises(CommandFailedError, match="`sh -c echo no >&2; exit 3` failed: no"):
+        commands.run(["sh", "-c", "echo no >&2; exit 3"])
