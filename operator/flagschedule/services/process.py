@@ -131,7 +131,7 @@ class Processor:
         return bool(batch.handled)
 
     def _bisect(self, ids: Sequence[UUID]) -> bool:
-        """Find by halves the rows that the database refuses, so that none blocks another; whether anything came of it."""
+        """Find by halves the rows that the database refuses, so that none blocks another; whether anything was done."""
         if not ids or self._out_of_time():
             return False
         try:
