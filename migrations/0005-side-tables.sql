@@ -22,8 +22,8 @@ CREATE TABLE IF NOT EXISTS flag_schedule_objects (
     reason text,
     applied_at timestamptz
 );
-CREATE INDEX IF NOT EXISTS idx_objects_name ON flag_schedule_objects (cluster, namespace, name);
-CREATE INDEX IF NOT EXISTS idx_objects_waiting ON flag_schedule_objects (flag_key, environment)
+CREATE INDEX IF NOT EXISTS idx_flag_schedule_objects_name ON flag_schedule_objects (cluster, namespace, name);
+CREATE INDEX IF NOT EXISTS idx_flag_schedule_objects_waiting ON flag_schedule_objects (flag_key, environment)
     WHERE state = 'waiting' AND deleted_at IS NULL;
 
 -- Per flag and property: time and id of the schedule that set it last. The latest (time, id) wins.

@@ -2,6 +2,7 @@
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -108,17 +109,100 @@ def test_nothing_old_wakes_up_by_surprise(empty_database_url: str) -> None:
     assert due == [{"error_message": "due for a retry"}]
 
 
+def test_a_retry_of_the_original_does_not_overwrite_what_it_applied_later(
+    empty_database_url: str, flagschedule: Run
+) -> None:
+    """The original's applied schedules count for the order: a migrated retry of an older one sets nothing."""
+    at_stage(empty_database_url, STAGES[3])
+    with connected(empty_database_url) as database:
+        database.run("DELETE FROM feature_flag_schedules")
+        flag = database.flag("checkout-v3")
+        now = database.value("SELECT now()")
+        older = [
+            database.schedule(flag, updates, due=timedelta(hours=-2), status="failed", retry_count=1, next_retry_at=now)
+            for updates in ({"enabled": False, "rolloutPercentage": 5}, {"rolloutPercentage": 5})
+        ]
+        for updates in ({"rolloutPercentage": 25}, {"enabled": True}, {"enabled": "no"}, 7):
+            database.schedule(flag, updates, due=timedelta(hours=-1), status="applied")
+        database.run("UPDATE feature_flags SET enabled = true, rollout_percentage = 25 WHERE id = %s", flag)
+        migrate(empty_database_url)
+
+        assert flagschedule("process", DATABASE_URL=empty_database_url).returncode == 0
+
+        assert database.state(flag) == (True, 25)
+        assert [database.row(row)["reason"] for row in older] == ["Superseded", "Superseded"]
+
+
+def test_everything_goes_to_the_hosts_schema(empty_database_url: str, flagschedule: Run) -> None:
+    """Where another schema comes first in the role's search_path, the host's tables are found, none is doubled."""
+    with connected(empty_database_url) as database:
+        database.run("CREATE SCHEMA mine")
+        database.run("CREATE SCHEMA app")
+        database.run("SET search_path = app")
+        database.connection.execute((ORIGINAL / "flags.sql").read_bytes())
+        url = f"{empty_database_url}?options=-csearch_path%3Dmine,app"
+
+        assert migrate(url) > 0
+        assert migrate(url) == 0
+
+        schemas = database.query("SELECT DISTINCT schemaname FROM pg_tables WHERE tablename ~ '^(feature_)?flag_'")
+        assert schemas == [{"schemaname": "app"}]
+        schedule = database.schedule(database.flag("checkout-v3"), {"enabled": True})
+        assert flagschedule("process", DATABASE_URL=url).returncode == 0
+        assert database.row(schedule)["status"] == "applied"
+
+
+@pytest.mark.parametrize(
+    ("search_path", "sentence"), [("a,b", "different schemas"), ("nowhere", "no schema")], ids=["two", "none"]
+)
+def test_a_schema_that_cannot_be_chosen_is_told(
+    empty_database_url: str, flagschedule: Run, search_path: str, sentence: str
+) -> None:
+    """Two schemas with a table each, or none to create tables in: exit code 2 and a sentence, nothing is changed."""
+    with connected(empty_database_url) as database:
+        database.run("CREATE SCHEMA a")
+        database.run("CREATE SCHEMA b")
+        database.run("CREATE TABLE a.feature_flags ()")
+        database.run("CREATE TABLE b.feature_flag_schedules ()")
+
+        ended = flagschedule("migrate", DATABASE_URL=f"{empty_database_url}?options=-csearch_path%3D{search_path}")
+
+        assert ended.returncode == 2
+        (line,) = ended.stderr.splitlines()
+        assert sentence in line
+        assert database.value("SELECT count(*) FROM pg_tables WHERE tablename ~ 'flag'") == 2
+
+
+def test_indexes_of_other_tables_are_left_alone(empty_database_url: str) -> None:
+    """An index of another table that has a name of the original's, or one like ours, stays."""
+    at_stage(empty_database_url, STAGES[1])
+    names = ["idx_schedules_status", "idx_schedules_due", "idx_objects_name"]
+    with connected(empty_database_url) as database:
+        database.run("CREATE TABLE others (x integer)")
+        for name in names:
+            database.connection.execute(f"CREATE INDEX {name} ON others (x)".encode())
+
+        migrate(empty_database_url)
+
+        kept = database.query("SELECT indexname FROM pg_indexes WHERE tablename = 'others' ORDER BY 1")
+    assert [index["indexname"] for index in kept] == sorted(names)
+
+
 def test_an_invalid_index_of_an_interrupted_build_is_rebuilt(empty_database_url: str) -> None:
     """An index that a killed CREATE INDEX CONCURRENTLY left behind is dropped and built again."""
     at_stage(empty_database_url, STAGES[3])
     with connected(empty_database_url) as database:
-        database.run("CREATE INDEX idx_schedules_due ON feature_flag_schedules (created_at)")
-        database.run("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_schedules_due'::regclass")
+        database.run("CREATE INDEX idx_feature_flag_schedules_due ON feature_flag_schedules (created_at)")
+        database.run(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_feature_flag_schedules_due'::regclass"
+        )
 
         migrate(empty_database_url)
 
-        definition = database.value("SELECT pg_get_indexdef('idx_schedules_due'::regclass)")
-        valid = database.value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'idx_schedules_due'::regclass")
+        definition = database.value("SELECT pg_get_indexdef('idx_feature_flag_schedules_due'::regclass)")
+        valid = database.value(
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = 'idx_feature_flag_schedules_due'::regclass"
+        )
     assert "(scheduled_at, id)" in definition
     assert valid
 

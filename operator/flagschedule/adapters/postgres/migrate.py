@@ -18,9 +18,17 @@ from yoyo import read_migrations
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import parse_uri
 
-from flagschedule.adapters.postgres import connection
+from flagschedule.adapters.postgres import connection, statements
+from flagschedule.domain.errors import ConfigurationError
 
 _LOCK: Final = 0x666C6167  # "flag": any number that no other program of this database locks
+_NO_SCHEMA: Final = (
+    "DATABASE_URL: its role has no schema to create tables in; grant it CREATE on one, or name one that exists with "
+    "?options=-csearch_path%3Dname"
+)
+_TWO_SCHEMAS: Final = (
+    "feature_flags and feature_flag_schedules are in different schemas; move one with ALTER TABLE ... SET SCHEMA"
+)
 
 
 class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc] # yoyo is untyped
@@ -36,7 +44,9 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc] # yoyo is untype
         self.init_database()
 
     def connect(self, _: object) -> psycopg.Connection:
-        return psycopg.connect(**self._parameters, autocommit=True)
+        session = psycopg.connect(**self._parameters, autocommit=True)
+        session.execute("SELECT set_config('search_path', %s, false)", [_schema(session)])
+        return session
 
     def copy(self) -> "_Backend":
         return _Backend(self._parameters)
@@ -65,7 +75,7 @@ def migrate(url: str, report: Callable[[str], None] = lambda _: None) -> int:
         how many migrations were applied.
 
     Raises:
-        ConfigurationError: the URL cannot be parsed.
+        ConfigurationError: the URL cannot be parsed, or there is no one schema to work in.
         DependencyUnavailableError: the database does not answer or refuses.
     """
     logging.getLogger("yoyo").setLevel(logging.WARNING)
@@ -77,6 +87,22 @@ def migrate(url: str, report: Callable[[str], None] = lambda _: None) -> int:
             report(migration.id)
             backend.apply_one(migration)
         return len(missing)
+
+
+def _schema(session: psycopg.Connection) -> str:
+    """The schema of the host's tables, else the role's own, quoted: everything of ours goes there.
+
+    By its search_path alone a role whose own schema comes first would not see that the tables exist in another one,
+    and would create them anew.
+    """
+    found = session.execute(statements.read("find_schema")).fetchone()
+    flags, schedules, default = found or (None, None, None)
+    if flags and schedules and flags != schedules:
+        raise ConfigurationError([_TWO_SCHEMAS])
+    schema: str | None = flags or schedules or default
+    if schema is None:
+        raise ConfigurationError([_NO_SCHEMA])
+    return schema
 
 
 @contextlib.contextmanager
