@@ -47,8 +47,8 @@ def _tell(narrator: Narrator, cleanup: ExitStack) -> int:
     """Tell the story; every error becomes a sentence."""
     try:
         choices = Choices.from_environment(os.environ)
-        cleanup.enter_context(cleaning.alone())
-        Story(choices, narrator, cleanup).tell()
+        folder = cleanup.enter_context(cleaning.alone())
+        Story(choices, narrator, folder, cleanup).tell()
     except (DemoError, ClusterError, PartError) as error:
         narrator.error(f"The demo cannot go on. {error}")
         return 1

@@ -1,7 +1,9 @@
 """The end of the demo, and that there is only one at a time. Called by the command."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from dev.cluster import cache
 from dev.demo.commands import DemoError
@@ -9,8 +11,8 @@ from dev.demo.narrator import Narrator
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Be the only demo of this user on this machine.
+def alone() -> Iterator[Path]:
+    """Be the only demo of this user on this machine; a folder for its files, empty and for this user only.
 
     Raises:
         DemoError: another one runs.
@@ -20,7 +22,13 @@ def alone() -> Iterator[None]:
     with cache.tried_lock(folder) as is_alone:
         if not is_alone:
             raise DemoError("Another `make demo` is running on this machine; end that one with Ctrl-C first.")
-        yield
+        files = folder / "files"
+        shutil.rmtree(files, ignore_errors=True)  # of a demo that was killed
+        files.mkdir(mode=0o700)
+        try:
+            yield files
+        finally:
+            shutil.rmtree(files)
 
 
 def clean(narrator: Narrator, cleanup: ExitStack) -> bool:

@@ -22,7 +22,7 @@ DEMO_NAMESPACE: Final = "flagschedule-demo"
 OVERLAY: Final = Path(__file__).parent / "overlay"
 _OWN_NAME: Final = "flagschedule-demo"
 _MARK: Final = "flagschedule.io/demo"
-_FINALIZERS_SECONDS: Final = 30
+_FINALIZERS_SECONDS: Final = 15
 
 
 class Cluster(Protocol):

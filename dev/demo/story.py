@@ -46,14 +46,15 @@ class Story:
     Args:
         choices: what the reader chose.
         narrator: tells it.
+        folder: for its files.
         cleanup: closed by the caller, when nobody can interrupt any more.
     """
 
-    def __init__(self, choices: Choices, narrator: Narrator, cleanup: ExitStack) -> None:
+    def __init__(self, choices: Choices, narrator: Narrator, folder: Path, cleanup: ExitStack) -> None:
         self._narrator = narrator
         self._choices = choices
         self._cleanup = cleanup
-        self._folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="flagschedule-demo-")))
+        self._folder = folder
         self._cluster = clusters.choose(choices, narrator, self._folder)
         self._removal = cleanup.enter_context(ExitStack())
         self._quiet = Kubectl(self._folder / "kubeconfig")
