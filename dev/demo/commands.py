@@ -8,13 +8,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol, Self
 
 _END_SECONDS = 30.0
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class DemoError(Exception):
@@ -64,30 +66,56 @@ def run(
         DemoError: there is no such program.
     """
     words = [str(word) for word in command]
-    try:
-        process = subprocess.Popen(
-            words,
-            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            env={**os.environ, **(env or {})},
-            cwd=cwd,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-    except FileNotFoundError as error:
-        raise DemoError(f"the program {words[0]} is not on this machine; run `make setup`") from error
-    with process:
+    with _HeldSignals() as held:
         try:
-            output, errors = process.communicate(stdin)
-        except BaseException:
-            _end(process)
-            raise
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise DemoError(f"the program {words[0]} is not on this machine; run `make setup`") from error
+        with process:
+            try:
+                held.release()
+                output, errors = process.communicate(stdin)
+            except BaseException:
+                _end(process)
+                raise
     if process.returncode:
         said = "\n".join(text.strip() for text in (errors, output) if text and text.strip())
         raise CommandFailedError(" ".join([Path(words[0]).name, *words[1:]]), said)
     return output or ""
+
+
+class _HeldSignals:
+    """Holds back what would interrupt us while a program is being started: we could not end what we do not know yet."""
+
+    def __init__(self) -> None:
+        self._former: dict[signal.Signals, Any] = {}
+        self._came: list[int] = []
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # the only one that is ever interrupted
+            for number in _ENDINGS:
+                self._former[number] = signal.signal(number, lambda came, _: self._came.append(came))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let through what came meanwhile, and all that comes from now on."""
+        while self._former:
+            signal.signal(*self._former.popitem())
+        while self._came:
+            signal.raise_signal(self._came.pop())
 
 
 @dataclass(frozen=True)
