@@ -1,0 +1,104 @@
+"""What Argo CD shows of a FlagSchedule and offers for it, by the Lua we ship."""
+
+import re
+from typing import Any
+
+import pytest
+
+from flagschedule.domain.outcome import Reason, Row, State
+from tests.gitops import argocd
+from tests.unit.builders import body, row
+from tests.unit.test_status import APPLIED, ROWS, record, status
+
+# By the status function's own table, so that a new phase needs an answer here.
+HEALTH = {
+    "Pending": "Healthy",
+    "Suspended": "Suspended",
+    "Waiting": "Degraded",
+    "Retrying": "Healthy",
+    "Applied": "Healthy",
+    "Superseded": "Healthy",
+    "Cancelled": "Healthy",
+    "Failed": "Degraded",
+    "Expired": "Degraded",
+    "Invalid": "Degraded",
+}
+ACTIONS = {
+    "Pending": {"suspend"},
+    "Suspended": {"resume"},
+    "Waiting": {"suspend"},
+    "Retrying": {"suspend", "retry"},
+    "Failed": {"suspend", "retry"},
+    "Expired": {"suspend"},
+    "Invalid": {"suspend"},
+    "Applied": set(),
+    "Superseded": set(),
+    "Cancelled": set(),
+}
+CASES = [(found, known, phase) for found, known, phase, _ in ROWS]
+
+
+def told(found: Row | None, known: dict[str, Any], phase: str) -> dict[str, Any]:
+    """An object with the status that the operator writes for this outcome."""
+    spec: dict[str, Any] = {"suspend": True} if phase == "Suspended" else {}
+    return body(status=status(found, record(**known), **spec), **spec)
+
+
+@pytest.mark.parametrize(("found", "known", "phase"), CASES, ids=[f"{case[2]}-{n}" for n, case in enumerate(CASES)])
+def test_each_phase_has_its_health(found: Row | None, known: dict[str, Any], phase: str) -> None:
+    """Stalled and Waiting are Degraded, Suspended is Suspended, all else is Healthy; the message is ours."""
+    thing = told(found, known, phase)
+
+    seen = argocd.health(thing)
+
+    expected = "Healthy" if known.get("reason") is Reason.HISTORY else HEALTH[phase]
+    assert seen["status"] == expected
+    assert seen["message"] in {condition["message"] for condition in thing["status"]["conditions"]}
+
+
+@pytest.mark.parametrize(("found", "known", "phase"), CASES, ids=[f"{case[2]}-{n}" for n, case in enumerate(CASES)])
+def test_an_unseen_generation_is_progressing(found: Row | None, known: dict[str, Any], phase: str) -> None:
+    """Whatever the status says, it says nothing of an edit that the operator has not seen."""
+    thing = told(found, known, phase)
+    thing["metadata"]["generation"] = 2
+
+    assert argocd.health(thing)["status"] == "Progressing"
+
+
+def test_a_new_object_is_progressing() -> None:
+    """An object with the API server's default status, or with none, is not taken for a reconciled one."""
+    without = {key: value for key, value in body().items() if key != "status"}
+
+    assert [argocd.health(thing)["status"] for thing in (body(), without)] == ["Progressing", "Progressing"]
+
+
+def test_an_edit_that_came_too_late_is_healthy() -> None:
+    """Nothing is broken where the change was made and an edit after it does nothing."""
+    done = row(**APPLIED, reason=Reason.APPLIED)
+    thing = body(generation=2, status=status(done, generation=2, updates={"enabled": False}))
+
+    assert argocd.health(thing)["status"] == "Healthy"
+
+
+@pytest.mark.parametrize(("found", "known", "phase"), CASES, ids=[f"{case[2]}-{n}" for n, case in enumerate(CASES)])
+def test_each_phase_has_its_actions(found: Row | None, known: dict[str, Any], phase: str) -> None:
+    """Retry is offered where it does something; a handled schedule is frozen and offers nothing."""
+    assert argocd.enabled_actions(told(found, known, phase)) == ACTIONS[phase]
+
+
+def test_retry_asks_by_annotation() -> None:
+    """Retry sets the annotation to the present time and leaves the rest of the object alone."""
+    thing = told(row(state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED, retry_count=3), {}, "Failed")
+    before = thing["spec"], thing["status"]
+
+    changed = argocd.act("retry", thing)
+
+    asked = changed["metadata"]["annotations"]["flagschedule.io/retry-requested-at"]
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", asked)
+    assert (changed["spec"], changed["status"]) == before
+
+
+def test_suspend_and_resume_set_the_field() -> None:
+    """Suspend and resume change spec.suspend and nothing else."""
+    assert argocd.act("suspend", body())["spec"] == {**body()["spec"], "suspend": True}
+    assert argocd.act("resume", body(suspend=True))["spec"] == {**body()["spec"], "suspend": False}
