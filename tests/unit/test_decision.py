@@ -15,6 +15,7 @@ from tests.unit.builders import FLAG_ID, HOUR, NOW, ROW_ID, row, thing
 
 RULES = Rules(max_retries=3, max_lateness=timedelta(seconds=600))
 MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
 
 
 def facts(record: Record | None = None, found: Row | None = None, **fields: Any) -> Facts:
@@ -248,6 +249,96 @@ def test_a_status_that_says_applied_is_believed_over_a_restored_row() -> None:
     assert outcome(restored) == outcome(forgotten) == (State.APPLIED, Reason.RESTORED_FROM_STATUS)
     assert restored.row is not None
     assert restored.row.applied_at == forgotten.record.applied_at == NOW - HOUR
+
+
+def test_whatever_a_restored_database_plans_is_not_applied_again() -> None:
+    """Applied once is applied for good: a forgotten edit, a planned retry or a deletion does not change that."""
+    record, found = mirrored(thing())
+    retrying = replace(found, state=State.FAILED, reason=Reason.ATTEMPT_FAILED, next_retry_at=NOW)
+    edited = {"status": {"observedGeneration": 2, "appliedAt": "2026-12-01T08:00:00Z"}, "generation": 2}
+    edited |= {"updates": {"rolloutPercentage": 5}, "at": NOW - HOUR}
+
+    live = decide(thing(**edited), facts(record, found), RULES)
+    deleted = decide(thing(**edited, deleting=True), facts(record, retrying), RULES)
+
+    assert outcome(live) == outcome(deleted) == (State.APPLIED, Reason.RESTORED_FROM_STATUS)
+    assert live.row is not None
+    assert (live.row.updates, live.row.scheduled_at) == ({"rolloutPercentage": 5}, NOW - HOUR)
+    assert deleted.row is not None
+    assert deleted.row.next_retry_at is None
+    assert deleted.record.deleted
+    assert live.record.change_hash != record.change_hash  # it is recognised when created again
+
+
+def test_an_edit_that_was_too_late_stays_so_after_a_restore() -> None:
+    """A restored database does not mistake an edit that came too late for what was applied: Git may still revert it."""
+    record, found = mirrored(thing())
+    too_late = {"type": "Ready", "status": "True", "reason": "EditTooLate"}
+    status = {"observedGeneration": 2, "appliedAt": "2026-12-01T08:00:00Z", "conditions": [too_late]}
+    edited = thing(generation=2, updates={"enabled": False}, status=status)
+
+    restored = decide(edited, facts(record, found), RULES)
+
+    assert restored.row is not None
+    assert restored.row.updates == {"enabled": True}
+    assert restored.record.arming_hash == record.arming_hash
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        ({"at": NOW - 400 * DAY}, Reason.EXPIRED),  # a year mistyped
+        ({"maxRetries": 1}, Reason.HISTORY),  # one edit of all old files
+    ],
+)
+def test_history_is_what_nobody_expected(edit: dict[str, Any], reason: Reason) -> None:
+    """Long past at first sight is history, and stays so until somebody plans it anew; then it is an accident."""
+    first = decide(thing(at=NOW - 40 * DAY, created_at=NOW), facts(), RULES)
+    assert outcome(first) == (State.EXPIRED, Reason.HISTORY)
+
+    second = decide(thing(**{"at": NOW - 40 * DAY, **edit}, generation=2), facts(first.record), RULES)
+
+    assert outcome(second) == (State.EXPIRED, reason)
+
+
+def test_a_plan_that_expires_is_an_accident_however_late() -> None:
+    """A Waiting object whose time passed days ago, and a pending row moved to long ago, want a person."""
+    waiting = decide(thing(), facts(flag_id=None), RULES)
+    record, found = mirrored(thing())
+
+    forgotten = decide(thing(), facts(waiting.record, flag_id=None, now=NOW + 3 * DAY), RULES)
+    moved = decide(thing(at=NOW - 400 * DAY, generation=2), facts(record, found), RULES)
+
+    assert outcome(forgotten) == (State.EXPIRED, Reason.EXPIRED)
+    assert outcome(moved) == (State.FAILED, Reason.EXPIRED)
+
+
+def test_lateness_is_judged_again_at_every_re_arming() -> None:
+    """An Expired object is armed by a time or deadline that allows it, and expires again by one that does not."""
+    expired = decide(thing(at=NOW - HOUR, created_at=NOW), facts(), RULES).record
+    exhausted = {"state": State.FAILED, "reason": Reason.RETRIES_EXHAUSTED}
+    record, failed = mirrored(thing(at=NOW - HOUR, created_at=NOW - 2 * HOUR), **exhausted)
+    edits: list[tuple[dict[str, Any], State]] = [
+        ({"at": NOW - 30 * MINUTE}, State.EXPIRED),
+        ({"at": NOW - HOUR, "maxRetries": 1}, State.EXPIRED),
+        ({"at": NOW - HOUR, "startingDeadlineSeconds": 7200}, State.PENDING),
+        ({"at": NOW + HOUR}, State.PENDING),
+    ]
+
+    for edit, state in edits:
+        after = [decide(thing(**edit, generation=2), known, RULES) for known in (facts(expired), facts(record, failed))]
+        assert outcome(after[0])[0] is state
+        assert outcome(after[1])[0] is (State.FAILED if state is State.EXPIRED else State.PENDING)
+
+
+def test_a_deletion_counts_whatever_its_generation() -> None:
+    """A deletion is final: after a restore of etcd an object may be deleted at a generation below its record's."""
+    record, found = mirrored(thing(generation=7))
+
+    assert outcome(decide(thing(generation=2, deleting=True), facts(record, found), RULES)) == (
+        State.CANCELLED,
+        Reason.DELETED,
+    )
 
 
 def test_an_edit_that_cannot_be_parsed_disarms() -> None:

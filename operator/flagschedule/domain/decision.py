@@ -9,13 +9,14 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from flagschedule.domain.outcome import Reason, Record, Row, State
-from flagschedule.domain.schedule import FlagSchedule, Spec, parse_time
+from flagschedule.domain.outcome import EDIT_TOO_LATE, Reason, Record, Row, State, is_forgotten
+from flagschedule.domain.schedule import FlagSchedule, Spec
 
 # Cancelled, but not for good: by an edit that a better one mends, or for a successor although the object lives.
 _REVIVED: Final = {Reason.INVALID_SPEC, Reason.REPLACED}
 # A request to retry is no way around lateness.
-_NEVER_STARTED: Final = {Reason.EXPIRED, Reason.HISTORY, Reason.DEADLINE_EXCEEDED}
+_NEVER_STARTED: Final = {Reason.EXPIRED, Reason.DEADLINE_EXCEEDED}
+# Later than this at first sight: an old file from Git that nobody expects to be applied.
 _HISTORY: Final = timedelta(hours=24)
 
 
@@ -52,17 +53,18 @@ class Decision:
 def decide(thing: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
     """What the database should hold for this object; equal facts give an equal answer, so it may run twice."""
     record = facts.record or Record(ref=thing.ref, created_at=thing.created_at)
-    if thing.generation < record.generation:  # an older view of the object never overwrites a newer one
+    # An older view of the object never overwrites a newer one; but a deletion is final, whoever saw it.
+    if thing.generation < record.generation and not thing.deleting:
         return Decision(record=record, row=facts.row)
-    if thing.deleting:
-        return _release(record, facts)
     # Once for each value: an annotation that was taken away asks for nothing, and is remembered.
     asked = thing.retry_request not in {None, record.retry_request}
-    record = replace(record, retry_request=thing.retry_request or record.retry_request, deleted=False)
+    record = replace(record, retry_request=thing.retry_request or record.retry_request, deleted=thing.deleting)
+    if is_forgotten(thing, facts.record, facts.row):
+        return _restore(thing, record, facts, rules)
+    if thing.deleting:
+        return _release(record, facts)
     if _handled(record, facts.row):
         return Decision(record=record, row=facts.row)
-    if (applied_at := _applied_before(thing, record)) is not None:
-        return _restore(thing, record, facts, applied_at)
     if thing.spec is None:
         return _refuse(thing, record, facts)
     edited = record.arming_hash != thing.spec.arming_hash
@@ -99,7 +101,6 @@ def _settle(record: Record, state: State, reason: Reason, applied_at: datetime |
 
 def _release(record: Record, facts: Facts) -> Decision:
     """The object is being deleted: what is unfinished is cancelled, what is finished stays as it is."""
-    record = replace(record, deleted=True)
     if facts.row is not None or record.state in {State.WAITING, State.INVALID}:
         return _cancel(record, facts, Reason.DELETED)
     return Decision(record=record, row=None)
@@ -122,28 +123,20 @@ def _refuse(thing: FlagSchedule, record: Record, facts: Facts) -> Decision:
     return _cancel(record, facts, Reason.INVALID_SPEC)
 
 
-def _applied_before(thing: FlagSchedule, record: Record) -> datetime | None:
-    """When the object's own status says that this spec was applied, although the database has forgotten it."""
-    text = thing.status.get("appliedAt")
-    if text is None or record.arming_hash not in {None, thing.spec and thing.spec.arming_hash}:
-        return None
-    try:
-        return parse_time(text)
-    except ValueError:  # not a time that we wrote
-        return None
-
-
-def _restore(thing: FlagSchedule, record: Record, facts: Facts, applied_at: datetime) -> Decision:
+def _restore(thing: FlagSchedule, record: Record, facts: Facts, rules: Rules) -> Decision:
     """A database restored to before an application applies nothing twice (design section 4.4)."""
-    if thing.spec is not None:
+    row = facts.row
+    edited_too_late = any(condition["reason"] == EDIT_TOO_LATE for condition in thing.status.get("conditions", []))
+    if thing.spec is not None and not edited_too_late:  # what was applied is what the object says
         record = _acted_on(record, thing, thing.spec)
-    if facts.row is None:
-        return Decision(record=_settle(record, State.APPLIED, Reason.RESTORED_FROM_STATUS, applied_at), row=None)
+        row = row and _planned(row, thing.spec, rules)
+    if row is None:
+        return Decision(record=_settle(record, State.APPLIED, Reason.RESTORED_FROM_STATUS, thing.applied_at), row=None)
     row = replace(
-        facts.row,
+        row,
         state=State.APPLIED,
         reason=Reason.RESTORED_FROM_STATUS,
-        applied_at=applied_at,
+        applied_at=thing.applied_at,
         next_retry_at=None,
         last_error=None,
     )
@@ -164,7 +157,7 @@ def _without_row(
         )
     in_time = first_seen and thing.created_at < spec.scheduled_at and not thing.observed
     if not in_time and _late(spec, facts.now, rules):
-        return Decision(record=_settle(record, State.EXPIRED, _lateness(spec, facts.now)), row=None)
+        return Decision(record=_settle(record, State.EXPIRED, _lateness(spec, facts)), row=None)
     if facts.flag_id is None:
         return Decision(record=_settle(record, State.WAITING, Reason.FLAG_NOT_FOUND), row=None)
     row = Row(
@@ -186,13 +179,7 @@ def _with_row(spec: Spec, record: Record, row: Row, now: datetime, rules: Rules,
     moved = row.scheduled_at != spec.scheduled_at
     row = replace(row, suspended=spec.suspend)
     if edited:
-        row = replace(
-            row,
-            scheduled_at=spec.scheduled_at,
-            updates=spec.updates.as_json(),
-            max_retries=_max_retries(spec, rules),
-            not_after=_not_after(spec),
-        )
+        row = _planned(row, spec, rules)
     if rearm:
         row = replace(
             row,
@@ -206,7 +193,7 @@ def _with_row(spec: Spec, record: Record, row: Row, now: datetime, rules: Rules,
             not_after=row.not_after if anew else None,
         )
     if (moved or (anew and rearm)) and _late(spec, now, rules):
-        row = replace(row, state=State.FAILED, reason=_lateness(spec, now), next_retry_at=None)
+        row = replace(row, state=State.FAILED, reason=Reason.EXPIRED, next_retry_at=None)
     return Decision(record=record, row=row)
 
 
@@ -214,8 +201,21 @@ def _late(spec: Spec, now: datetime, rules: Rules) -> bool:
     return now > spec.scheduled_at + (spec.starting_deadline or rules.max_lateness)
 
 
-def _lateness(spec: Spec, now: datetime) -> Reason:
-    return Reason.HISTORY if now - spec.scheduled_at > _HISTORY else Reason.EXPIRED
+def _lateness(spec: Spec, facts: Facts) -> Reason:
+    known = facts.record
+    unplanned = known is None or (known.reason is Reason.HISTORY and known.scheduled_at == spec.scheduled_at)
+    return Reason.HISTORY if unplanned and facts.now - spec.scheduled_at > _HISTORY else Reason.EXPIRED
+
+
+def _planned(row: Row, spec: Spec, rules: Rules) -> Row:
+    """The row with the plan of this spec."""
+    return replace(
+        row,
+        scheduled_at=spec.scheduled_at,
+        updates=spec.updates.as_json(),
+        max_retries=_max_retries(spec, rules),
+        not_after=_not_after(spec),
+    )
 
 
 def _max_retries(spec: Spec, rules: Rules) -> int:

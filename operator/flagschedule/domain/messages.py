@@ -22,7 +22,7 @@ _FINAL: Final = {
     "change was not made. Set a later scheduledAt to make it.",
 }
 _APPLIED: Final = {
-    Reason.REPLAYED: "The same change was made at {at} for an earlier object of this name; nothing was done again.",
+    Reason.REPLAYED: "The same change was handled at {at} for an earlier object of this name; nothing was done again.",
     Reason.RESTORED_FROM_STATUS: "Applied at {at}, as this status told; the database had forgotten it.",
     Reason.SUPERSEDED: "Handled at {at}: a schedule with a later time had already set everything this one sets.",
 }
@@ -80,6 +80,8 @@ def _applied(record: Record, row: Row | None) -> str:
 def _cancelled(reason: Reason | None) -> str:
     if reason is Reason.REPLACED:
         return "Given up: a newer object of the same name took its place."
+    if reason is Reason.DELETED:  # seen again: etcd was restored from a backup
+        return "Given up when this object was deleted; create a FlagSchedule with a new name to plan anew."
     return "Given up by spec.cancel before its change was made; create a FlagSchedule with a new name to plan anew."
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from flagschedule.domain.schedule import ObjectRef
+from flagschedule.domain.schedule import FlagSchedule, ObjectRef
 
 
 class State(StrEnum):
@@ -45,6 +45,9 @@ class Reason(StrEnum):
     REPLACED = "Replaced"  # by a newer object of the same name
     FLAG_NOT_FOUND = "FlagNotFound"
     INVALID_SPEC = "InvalidSpec"
+
+
+EDIT_TOO_LATE: Final = "EditTooLate"  # the reason of Ready while a spec differs from what was applied
 
 
 class Phase(StrEnum):
@@ -126,3 +129,9 @@ class Snapshot:
     record: Record | None
     row: Row | None
     now: datetime
+
+
+def is_forgotten(thing: FlagSchedule, record: Record | None, row: Row | None) -> bool:
+    """The object's status tells of an application that the database does not know: it was restored from a backup."""
+    known = row or record
+    return thing.applied_at is not None and (known is None or known.state is not State.APPLIED)

@@ -150,6 +150,14 @@ class FlagSchedule:
         """Whether an operator has ever written this object's status (the CRD's default is -1)."""
         return int(self.status.get("observedGeneration", -1)) >= 0
 
+    @property
+    def applied_at(self) -> datetime | None:
+        """When its change was made, as its status tells; nobody but an operator can write that."""
+        try:
+            return parse_time(self.status.get("appliedAt"))
+        except ValueError:  # absent, or not a time that we wrote
+            return None
+
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> "FlagSchedule":
         """Read a raw object; a spec that cannot be parsed is a fault of the object, not an exception."""

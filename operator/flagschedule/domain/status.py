@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flagschedule.domain import messages
-from flagschedule.domain.outcome import Phase, Reason, Record, Row, Snapshot, State
+from flagschedule.domain.outcome import EDIT_TOO_LATE, Phase, Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule
 
 
@@ -127,7 +127,7 @@ def _conditions(
     if reason is Reason.REPLAYED:
         ready_reason = outcome
     if too_late:
-        ready_reason, ready_message = "EditTooLate", messages.EDIT_TOO_LATE
+        ready_reason, ready_message = EDIT_TOO_LATE, messages.EDIT_TOO_LATE
     found = [
         ("Ready", shape.ready, ready_reason, ready_message),
         ("Applied", shape.applied, shape.applied_reason or _applied_reason(reason), message),

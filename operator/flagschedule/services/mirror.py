@@ -12,7 +12,7 @@ import structlog
 from flagschedule.domain import decision, status
 from flagschedule.domain.decision import Decision, Facts, Rules
 from flagschedule.domain.errors import ObjectGoneError
-from flagschedule.domain.outcome import Snapshot
+from flagschedule.domain.outcome import Snapshot, is_forgotten
 from flagschedule.domain.schedule import FlagSchedule
 from flagschedule.ports import MirrorStore, ObjectClient
 from flagschedule.services.gate import Gate
@@ -65,6 +65,9 @@ class Mirror:
 
         snapshot = await self._gate.run(attempt)
         if effect is not None and (effect[0].record, effect[0].row) != (effect[1].record, effect[1].row):
+            facts, _ = effect
+            if is_forgotten(thing, facts.record, facts.row):
+                event = "Restored from status"
             _tell(event, thing, snapshot)
         return thing
 

@@ -16,6 +16,7 @@ import structlog
 
 from flagschedule.domain import status
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
+from flagschedule.domain.outcome import is_forgotten
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 from flagschedule.ports import MirrorStore, ObjectClient
 from flagschedule.services.concurrently import for_each
@@ -124,7 +125,9 @@ class StatusWriter:
                 _log.error("Status refused by its schema", namespace=ref.namespace, name=ref.name, uid=str(ref.uid))
                 return
             snapshot = await self._gate.run(partial(self._store.snapshot, ref.uid))
-            wanted = status.compute(thing, snapshot) if snapshot and not thing.deleting else None
+            if snapshot is None or thing.deleting or is_forgotten(thing, snapshot.record, snapshot.row):
+                return  # nothing to tell, or the mirror must first restore what only this status still knows
+            wanted = status.compute(thing, snapshot)
             if wanted is None or wanted == thing.status:
                 return
             try:

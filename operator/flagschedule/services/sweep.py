@@ -14,7 +14,7 @@ import structlog
 
 from flagschedule.domain import status
 from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError, ObjectGoneError
-from flagschedule.domain.outcome import Record, Snapshot
+from flagschedule.domain.outcome import Record, Snapshot, is_forgotten
 from flagschedule.domain.schedule import FINALIZER, FlagSchedule, ObjectRef, Uid
 from flagschedule.ports import MirrorStore, ObjectClient
 from flagschedule.services.concurrently import for_each
@@ -32,11 +32,12 @@ _NAME_TAKEN: Final = (
 
 @dataclass
 class _Repairs:
-    """What a comparison of all objects with all records found."""
+    """What a comparison of all objects with all records found; `behind` counts objects older than their records."""
 
     to_mirror: list[FlagSchedule] = field(default_factory=list)
     to_tell: list[FlagSchedule] = field(default_factory=list)
     orphans: list[Record] = field(default_factory=list)
+    behind: int = 0
 
 
 class Sweep:
@@ -130,6 +131,8 @@ class Sweep:
         known = await self._gate.run(self._snapshots)
         found = await self._compare(known)
         self.listed_at = asyncio.get_running_loop().time()
+        if found.behind:
+            _log.warning("Objects are older than their records; was etcd restored from a backup?", objects=found.behind)
         await for_each(found.to_mirror, partial(self._repair, self._mirror.reconcile))
         await for_each(found.to_tell, self._tell)
         await for_each(map(_departed, found.orphans), partial(self._repair, self._release_if_gone))
@@ -146,6 +149,8 @@ class Sweep:
             snapshot = known.pop(thing.ref.uid, None)
             if thing.deleting:
                 continue  # Kopf's delete handler has it
+            # The records were read before the objects, so this is no race.
+            repairs.behind += bool(snapshot and snapshot.record and snapshot.record.generation > thing.generation)
             if _is_stale(thing, snapshot):
                 if _is_guarded(body) or thing.ref.uid in self._missed:
                     repairs.to_mirror.append(thing)
@@ -184,12 +189,13 @@ def _is_guarded(body: Mapping[str, Any]) -> bool:
 
 
 def _is_stale(thing: FlagSchedule, snapshot: Snapshot | None) -> bool:
-    """The record does not know of the object's latest generation or retry request."""
-    record = snapshot.record if snapshot else None
+    """The database does not know of the object's latest generation or retry request, or of its application."""
+    record, row = (snapshot.record, snapshot.row) if snapshot else (None, None)
     return (
         record is None
         or record.generation < thing.generation
         or thing.retry_request not in {None, record.retry_request}
+        or is_forgotten(thing, record, row)
     )
 
 
