@@ -2,4 +2,4 @@
 UPDATE flag_schedule_objects AS o
 SET deleted_at = now()
 WHERE o.cluster = %(cluster)s AND o.namespace = %(namespace)s AND o.name = %(name)s
-      AND o.uid <> %(uid)s AND o.created_at < %(created_at)s AND o.deleted_at IS NULL
+      AND o.uid <> %(uid)s AND o.created_at <= %(created_at)s AND o.deleted_at IS NULL

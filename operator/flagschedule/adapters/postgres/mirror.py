@@ -104,6 +104,7 @@ class PostgresMirrorStore:
             values = {**self._scope, **_identity(thing)}
             await session.execute(statements.read("lock_object"), values)
             await session.execute(statements.read("lock_row"), values)
+            await session.execute(statements.read("adopt_record"), values)
             facts = await self._facts(session, values)
             decision = decide(facts)
             if thing.deleting and facts.record is None:

@@ -1,0 +1,271 @@
+"""What comes back: flags, files, backups, clusters under another name; and rows that were never ours. Real Postgres."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any, LiteralString
+from uuid import UUID
+
+from flagschedule.domain.decision import Decision, Facts, decide
+from flagschedule.domain.messages import explain
+from flagschedule.domain.outcome import Phase, Reason, Snapshot, State
+from tests.integration.conftest import Run
+from tests.integration.database import Database, connected
+from tests.integration.test_crashes import held, held_in_mid_statement, until
+from tests.integration.test_mirror_store import RULES, Scene, played, row_of, scene
+
+DUE = timedelta(seconds=-1)
+RETRY: dict[str, Any] = {"annotations": {"flagschedule.io/retry-requested-at": "now"}}
+
+
+def outcome(snapshot: Snapshot | None) -> tuple[State | None, Reason | None]:
+    """State and reason, of the row where there is one."""
+    assert snapshot
+    known = snapshot.row or snapshot.record
+    assert known
+    return known.state, known.reason
+
+
+def waits(database: Database, statement: LiteralString) -> bool:
+    """Whether a statement that begins so waits for a lock."""
+    text = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND starts_with(query, %s)"
+    return bool(database.query(text, statement))
+
+
+def test_a_flag_deleted_while_its_change_is_made(database_url: str, flagschedule: Run) -> None:
+    """Deletion, application and an edit at the same moment block each other for good in no order; one outcome stays."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        thing = on.thing(due=DUE)
+        await on.mirror(thing)
+
+        def delete() -> None:
+            with connected(database_url) as host:
+                host.run("DELETE FROM feature_flags")
+
+        with held_in_mid_statement(on.database, database_url):
+            processing = asyncio.create_task(asyncio.to_thread(flagschedule, "process"))
+            await asyncio.to_thread(until, lambda: held(on.database))
+            deletion = asyncio.create_task(asyncio.to_thread(delete))
+            await asyncio.to_thread(until, lambda: waits(on.database, "DELETE"))
+            edit = asyncio.create_task(on.mirror(on.thing(thing.ref.uid, generation=2)))
+            await asyncio.to_thread(until, lambda: waits(on.database, "-- Locks the object's row"))
+        await asyncio.gather(processing, deletion, edit)
+
+        assert outcome(edit.result()) == (State.APPLIED, Reason.APPLIED)
+        kept = await on.store.snapshot(thing.ref.uid)
+        assert outcome(kept) == (State.APPLIED, Reason.APPLIED)
+        assert kept
+        assert kept.row is None
+
+    played(database_url, play)
+
+
+def test_a_flag_deleted_before_its_change_is_made(database_url: str, flagschedule: Run) -> None:
+    """While a deletion is under way the processor passes the flag by; then the schedule is Failed, with a reason."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        thing = on.thing(due=DUE)
+        await on.mirror(thing)
+        with connected(database_url) as host, host.connection.transaction():
+            host.run("DELETE FROM feature_flags")
+            run = await asyncio.to_thread(flagschedule, "process", "--output", "json")
+
+        assert '"processed": 0' in run.stdout
+        assert outcome(await on.mirror(thing)) == (State.FAILED, Reason.FLAG_DELETED)
+        assert on.database.value("SELECT count(*) FROM flag_schedule_attempts") == 0
+
+    played(database_url, play)
+
+
+def test_a_flag_that_is_created_again_needs_a_request(database_url: str, flagschedule: Run) -> None:
+    """A schedule whose flag was deleted stays Failed when the flag is back, until somebody asks; then it is applied."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        thing = on.thing(due=DUE)
+        first = row_of(await on.mirror(thing))
+        on.database.run("DELETE FROM feature_flags")
+        flag = on.database.flag("checkout-v2")
+        assert outcome(await on.mirror(thing)) == (State.FAILED, Reason.FLAG_DELETED)
+
+        second = row_of(await on.mirror(on.thing(thing.ref.uid, due=DUE, **RETRY)))
+        await asyncio.to_thread(flagschedule, "process")
+
+        assert second.id != first.id
+        assert on.database.state(flag) == (True, 0)
+        assert outcome(await on.store.snapshot(thing.ref.uid)) == (State.APPLIED, Reason.APPLIED)
+
+    played(database_url, play)
+
+
+def test_a_truncated_table_makes_nothing_happen_twice(database_url: str, flagschedule: Run) -> None:
+    """TRUNCATE tells no trigger: what was unfinished is Failed; what was applied stays so, by its object's status."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        applied, pending = on.thing(due=DUE), on.thing(name="pending")
+        await on.mirror(applied)
+        await on.mirror(pending)
+        await asyncio.to_thread(flagschedule, "process")
+        told = {"observedGeneration": 1, "appliedAt": "2026-11-01T09:00:00Z"}
+        on.database.run("TRUNCATE feature_flags CASCADE")
+        on.database.flag("checkout-v2")
+
+        assert outcome(await on.mirror(pending)) == (State.FAILED, Reason.FLAG_DELETED)
+        requests: tuple[dict[str, Any], ...] = ({}, RETRY)
+        for request in requests:
+            again = await on.mirror(on.thing(applied.ref.uid, due=DUE, status=told, **request))
+            assert outcome(again) == (State.APPLIED, Reason.RESTORED_FROM_STATUS)
+        assert on.database.value("SELECT count(*) FROM feature_flag_schedules") == 0
+
+    played(database_url, play)
+
+
+def test_a_superseded_change_is_not_made_again(database_url: str, flagschedule: Run) -> None:
+    """A change that lost to a later one is Replayed, too, with its own time and without a claim that it was made."""
+    lost: dict[Reason, dict[str, object]] = {
+        Reason.SUPERSEDED: {"enabled": False},
+        Reason.PARTLY_SUPERSEDED: {"enabled": False, "rolloutPercentage": 5},
+    }
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        before: dict[Reason, Snapshot] = {}
+        for reason, updates in lost.items():
+            before[reason] = await on.mirror(on.thing(name=reason, due=DUE * 2, updates=updates))
+        await on.mirror(on.thing(name="later", due=DUE, updates={"enabled": True}))
+        await asyncio.to_thread(flagschedule, "process")
+
+        for reason, updates in lost.items():
+            found = on.database.row(row_of(before[reason]).id or UUID(int=0))
+            assert found["reason"] == reason
+            thing = on.thing(name=reason, due=DUE * 2, updates=updates, age=0)
+            again = await on.mirror(thing)
+            assert outcome(again) == (State.APPLIED, Reason.REPLAYED)
+            assert again.record
+            assert (again.record.applied_at, again.row) == (found["applied_at"], None)
+            assert "was handled at" in explain(Phase.APPLIED, thing, again.record, None, again.now)
+
+    played(database_url, play)
+
+
+def test_another_spec_under_the_same_name_is_no_replay(database_url: str, flagschedule: Run) -> None:
+    """Only the very same change counts as made: another flag, environment, time or value is a new plan."""
+
+    async def play(on: Scene) -> None:
+        for environment in ("production", "staging"):
+            on.database.flag("checkout-v2", environment)
+        on.database.flag("other")
+        await on.mirror(on.thing(due=DUE))
+        await asyncio.to_thread(flagschedule, "process")
+        others = (
+            on.thing(due=DUE * 2, age=0),
+            on.thing(due=DUE, age=0, updates={"enabled": False}),
+            on.thing(due=DUE, age=0, environment="staging"),
+            on.thing(due=DUE, age=0, flagKey="other"),
+        )
+        for other in others:
+            assert outcome(await on.mirror(other)) == (State.PENDING, None)
+        retold = on.thing(due=DUE, age=0, environment="production", maxRetries=9)
+        assert outcome(await on.mirror(retold)) == (State.APPLIED, Reason.REPLAYED)
+
+    played(database_url, play)
+
+
+def test_a_predecessor_that_is_applied_at_this_moment_counts(database_url: str) -> None:
+    """When the processor makes the change between our look and our insertion, the newer object is Replayed."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        old, new = on.thing(due=DUE, age=9), on.thing(due=DUE, age=0)
+        await on.mirror(old)
+
+        def overtaken(facts: Facts) -> Decision:
+            on.database.run(
+                "UPDATE feature_flag_schedules SET status = 'applied', applied_at = now() WHERE status = 'pending'"
+            )
+            return decide(new, facts, RULES)
+
+        assert outcome(await on.store.mirror(new, overtaken)) == (State.APPLIED, Reason.REPLAYED)
+        assert on.database.value("SELECT count(*) FROM feature_flag_schedules") == 1
+
+    played(database_url, play)
+
+
+def test_a_successor_of_the_same_second_takes_over(database_url: str) -> None:
+    """Kubernetes' times are whole seconds: of two objects of one name the one mirrored later is the living one."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        old = on.thing()
+        await on.mirror(old)
+
+        await on.mirror(on.thing())
+
+        assert outcome(await on.store.snapshot(old.ref.uid)) == (State.CANCELLED, Reason.REPLACED)
+
+    played(database_url, play)
+
+
+def test_a_cluster_can_be_given_another_name(database_url: str, flagschedule: Run) -> None:
+    """Records of objects that are seen follow the name, so that their outcomes go on reaching them."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        thing = on.thing(due=DUE)
+        row = row_of(await on.mirror(thing))
+        async with scene(database_url, cluster="shop-eu") as renamed:
+            assert row_of(await renamed.mirror(thing)).id == row.id
+            await asyncio.to_thread(flagschedule, "process")
+
+            assert [entry.ref.uid for entry in await renamed.store.status_entries(9)] == [thing.ref.uid]
+            assert await on.store.status_entries(9) == []
+
+    played(database_url, play)
+
+
+def test_rows_of_other_programs_are_processed_and_stay_out_of_sight(database_url: str, flagschedule: Run) -> None:
+    """A row in the original's shape is applied like ours, and concerns no object."""
+
+    async def play(on: Scene) -> None:
+        flag = on.database.flag("checkout-v2")
+        theirs = on.database.schedule(flag, {"enabled": True})
+        later = on.database.schedule(flag, {"enabled": False}, due=timedelta(hours=1))
+        await asyncio.to_thread(flagschedule, "process")
+
+        assert on.database.row(theirs)["status"] == "applied"
+        assert on.database.state(flag) == (True, 0)
+        assert [snapshot async for snapshot in on.store.snapshots()] == []
+        assert await on.store.status_entries(9) == []
+        await on.mirror(on.thing())
+        assert on.database.row(later)["status"] == "pending"
+
+    played(database_url, play)
+
+
+def test_a_restored_etcd_is_followed_after_the_documented_step(database_url: str) -> None:
+    """Generations that went back are taken for stale views until the records' are reset; what ended stays ended."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        edited, deleted = on.thing(due=timedelta(hours=9), generation=5), on.thing(name="deleted")
+        await on.mirror(edited)
+        await on.mirror(deleted)
+        await on.mirror(on.thing(deleted.ref.uid, name="deleted", generation=2, deleting=True))
+        older = on.thing(edited.ref.uid, generation=2)
+        stale = row_of(await on.mirror(older))
+        assert edited.spec
+        assert stale.scheduled_at == edited.spec.scheduled_at
+
+        on.database.run("UPDATE flag_schedule_objects SET generation = 0 WHERE cluster = 'default'")
+
+        assert older.spec
+        assert row_of(await on.mirror(older)).scheduled_at == older.spec.scheduled_at
+        risen = await on.mirror(deleted)
+        assert outcome(risen) == (State.CANCELLED, Reason.DELETED)
+        assert risen.record
+        assert "was deleted" in explain(Phase.CANCELLED, deleted, risen.record, risen.row, risen.now)
+
+    played(database_url, play)
