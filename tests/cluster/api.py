@@ -73,6 +73,10 @@ class Api:
         """The live object."""
         return self.request("GET", self._path(name)).body
 
+    def list(self) -> dict[str, Object]:
+        """Every live object by its name."""
+        return {thing["metadata"]["name"]: thing for thing in self.request("GET", self._path()).body["items"]}
+
     def replace(self, thing: Object) -> Answer:
         """PUT a FlagSchedule, as `kubectl replace` does."""
         return self.request("PUT", self._path(thing["metadata"]["name"]), thing)

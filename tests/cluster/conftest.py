@@ -27,19 +27,28 @@ def control_plane() -> Iterator[ControlPlane]:
 @pytest.fixture(scope="session")
 def installed(control_plane: ControlPlane) -> ControlPlane:
     """The same, with `manifests/base` applied and in effect."""
+    install(control_plane)
+    return control_plane
+
+
+def install(control_plane: ControlPlane) -> None:
+    """Apply `manifests/base`, and wait until it is in effect."""
     control_plane.kubectl("apply", "--server-side", "--kustomize", str(BASE))
     control_plane.kubectl("wait", "--for=condition=Established", "crd/flagschedules.flagschedule.io", "--timeout=20s")
     api = _api(control_plane)
     past = flagschedule("past", spec(scheduledAt="2020-01-01T00:00:00Z"))
     eventually(lambda: "in the future" in api.create(past, dry_run=True).message, "the policy is in effect")
-    return control_plane
 
 
 @pytest.fixture
 def api(installed: ControlPlane) -> Api:
     """The API server as its administrator sees it, in a namespace of the test's own."""
-    name = f"test-{uuid4().hex[:8]}"
-    admin = _api(installed, namespace=name)
+    return in_namespace(installed, f"test-{uuid4().hex[:8]}")
+
+
+def in_namespace(control_plane: ControlPlane, name: str) -> Api:
+    """The API server as its administrator sees it, in a new namespace."""
+    admin = _api(control_plane, namespace=name)
     created = admin.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     assert created.ok, created.message
     return admin

@@ -12,7 +12,10 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -30,6 +33,7 @@ class Operator:
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
         self.port = _free_port()
+        self.database_url = environment["DATABASE_URL"]
         self.log = log
         self._environment = {**environment, "FLAG_SCHEDULE_PROBE_PORT": str(self.port)}
         self._process: subprocess.Popen[bytes] | None = None
@@ -98,6 +102,24 @@ class Scene:
         assert answer.ok, answer.message
         return answer.body
 
+    def create_by_git(self, name: str, *, late: timedelta = timedelta(0), **fields: Any) -> Object:
+        """Create an object as Argo CD does, also one that was due `late` ago by the database's clock."""
+        at: str = self.database.value("""SELECT to_char(now() - %s, 'YYYY-MM-DD"T"HH24:MI:SS"Z"')""", late)
+        tracked = {"argocd.argoproj.io/tracking-id": f"shop:flagschedule.io/FlagSchedule:{name}"}
+        answer = self.api.create(flagschedule(name, spec(**{"scheduledAt": at, **fields}), annotations=tracked))
+        assert answer.ok, answer.message
+        return answer.body
+
+    def process(self) -> None:
+        """Run the processor once, as the CronJob does."""
+        command = [sys.executable, "-m", "flagschedule", "process"]
+        environment = {"PATH": os.environ["PATH"], "DATABASE_URL": self.operator.database_url}
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
+
+    def is_gone(self, name: str) -> None:
+        """Wait until there is no object of this name."""
+        eventually(lambda: self.api.get(name)["kind"] == "Status", f"{name} is gone")
+
     def status(self, name: str) -> Object:
         """An object's status."""
         found: Object = self.api.get(name).get("status", {})
@@ -125,11 +147,11 @@ class Scene:
         return found
 
 
-@pytest.fixture
-def new_operator(api: Api, installed: ControlPlane, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
-    """Makes operators of this test's namespace that have the rights of the manifests; ended with the test."""
-    token = installed.kubectl("create", "token", "flagschedule-operator", f"--namespace={_SYSTEM}").strip()
-    kubeconfig = installed.kubeconfig(token=token)
+@contextmanager
+def operators(control_plane: ControlPlane, namespace: str, folder: Path) -> Iterator[Callable[..., Operator]]:
+    """Makes operators of one namespace that have the rights of the manifests; ended at the end."""
+    token = control_plane.kubectl("create", "token", "flagschedule-operator", f"--namespace={_SYSTEM}").strip()
+    kubeconfig = control_plane.kubeconfig(token=token)
     made: list[Operator] = []
 
     def make(database_url: str, **settings: str) -> Operator:
@@ -137,16 +159,25 @@ def new_operator(api: Api, installed: ControlPlane, tmp_path: Path) -> Iterator[
             "PATH": os.environ["PATH"],
             "KUBECONFIG": str(kubeconfig),
             "DATABASE_URL": database_url,
-            "FLAG_SCHEDULE_NAMESPACES": api.namespace,
+            "FLAG_SCHEDULE_NAMESPACES": namespace,
             "FLAG_SCHEDULE_SWEEP_SECONDS": "1",
             **settings,
         }
-        made.append(Operator(environment, tmp_path / f"operator-{len(made)}.log"))
+        made.append(Operator(environment, folder / f"operator-{token_hex(4)}.log"))
         return made[-1]
 
-    yield make
-    for operator in made:
-        operator.kill()
+    try:
+        yield make
+    finally:
+        for operator in made:
+            operator.kill()
+
+
+@pytest.fixture
+def new_operator(api: Api, installed: ControlPlane, tmp_path: Path) -> Iterator[Callable[..., Operator]]:
+    """Makes operators of this test's namespace."""
+    with operators(installed, api.namespace, tmp_path) as make:
+        yield make
 
 
 @pytest.fixture
