@@ -1,12 +1,9 @@
 """What the database refuses, and what no schedule is to blame for."""
 
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from flagschedule.domain import backoff
 from tests.integration.conftest import Run
 from tests.integration.database import Database
 from tests.integration.test_process import logged, summary
@@ -64,35 +61,6 @@ def test_no_detail_of_the_database_is_shown(database: Database, flagschedule: Ru
     assert database.row(bad)["last_error"] == "the database refused the change (raise_exception)"
     assert "secret detail" not in run.stderr + run.stdout
     assert "secret detail" not in str(database.attempts(bad))
-
-
-def test_retries_are_counted_from_the_first_attempt_to_the_last(database: Database, flagschedule: Run) -> None:
-    """max_retries = 2 means three attempts; then next_retry_at is null, it is logged, and nothing wakes it."""
-    guard(database, "23514")
-    bad = database.schedule(database.flag("bad"), {"rolloutPercentage": 95}, max_retries=2)
-
-    runs = []
-    for _ in range(4):
-        runs.append(flagschedule("process"))
-        make_due(database)
-
-    row = database.row(bad)
-    assert (row["status"], row["reason"], row["retry_count"]) == ("failed", "RetriesExhausted", 2)
-    assert row["next_retry_at"] is None
-    attempts = database.attempts(bad)
-    assert [attempt["attempt"] for attempt in attempts] == [1, 2, 3]
-    assert [attempt["reason"] for attempt in attempts] == ["AttemptFailed", "AttemptFailed", "RetriesExhausted"]
-    assert [len(logged(run, "Retry limit exceeded")) for run in runs] == [0, 0, 1, 0]
-
-
-def test_no_retries_means_one_attempt(database: Database, flagschedule: Run) -> None:
-    """max_retries = 0: the first failure is the last."""
-    guard(database, "22003")
-    bad = database.schedule(database.flag("bad"), {"rolloutPercentage": 95}, max_retries=0)
-
-    flagschedule("process")
-
-    assert (database.row(bad)["reason"], database.row(bad)["next_retry_at"]) == ("RetriesExhausted", None)
 
 
 def test_success_on_a_retry_clears_the_failure(database: Database, flagschedule: Run) -> None:
@@ -156,33 +124,3 @@ def test_what_no_row_is_to_blame_for_consumes_nothing(database: Database, flagsc
     assert run.stderr.splitlines()[-1].startswith("flagschedule: the database")
     assert "Traceback" not in run.stderr
     assert database.row(schedule) == before
-
-
-@pytest.mark.parametrize("retry_count", range(10))
-def test_the_wait_has_even_jitter_and_the_cap(database: Database, flagschedule: Run, retry_count: int) -> None:
-    """For each count the wait lies in its rule's 30 seconds, spread over all of them, never beyond 60 minutes."""
-    guard(database, "P0001")
-    rows = [
-        database.schedule(
-            database.flag(f"bad-{number}"),
-            {"rolloutPercentage": 95},
-            status="failed",
-            max_retries=10,
-            retry_count=retry_count,
-        )
-        for number in range(40)
-    ]
-    database.run("UPDATE feature_flag_schedules SET next_retry_at = now()")
-
-    flagschedule("process")
-
-    waits = [_jitter(database.row(each), retry_count) for each in rows]
-    assert min(waits) >= timedelta(0)
-    assert max(waits) <= backoff.JITTER
-    # 40 even draws from 30 s: fewer than this would be missed once in 10^8 runs.
-    assert max(waits) - min(waits) > timedelta(seconds=12)
-
-
-def _jitter(row: Mapping[str, Any], retry_count: int) -> timedelta:
-    wait: timedelta = row["next_retry_at"] - row["updated_at"]
-    return wait - backoff.delay(retry_count)
