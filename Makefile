@@ -5,7 +5,7 @@ LOCK := $(PYTHON_IN_VENV) -m piptools compile --quiet --allow-unsafe --strip-ext
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit check build-programs lock clean
+.PHONY: help setup demo test test-unit check generate build-programs lock clean
 
 help: ## List the commands.
 	@echo "Usage: make COMMAND. Each one sets up what it needs."
@@ -37,6 +37,9 @@ build-programs: setup ## Build the cluster's programs and the image now (once; a
 	@$(PYTHON_IN_VENV) -m dev.cluster build
 	@echo "==> The image"
 	@$(PYTHON_IN_VENV) -m dev.image build
+
+generate: setup ## Write the generated parts of the documentation.
+	@$(PYTHON_IN_VENV) -m dev.generate
 
 lock: setup ## Lock the newest allowed versions in requirements/, with hashes. Run it with Python 3.11, the oldest.
 	@echo "==> requirements/runtime.txt"

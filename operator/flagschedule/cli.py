@@ -6,7 +6,9 @@ user, but for a bug and only with FLAG_SCHEDULE_LOG_LEVEL=DEBUG.
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import structlog
 
@@ -14,6 +16,13 @@ from flagschedule import __version__, bootstrap, logs, settings
 from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError, StatementRefusedError
 
 _log = structlog.get_logger()
+_EXIT_CODES: Final = """\
+exit codes:
+  0  the run finished, also where schedules failed: those are recorded
+  1  unexpected: a bug
+  2  bad configuration; all faults are listed at once
+  3  a dependency is unavailable; nothing was consumed"""
+_SEE: Final = "Settings are environment variables, listed by `flagschedule --help`."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,12 +58,14 @@ def _say(sentence: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="flagschedule",
-        description="Changes feature flags at a set time. Settings are environment variables, DATABASE_URL above all.",
+        description="Changes feature flags at a set time.",
+        epilog=f"settings (environment variables):\n{_explained()}\n\n{_EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     programs = parser.add_subparsers(title="programs", required=True, metavar="PROGRAM")
 
     def add(name: str, run: Callable[[argparse.Namespace], None], sentence: str) -> argparse.ArgumentParser:
-        program = programs.add_parser(name, help=sentence, description=sentence)
+        program = programs.add_parser(name, help=sentence, description=sentence, epilog=_SEE)
         program.set_defaults(run=run)
         return program
 
@@ -73,6 +84,18 @@ def _parser() -> argparse.ArgumentParser:
     add("migrate", _migrate, "Bring the database's schema up to date. Re-running changes nothing.")
     add("version", _version, "Print the version.")
     return parser
+
+
+def _explained() -> str:
+    """The settings, each with its sentence and its default."""
+    lines = []
+    for name, field in settings.Settings.model_fields.items():
+        text = f"{field.description} [{settings.default(name)}]"
+        lines += [
+            f"  {settings.variable(name)}",
+            *textwrap.wrap(text, 76, initial_indent="    ", subsequent_indent="    "),
+        ]
+    return "\n".join(lines)
 
 
 def _load() -> settings.Settings:

@@ -5,9 +5,13 @@ Everything goes to standard error, so that standard output is free for results.
 
 import logging
 import sys
-from typing import Any, Final, Literal
+import traceback
+from collections.abc import Iterator
+from typing import Any, Final, Literal, TextIO
 
 import structlog
+
+from flagschedule.domain.errors import FlagScheduleError
 
 _SHARED: Final[list[Any]] = [
     structlog.stdlib.add_log_level,
@@ -23,10 +27,10 @@ def configure(level: str = "INFO", style: Literal["console", "json"] | None = No
         style: None chooses `console` on a terminal, else `json`.
     """
     chosen = style or ("console" if sys.stderr.isatty() else "json")
-    # Without local variables: a traceback must not show a password that some function holds.
-    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     renderers: list[Any] = (
-        [plain] if chosen == "console" else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=_write)]
+        if chosen == "console"
+        else [structlog.processors.ExceptionRenderer(_where), structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[
@@ -48,3 +52,26 @@ def configure(level: str = "INFO", style: Literal["console", "json"] | None = No
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+
+
+def _where(failure: Any) -> str:
+    """Where an exception came from, and its type; of its text only what we wrote ourselves.
+
+    Texts of other people's exceptions hold hosts, users and rows' values, their local variables passwords.
+    """
+    return "".join(_traces(failure[1])).rstrip()
+
+
+def _traces(error: BaseException | None) -> Iterator[str]:
+    while error is not None:
+        yield from traceback.format_tb(error.__traceback__)
+        yield f"{type(error).__module__}.{type(error).__qualname__}"
+        yield f": {error}\n" if isinstance(error, FlagScheduleError) else "\n"
+        if isinstance(error, BaseExceptionGroup):
+            for each in error.exceptions:
+                yield from _traces(each)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _write(stream: TextIO, failure: Any) -> None:
+    stream.write("\n" + _where(failure))

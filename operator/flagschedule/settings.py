@@ -26,29 +26,45 @@ class Settings(BaseSettings):
         SecretStr,
         Field(
             validation_alias="DATABASE_URL",
-            description="Where the flags are: postgresql://user:password@host:port/database.",
+            description="Where the flags are: postgresql://user:password@host:port/database. "
+            "Options of libpq such as ?sslmode=verify-full are passed on.",
         ),
     ]
     redis_url: Annotated[
         SecretStr | None,
         Field(
             validation_alias="REDIS_URL",
-            description="The host's cache of flags: redis://… or rediss://…. Unset: there is none to invalidate.",
+            description="The host's cache of flags: redis://:password@host:port/0, or rediss:// for TLS. "
+            "Without it there is no cache to invalidate.",
         ),
     ] = None
     max_retries: Annotated[
         int,
-        Field(description="Retries after the first attempt, 0-10, where a schedule does not say. Default 3."),
+        Field(
+            description="How often a failed first attempt is tried again, 0 to 10, where a schedule does not say. "
+            "Any other value warns and means 3.",
+        ),
     ] = _DEFAULT_MAX_RETRIES
-    batch_size: Annotated[int, Field(ge=1, le=10_000, description="Schedules per transaction. Default 100.")] = 100
+    batch_size: Annotated[
+        int,
+        Field(ge=1, le=10_000, description="How many schedules one transaction of the processor applies at most."),
+    ] = 100
     time_budget_seconds: Annotated[
-        float, Field(gt=0, description="A run starts no batch later than this after its start. Default 50.")
+        float,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="A run of the processor starts no batch later than this after its start; "
+            "the next run goes on with the rest.",
+        ),
     ] = 50
     linger_seconds: Annotated[
         float,
         Field(
             ge=0,
-            description="How long a run stays and looks again each second. Default 0: it ends when idle.",
+            allow_inf_nan=False,
+            description="How long a run of the processor stays after its start and looks again each second, "
+            "so that changes are made within about a second. With 0 it ends when nothing is due.",
         ),
     ] = 0
     max_lateness_seconds: Annotated[
@@ -56,7 +72,8 @@ class Settings(BaseSettings):
         Field(
             ge=0,
             le=315_360_000,
-            description="A schedule first seen later than this after its time is not applied. Default 600.",
+            description="An object that is first seen, or moved by an edit, later than this after its time "
+            "is not applied but Expired, unless its startingDeadlineSeconds say otherwise.",
         ),
     ] = 600
     cluster: Annotated[
@@ -64,32 +81,36 @@ class Settings(BaseSettings):
         Field(
             min_length=1,
             max_length=63,
-            description="This cluster's name in a database that several clusters share. Default `default`.",
+            description="This cluster's name in the database. Clusters that share a database need different names.",
         ),
     ] = "default"
     namespaces: Annotated[
         tuple[str, ...],
         NoDecode,
-        Field(description="Namespaces that the operator watches, separated by commas. Default: all."),
+        Field(description="The namespaces that the operator watches, separated by commas. Without it, it watches all."),
     ] = ()
     sweep_seconds: Annotated[
         float,
         Field(
             gt=0,
-            description="How often waiting objects are looked at again for their flag; every tenth time all objects "
-            "are compared with the database. Default 30.",
+            allow_inf_nan=False,
+            description="How often the operator looks for the flags of waiting objects; every tenth time it compares "
+            "all objects with the database.",
         ),
     ] = 30
     probe_port: Annotated[
-        int, Field(ge=0, le=65535, description="Port of the operator's /healthz and /readyz. Default 8080.")
+        int, Field(ge=0, le=65535, description="The port of the operator's /healthz and /readyz.")
     ] = 8080
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
-        Field(description="The least level that is logged. Default INFO."),
+        Field(description="The least level that is logged."),
     ] = "INFO"
     log_format: Annotated[
         Literal["console", "json"] | None,
-        Field(description="`console` or `json`. Default: console on a terminal, else json."),
+        Field(
+            description="Lines for people (console), or one JSON object a line (json). "
+            "Without it, console on a terminal and json elsewhere."
+        ),
     ] = None
 
     @field_validator("database_url")
@@ -138,6 +159,14 @@ def variable(name: str) -> str:
     """The environment variable of a setting."""
     alias = Settings.model_fields[name].validation_alias
     return alias if isinstance(alias, str) else f"{_PREFIX}{name.upper()}"
+
+
+def default(name: str) -> str:
+    """What a setting is when its variable is not set, in a word for people."""
+    field = Settings.model_fields[name]
+    if field.is_required():
+        return "required"
+    return "not set" if field.default in {None, ()} else str(field.default)
 
 
 def load() -> Settings:

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from flagschedule import __version__, bootstrap, cli
+from flagschedule import __version__, bootstrap, cli, settings
 
 
-def flagschedule(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+def flagschedule(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the program as a user does."""
-    environment = {"PATH": os.environ["PATH"], **settings}
+    environment = {"PATH": os.environ["PATH"], **variables}
     command = [sys.executable, "-m", "flagschedule", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
@@ -72,15 +72,26 @@ def test_the_version_is_printed() -> None:
     assert flagschedule("version").stdout == f"{__version__}\n"
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["process", "--help"], ["operator", "--help"], ["migrate", "--help"]]
-)
-def test_every_program_explains_itself(arguments: list[str]) -> None:
-    """Help is there and says in a sentence what the program does."""
-    run = flagschedule(*arguments)
+@pytest.mark.parametrize("program", ["process", "operator", "migrate"])
+def test_every_program_explains_itself(program: str) -> None:
+    """Help says in a sentence what the program does, and where the settings are listed."""
+    run = flagschedule(program, "--help")
 
     assert run.returncode == 0
-    assert len(run.stdout.splitlines()) > 4
+    assert "flagschedule --help" in run.stdout.splitlines()[-1]
+    assert max(len(line) for line in run.stdout.splitlines()) <= 80
+
+
+def test_help_names_every_setting_and_exit_code() -> None:
+    """Who has only the program at hand finds programs, settings with their defaults, and exit codes."""
+    run = flagschedule("--help")
+
+    lines = [line.strip() for line in run.stdout.splitlines()]
+    assert [settings.variable(name) for name in settings.Settings.model_fields] == [
+        line for line in lines if line in {"DATABASE_URL", "REDIS_URL"} or line.startswith("FLAG_SCHEDULE_")
+    ]
+    assert [line[:1] for line in lines[lines.index("exit codes:") + 1 :]] == ["0", "1", "2", "3"]
+    assert max(map(len, lines)) <= 80
 
 
 def test_an_unknown_program_is_refused() -> None:

@@ -47,18 +47,31 @@ def test_max_retries_as_the_original(
     assert bool(caplog.records) == (text not in {"0", "10"})
 
 
+FAULTS = {
+    "DATABASE_URL": "mysql://hunter2",
+    "REDIS_URL": "hunter2",
+    "FLAG_SCHEDULE_BATCH_SIZE": "hunter2",
+    "FLAG_SCHEDULE_TIME_BUDGET_SECONDS": "inf",
+    "FLAG_SCHEDULE_LINGER_SECONDS": "-1",
+    "FLAG_SCHEDULE_MAX_LATENESS_SECONDS": "1.5",
+    "FLAG_SCHEDULE_CLUSTER": "",
+    "FLAG_SCHEDULE_SWEEP_SECONDS": "nan",
+    "FLAG_SCHEDULE_PROBE_PORT": "65536",
+    "FLAG_SCHEDULE_LOG_LEVEL": "hunter2",
+    "FLAG_SCHEDULE_LOG_FORMAT": "hunter2",
+}
+
+
 def test_all_faults_are_told_at_once_and_no_value_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each faulty variable has its line, and none of them repeats what was in it."""
-    monkeypatch.setenv("DATABASE_URL", "mysql://hunter2")
-    monkeypatch.setenv("REDIS_URL", "hunter2")
-    monkeypatch.setenv("FLAG_SCHEDULE_BATCH_SIZE", "hunter2")
-    monkeypatch.setenv("FLAG_SCHEDULE_LOG_FORMAT", "hunter2")
+    for name, value in FAULTS.items():
+        monkeypatch.setenv(name, value)
 
     with pytest.raises(ConfigurationError) as caught:
         settings.load()
 
-    names = ["DATABASE_URL", "REDIS_URL", "FLAG_SCHEDULE_BATCH_SIZE", "FLAG_SCHEDULE_LOG_FORMAT"]
-    assert [fault.split(":")[0] for fault in caught.value.faults] == names
+    assert [fault.split(":")[0] for fault in caught.value.faults] == list(FAULTS)
+    assert all(len(fault.split(": ", 1)[1]) > 10 for fault in caught.value.faults)
     assert "hunter2" not in str(caught.value)
 
 
@@ -90,5 +103,7 @@ def test_secrets_are_not_in_the_representation() -> None:
 
 
 def test_every_setting_has_a_sentence() -> None:
-    """Each setting is described, for the documentation."""
-    assert [name for name, field in settings.Settings.model_fields.items() if not field.description] == []
+    """Each setting is described in sentences, for the documentation and for `--help`."""
+    descriptions = [field.description or "" for field in settings.Settings.model_fields.values()]
+
+    assert all(text[:1].isupper() and text.endswith(".") for text in descriptions)

@@ -1,0 +1,19 @@
+"""What is generated in the documentation is fresh."""
+
+from dev import generate
+
+
+def test_the_table_of_settings_is_fresh() -> None:
+    """docs/configuration.md shows the settings of the code; `make generate` writes it."""
+    assert generate.CONFIGURATION.read_text() == generate.configuration()
+
+
+def test_the_table_tells_allowed_values() -> None:
+    """Bounds and words are taken from the code, so that they cannot drift."""
+    rows = [line for line in generate.configuration().splitlines() if line.startswith("| `")]
+    values = {row.split(" | ")[0].strip("| `"): row.split(" | ")[2] for row in rows}
+
+    assert values["FLAG_SCHEDULE_BATCH_SIZE"] == "1 to 10000"
+    assert values["FLAG_SCHEDULE_TIME_BUDGET_SECONDS"] == "more than 0"
+    assert values["FLAG_SCHEDULE_LINGER_SECONDS"] == "0 or more"
+    assert values["FLAG_SCHEDULE_LOG_FORMAT"] == "`console`, `json`"
