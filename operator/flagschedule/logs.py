@@ -54,12 +54,12 @@ def configure(level: str = "INFO", style: Literal["console", "json"] | None = No
     root.setLevel(level)
 
 
-def _where(failure: Any) -> str:
+def _where(exc_info: Any) -> str:
     """Where an exception came from, and its type; of its text only what we wrote ourselves.
 
     Texts of other people's exceptions hold hosts, users and rows' values, their local variables passwords.
     """
-    return "".join(_traces(failure[1])).rstrip()
+    return "".join(_traces(exc_info[1])).rstrip()
 
 
 def _traces(error: BaseException | None) -> Iterator[str]:
