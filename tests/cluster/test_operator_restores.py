@@ -172,10 +172,8 @@ def test_a_restored_database_applies_nothing_twice(
     applied = {name: scene.reaches(name, "Applied")["appliedAt"] for name in ("launch", "edited")}
     sql = scene.operator.log.with_suffix(".sql")
     # As if some outcomes had still to be told: what the writer then sees must not cost the status its memory.
-    sql.write_text(
-        f"{backup}\nINSERT INTO public.flag_schedule_status_outbox (schedule_id) "
-        "SELECT id FROM public.feature_flag_schedules;\n"
-    )
+    untold = "INSERT INTO public.flag_schedule_status_outbox (schedule_id) SELECT id FROM public.feature_flag_schedules"
+    sql.write_text(f"{backup}\n{untold};\n")
 
     def set_right(database: Database) -> None:
         rows = "SELECT status, reason FROM feature_flag_schedules"
