@@ -9,6 +9,8 @@ from typing import Final
 import structlog
 
 from flagschedule.domain.decision import Rules
+from flagschedule.domain.retention import Retention
+from flagschedule.services.cleanup import Cleaner
 from flagschedule.services.gate import Gate
 from flagschedule.services.mirror import Mirror
 from flagschedule.services.process import Pace, Processor
@@ -77,6 +79,21 @@ def processor(settings: Settings, stopping: Callable[[], bool]) -> Iterator[Proc
     )
     with PostgresProcessStore(settings.database_url.get_secret_value()) as store:
         yield Processor(store, cache, pace, stopping)
+
+
+@contextmanager
+def cleaner(settings: Settings, stopping: Callable[[], bool], *, dry_run: bool) -> Iterator[Cleaner]:
+    """A cleaner on its own database connection.
+
+    Raises:
+        ConfigurationError: the URL cannot be parsed.
+        DependencyUnavailableError: the database does not answer.
+    """
+    from flagschedule.adapters.postgres.cleanup import PostgresCleanupStore  # noqa: PLC0415 -- see the module
+
+    retention = Retention(applied_days=settings.keep_applied_days, cancelled_days=settings.keep_cancelled_days)
+    with PostgresCleanupStore(settings.database_url.get_secret_value(), retention) as store:
+        yield Cleaner(store, dry_run=dry_run, stopping=stopping)
 
 
 def migrate(settings: Settings) -> int:

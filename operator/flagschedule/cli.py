@@ -1,4 +1,6 @@
-"""The command line: `flagschedule operator | process | migrate | version`. Parses, calls, translates errors.
+"""The command line: `flagschedule operator | process | cleanup | migrate | version`.
+
+Parses, calls, translates errors.
 
 Exit codes: 0 done, 1 unexpected, 2 bad configuration, 3 a dependency is unavailable. No traceback reaches a
 user, but for a bug and only with FLAG_SCHEDULE_LOG_LEVEL=DEBUG.
@@ -75,12 +77,15 @@ def _parser() -> argparse.ArgumentParser:
         "Mirror FlagSchedule objects into the database and write back what became of them.",
     )
     process = add("process", _process, "Apply everything that is due, then end. Run it every minute.")
-    process.add_argument(
-        "--output",
-        choices=["none", "json"],
-        default="none",
-        help="print the run's summary to standard output",
-    )
+    cleanup = add("cleanup", _cleanup, "Delete what was finished long ago, then end. Run it once a day.")
+    cleanup.add_argument("--dry-run", action="store_true", help="only count what would be deleted")
+    for program in (process, cleanup):
+        program.add_argument(
+            "--output",
+            choices=["none", "json"],
+            default="none",
+            help="print the run's summary to standard output",
+        )
     add("migrate", _migrate, "Bring the database's schema up to date. Re-running changes nothing.")
     add("version", _version, "Print the version.")
     return parser
@@ -114,6 +119,12 @@ def _process(given: argparse.Namespace) -> None:
     from flagschedule.entrypoints import processor  # noqa: PLC0415 -- loaded by the processor only
 
     processor.run(_load(), given.output)
+
+
+def _cleanup(given: argparse.Namespace) -> None:
+    from flagschedule.entrypoints import cleaner  # noqa: PLC0415 -- loaded by the cleaner only
+
+    cleaner.run(_load(), given.output, dry_run=given.dry_run)
 
 
 def _migrate(_: argparse.Namespace) -> None:

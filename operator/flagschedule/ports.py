@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from flagschedule.domain.decision import Decision, Facts
@@ -153,3 +153,28 @@ class Cache(Protocol):
 
     def invalidate(self, environments: Sequence[str]) -> None:
         """Delete the key of each environment. Raises DependencyUnavailableError within 500 ms."""
+
+
+# ---- the cleaner's side -------------------------------------------------------------------------
+
+Leftover = Literal["runs", "records", "attempts", "schedules"]
+
+
+class CleanupStore(Protocol):
+    """What is kept for a time only, table by table, in windows of pages as they lie on disk.
+
+    Every method raises DependencyUnavailableError where the database cannot serve it.
+    """
+
+    def pages(self, kind: Leftover) -> int:
+        """How many pages the table has."""
+
+    def purge(self, kind: Leftover, first: int, count: int, *, dry_run: bool) -> Mapping[str, int]:
+        """Delete what is past its time in `count` pages from `first` on, in one short transaction; or only count it.
+
+        Returns:
+            how many rows, by what they are: the kind, or the state of a schedule.
+
+        Raises:
+            StatementRefusedError: the database refused; nothing was deleted.
+        """

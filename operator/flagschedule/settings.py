@@ -76,6 +76,22 @@ class Settings(BaseSettings):
             "is not applied but Expired, unless its startingDeadlineSeconds say otherwise.",
         ),
     ] = 600
+    keep_applied_days: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=36_500,
+            description="Days after which the cleanup deletes the row of an applied schedule. Default 90.",
+        ),
+    ] = 90
+    keep_cancelled_days: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=36_500,
+            description="Days after which the cleanup deletes the row of a cancelled schedule. Default 30.",
+        ),
+    ] = 30
     cluster: Annotated[
         str,
         Field(

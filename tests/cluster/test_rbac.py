@@ -62,8 +62,8 @@ def test_the_operator_has_exactly_its_rights(installed: ControlPlane) -> None:
     assert rights(installed, ACCOUNT.format("operator")) - everybody == OPERATOR_RIGHTS
 
 
-@pytest.mark.parametrize("account", ["processor", "migrate"])
-def test_processor_and_migrations_have_no_rights(installed: ControlPlane, account: str) -> None:
+@pytest.mark.parametrize("account", ["processor", "cleanup", "migrate"])
+def test_other_programs_have_no_rights(installed: ControlPlane, account: str) -> None:
     """They speak to the database only."""
     everybody = rights(installed, ACCOUNT.format("nobody"))
 

@@ -150,18 +150,22 @@ def test_the_decision_sees_what_the_lock_was_waited_for(database_url: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("columns", "state", "reason"),
+    ("columns", "state", "reason", "told"),
     [
-        ({}, State.FAILED, Reason.FLAG_DELETED),
-        ({"status": "failed", "next_retry_at": "now"}, State.FAILED, Reason.FLAG_DELETED),
-        ({"status": "applied", "reason": "Applied", "applied_at": "now"}, State.APPLIED, Reason.APPLIED),
-        ({"status": "failed", "reason": "RetriesExhausted"}, State.FAILED, Reason.RETRIES_EXHAUSTED),
+        ({}, State.FAILED, Reason.FLAG_DELETED, True),
+        ({"status": "failed", "next_retry_at": "now"}, State.FAILED, Reason.FLAG_DELETED, True),
+        ({"status": "applied", "reason": "Applied", "applied_at": "now"}, State.APPLIED, Reason.APPLIED, False),
+        ({"status": "failed", "reason": "RetriesExhausted"}, State.FAILED, Reason.RETRIES_EXHAUSTED, False),
+        ({"status": "cancelled", "reason": "Cancelled"}, State.CANCELLED, Reason.CANCELLED, False),
     ],
 )
 def test_an_outcome_survives_the_loss_of_its_row(
-    database_url: str, columns: dict[str, str], state: State, reason: Reason
+    database_url: str, columns: dict[str, str], state: State, reason: Reason, told: bool
 ) -> None:
-    """When the flag is deleted its rows go; a final outcome stays, an unfinished schedule is FlagDeleted."""
+    """When the flag is deleted its rows go; a final outcome stays, an unfinished schedule is FlagDeleted.
+
+    The object is told only if the outcome is a new one.
+    """
 
     async def play(on: Scene) -> None:
         flag = on.database.flag("checkout-v2")
@@ -178,7 +182,7 @@ def test_an_outcome_survives_the_loss_of_its_row(
         assert snapshot.row is None
         assert snapshot.record
         assert (snapshot.record.state, snapshot.record.reason) == (state, reason)
-        assert [entry.ref.uid for entry in await on.store.status_entries(10)] == [thing.ref.uid]
+        assert [entry.ref.uid for entry in await on.store.status_entries(10)] == [thing.ref.uid] * told
         assert snapshot.record.schedule_id == row.id
 
     played(database_url, play)

@@ -16,7 +16,7 @@ def flagschedule(*arguments: str, **variables: str) -> subprocess.CompletedProce
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("program", ["process", "migrate", "operator"])
+@pytest.mark.parametrize("program", ["process", "migrate", "cleanup", "operator"])
 def test_bad_configuration_ends_with_2(program: str) -> None:
     """Every program lists all faults, one a line, and ends with 2 without a traceback."""
     run = flagschedule(program, DATABASE_URL="nonsense", FLAG_SCHEDULE_BATCH_SIZE="0")
@@ -28,7 +28,7 @@ def test_bad_configuration_ends_with_2(program: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("program", ["process", "migrate"])
+@pytest.mark.parametrize("program", ["process", "migrate", "cleanup"])
 @pytest.mark.parametrize(
     "url",
     [
@@ -72,7 +72,7 @@ def test_the_version_is_printed() -> None:
     assert flagschedule("version").stdout == f"{__version__}\n"
 
 
-@pytest.mark.parametrize("program", ["process", "operator", "migrate"])
+@pytest.mark.parametrize("program", ["process", "operator", "cleanup", "migrate"])
 def test_every_program_explains_itself(program: str) -> None:
     """Help says in a sentence what the program does, and where the settings are listed."""
     run = flagschedule(program, "--help")

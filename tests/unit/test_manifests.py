@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import flagschedule
+from flagschedule.services.cleanup import TIME_BUDGET
 
 Thing = dict[str, Any]
 
@@ -21,7 +22,7 @@ LABELS = {
     "app.kubernetes.io/part-of": "flagschedule",
     "app.kubernetes.io/managed-by": "kustomize",
 }
-PROGRAMS = {"operator": "operator", "processor": "process", "migrate": "migrate"}
+PROGRAMS = {"operator": "operator", "processor": "process", "cleanup": "cleanup", "migrate": "migrate"}
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,7 @@ def test_everything_is_there(base: list[Thing]) -> None:
         ("ValidatingAdmissionPolicyBinding", "flagschedule-operator-keeps-spec"),
         ("ServiceAccount", "flagschedule-operator"),
         ("ServiceAccount", "flagschedule-processor"),
+        ("ServiceAccount", "flagschedule-cleanup"),
         ("ServiceAccount", "flagschedule-migrate"),
         ("ClusterRole", "flagschedule-operator"),
         ("ClusterRoleBinding", "flagschedule-operator"),
@@ -71,6 +73,7 @@ def test_everything_is_there(base: list[Thing]) -> None:
         ("Job", "flagschedule-migrate"),
         ("Deployment", "flagschedule-operator"),
         ("CronJob", "flagschedule-processor"),
+        ("CronJob", "flagschedule-cleanup"),
     ])  # fmt: skip
 
 
@@ -86,6 +89,7 @@ def test_every_object_carries_the_labels(base: list[Thing]) -> None:
     assert {name: labels["app.kubernetes.io/component"] for name, labels in components.items()} == {
         "operator": "operator",
         "processor": "processor",
+        "cleanup": "cleanup",
         "migrate": "migrations",
     }
 
@@ -105,7 +109,7 @@ def test_every_namespaced_object_is_in_our_namespace(base: list[Thing]) -> None:
     """Nothing lands in the namespace of whoever applies it."""
     namespaced = [thing for thing in base if thing["kind"] in {"ServiceAccount", "Job", "Deployment", "CronJob"}]
 
-    assert len(namespaced) == 6
+    assert len(namespaced) == 8
     assert {thing["metadata"]["namespace"] for thing in namespaced} == {"flagschedule-system"}
 
 
@@ -135,7 +139,7 @@ def test_only_the_operator_has_a_token(base: list[Thing]) -> None:
     tokens = {name: template["spec"].get("automountServiceAccountToken", True) for name, template in templates(base)}
     accounts = [thing for thing in base if thing["kind"] == "ServiceAccount"]
 
-    assert tokens == {"operator": True, "processor": False, "migrate": False}
+    assert tokens == {"operator": True, "processor": False, "cleanup": False, "migrate": False}
     assert {account["metadata"]["name"]: account.get("automountServiceAccountToken", True) for account in accounts} == {
         f"flagschedule-{name}": mounted for name, mounted in tokens.items()
     }
@@ -157,7 +161,7 @@ def test_addresses_come_from_the_secret_only(base: list[Thing]) -> None:
     """No address or password is written into a manifest; Redis may be absent."""
     for name, template in templates(base):
         wanted = {"DATABASE_URL": {"name": "flagschedule", "key": "database-url"}}
-        if name != "migrate":
+        if name in {"operator", "processor"}:
             wanted["REDIS_URL"] = {"name": "flagschedule", "key": "redis-url", "optional": True}  # type: ignore[dict-item]
         given = {
             variable["name"]: variable["valueFrom"]["secretKeyRef"]
@@ -181,6 +185,17 @@ def test_the_processor_has_the_designed_figures(base: list[Thing]) -> None:
     assert pod["containers"][0]["resources"]["limits"]["memory"] == "512Mi"
     assert spec["successfulJobsHistoryLimit"] <= 5
     assert spec["failedJobsHistoryLimit"] <= 5
+
+
+def test_the_cleanup_runs_once_a_day(base: list[Thing]) -> None:
+    """Nightly in UTC, never two at once, no retry by Kubernetes, with time for the run to end by itself."""
+    spec = find(base, "CronJob", "flagschedule-cleanup")["spec"]
+    job, pod = spec["jobTemplate"]["spec"], spec["jobTemplate"]["spec"]["template"]["spec"]
+    minute, hour, *days = spec["schedule"].split()
+
+    assert (minute.isdecimal(), hour.isdecimal(), days, spec["timeZone"]) == (True, True, ["*"] * 3, "Etc/UTC")
+    assert (spec["concurrencyPolicy"], job["backoffLimit"], pod["restartPolicy"]) == ("Forbid", 0, "Never")
+    assert job["activeDeadlineSeconds"] > TIME_BUDGET
 
 
 def test_the_operator_is_probed_and_has_time_to_finish(base: list[Thing]) -> None:

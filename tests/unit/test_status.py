@@ -227,6 +227,36 @@ def test_every_row_has_a_status_that_settles(found: Row) -> None:
     assert settled == first
 
 
+purgeable = st.builds(
+    row,
+    state=st.sampled_from([State.APPLIED, State.CANCELLED]),
+    reason=st.one_of(st.none(), st.sampled_from(sorted({*Reason} - {Reason.INVALID_SPEC}))),
+    applied_at=st.one_of(st.none(), st.just(NOW)),
+    last_error=st.one_of(st.none(), st.text()),
+    retry_count=st.integers(0, 10),
+    sets=st.sampled_from([(), ("enabled",)]),
+)
+
+
+@given(purgeable)
+def test_a_purged_row_changes_no_status(found: Row) -> None:
+    """Once an applied or cancelled row is purged its record keeps the outcome: the status stays, to the letter."""
+    first = status(found)
+    outcome = record(state=found.state, reason=found.reason, applied_at=found.applied_at)
+
+    assert status(None, outcome, status=first) == first
+
+
+def test_a_lost_row_does_not_lend_its_words_to_another_outcome() -> None:
+    """A retry whose flag was deleted reads as that, not as the attempt that failed before."""
+    before = status(row(**FAILED, reason=Reason.ATTEMPT_FAILED, retry_count=2, next_retry_at=NOW + HOUR))
+
+    made = status(None, record(state=State.FAILED, reason=Reason.FLAG_DELETED), status=before)
+
+    assert "flag was deleted" in made["conditions"][1]["message"]
+    assert not made.keys() & {"retryCount", "lastError"}
+
+
 @given(rows)
 def test_stalled_and_ready_never_agree(found: Row) -> None:
     """An object that needs a person is never Ready, and Stalled is absent when all is well (kstatus)."""

@@ -56,17 +56,18 @@ def compute(thing: FlagSchedule, snapshot: Snapshot) -> dict[str, Any] | None:
     handled = phase in {Phase.APPLIED, Phase.SUPERSEDED, Phase.CANCELLED}
     observed = thing.generation if handled else record.generation
     applied_at = (row.applied_at if row else record.applied_at) if state is State.APPLIED else None
-    message = messages.explain(phase, thing, record, row, snapshot.now)
+    told = _told(thing, record, row, phase)
+    message = _kept_message(told, phase, reason) or messages.explain(phase, thing, record, row, snapshot.now)
     status: dict[str, Any] = {
         "observedGeneration": observed,
         "scheduleId": str(record.schedule_id) if record.schedule_id else None,
         "phase": phase.value,
         "change": _change(thing, row, too_late),
         "appliedAt": _rfc3339(applied_at),
-        "retryCount": row.retry_count if row else None,
-        "maxRetries": row.max_retries if row else None,
+        "retryCount": row.retry_count if row else told.get("retryCount"),
+        "maxRetries": row.max_retries if row else told.get("maxRetries"),
         "nextRetryAt": _rfc3339(row.next_retry_at) if row else None,
-        "lastError": row.last_error if row else None,
+        "lastError": row.last_error if row else told.get("lastError"),
         "lastHandledRetryRequest": record.retry_request,
         "conditions": _conditions(thing, phase, reason, message, observed, snapshot.now, too_late),
     }
@@ -99,6 +100,23 @@ def _edit_too_late(thing: FlagSchedule, record: Record, phase: Phase) -> bool:
     return thing.spec is None or thing.spec.cancel or thing.spec.arming_hash != record.arming_hash
 
 
+def _told(thing: FlagSchedule, record: Record, row: Row | None, phase: Phase) -> Mapping[str, Any]:
+    """What the status said of a row that is gone, while its outcome stands: still true, and known nowhere else."""
+    same = (thing.status.get("scheduleId"), thing.status.get("phase")) == (str(record.schedule_id), phase.value)
+    return thing.status if row is None and same else {}
+
+
+def _kept_message(told: Mapping[str, Any], phase: Phase, reason: Reason | None) -> str | None:
+    if phase not in {Phase.APPLIED, Phase.SUPERSEDED, Phase.CANCELLED, Phase.FAILED}:
+        return None  # the record tells all there is to tell
+    wanted = _shape(phase, reason).applied_reason or _applied_reason(reason)
+    for condition in told.get("conditions", []):
+        if condition["type"] == "Applied" and condition["reason"] == wanted:
+            message: str = condition["message"]
+            return message
+    return None
+
+
 def _change(thing: FlagSchedule, row: Row | None, too_late: bool) -> str | None:
     if row is not None:
         return _describe(row.updates)
@@ -120,7 +138,7 @@ def _conditions(
     now: datetime,
     too_late: bool,
 ) -> list[dict[str, Any]]:
-    shape = _HISTORY if reason is Reason.HISTORY else _SHAPES[phase]
+    shape = _shape(phase, reason)
     outcome = (reason or Reason.APPLIED).value
     ready_reason = shape.ready_reason or outcome
     ready_message = message
@@ -146,6 +164,10 @@ def _conditions(
         }
         for kind, status, why, text in found
     ]
+
+
+def _shape(phase: Phase, reason: Reason | None) -> _Shape:
+    return _HISTORY if reason is Reason.HISTORY else _SHAPES[phase]
 
 
 def _applied_reason(reason: Reason | None) -> str:

@@ -1,11 +1,11 @@
 """The processor's program: one run, started by the CronJob each minute."""
 
 import json
-import signal
 from dataclasses import asdict
 from typing import Literal
 
 from flagschedule import bootstrap
+from flagschedule.entrypoints import stopping
 from flagschedule.settings import Settings
 
 
@@ -16,10 +16,7 @@ def run(settings: Settings, output: Literal["none", "json"]) -> None:
         DependencyUnavailableError: the database cannot serve.
         ConfigurationError: a URL cannot be parsed.
     """
-    signals: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: signals.append(received))
-    with bootstrap.processor(settings, stopping=lambda: bool(signals)) as processor:
+    with bootstrap.processor(settings, stopping.on_signals()) as processor:
         summary = processor.run()
     if output == "json":
         print(json.dumps(asdict(summary)))  # noqa: T201 -- the result that was asked for

@@ -44,13 +44,13 @@ def test_an_images_name_is_split_for_kustomize(image: str, parts: tuple[str, str
 
 
 def test_an_image_of_the_readers_is_installed(tmp_path: Path) -> None:
-    """With DEMO_IMAGE all three programs run from that image."""
+    """With DEMO_IMAGE all programs run from that image."""
     folder = images.overlay(clusters.OVERLAY, tmp_path / "overlay", "registry:5000/flags:1.2")
 
     rendered = commands.run([commands.kubectl_program(), "kustomize", folder])
 
     found = [line.split()[-1] for line in rendered.splitlines() if line.strip().startswith("image: ")]
-    assert found == ["registry:5000/flags:1.2"] * 3
+    assert found == ["registry:5000/flags:1.2"] * 4
 
 
 def test_all_that_the_demo_installs_is_marked() -> None:

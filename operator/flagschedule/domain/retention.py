@@ -1,0 +1,36 @@
+"""How long what is finished is kept. Used by the cleaner; times are told by the database's clock.
+
+Failed schedules are kept for ever, and so is whatever is not finished. Watermarks have no age: however old, a
+schedule that set a flag last must keep winning over a late retry of an older one. They go with their flag.
+"""
+
+from dataclasses import dataclass
+
+_ATTEMPTS_LONGER = 90
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """Days. Two of them are settings; the others follow from promises made elsewhere.
+
+    Attributes:
+        applied_days: an applied row, since it was applied.
+        cancelled_days: a cancelled row, since it was cancelled.
+        record_days: the record of an object without a row, since the object's deletion; as long the same change
+            created again is recognised and not made again.
+        run_days: the summary of a run of the processor, since its start.
+    """
+
+    applied_days: int = 90
+    cancelled_days: int = 30
+    record_days: int = 400
+    run_days: int = 7
+
+    @property
+    def attempt_days(self) -> int:
+        """An attempt whose row is gone, since it was made.
+
+        When its row went is not known. The attempt that applied a row is as old as the row's age counts, so it
+        outlives it by 90 days to the day; others may go a little earlier or later.
+        """
+        return max(self.applied_days, self.cancelled_days) + _ATTEMPTS_LONGER

@@ -1,0 +1,344 @@
+"""The cleaner on a real Postgres: what was finished long ago goes, nothing else does, and nobody has to wait."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, LiteralString
+from uuid import uuid4
+
+import pytest
+
+from flagschedule.adapters.postgres.cleanup import PostgresCleanupStore
+from flagschedule.domain.retention import Retention
+from flagschedule.ports import Leftover
+from flagschedule.services.cleanup import Cleaner
+from tests.integration.conftest import Run
+from tests.integration.database import Database, connected
+from tests.integration.test_crashes import until
+from tests.integration.test_process import logged
+
+NOTHING = {"applied": 0, "cancelled": 0, "attempts": 0, "records": 0, "runs": 0, "refused": 0}
+ON_32_PAGES = 4000  # rows, be they as narrow as they can
+OLD, YOUNG = 1, -1  # hours beyond an age
+
+
+def ago(database: Database, days: int, hours: int = 0) -> Any:
+    """A time by the database's clock."""
+    return database.value("SELECT now() - %s * interval '24 hours' - %s * interval '1 hour'", days, hours)
+
+
+def cleaned(run: subprocess.CompletedProcess[str], *, dry_run: bool = False, complete: bool = True) -> dict[str, int]:
+    """The counts that `--output json` prints."""
+    assert run.returncode == 0, run.stderr
+    found: dict[str, Any] = json.loads(run.stdout)
+    assert (found.pop("dry_run"), found.pop("complete"), found.pop("duration") >= 0) == (dry_run, complete, True)
+    return found
+
+
+def finished(database: Database, days: int, hours: int, **columns: Any) -> Any:
+    """A row that was finished at a time; applied unless told."""
+    at = ago(database, days, hours)
+    values = {"status": "applied", "applied_at": at, "updated_at": at, **columns}
+    return database.schedule(database.flag(f"flag-{uuid4()}"), {"enabled": True}, **values)
+
+
+def of_object(database: Database, schedule: Any = None, *, deleted_at: Any = None) -> Any:
+    """The record of an object, of this row."""
+    return database.value(
+        "INSERT INTO flag_schedule_objects (uid, schedule_id, cluster, namespace, name, generation, created_at, "
+        "deleted_at) VALUES (gen_random_uuid(), %s, 'default', 'shop', 'launch', 1, now(), %s) RETURNING uid",
+        schedule,
+        deleted_at,
+    )
+
+
+def attempt(database: Database, schedule: Any, at: Any) -> None:
+    """An attempt of a schedule that was made at a time."""
+    database.run(
+        "INSERT INTO flag_schedule_attempts (schedule_id, arming, attempt, run_id, attempted_at, outcome) "
+        "VALUES (%s, 0, 1, 1, %s, 'applied')",
+        schedule,
+        at,
+    )
+
+
+def left(database: Database) -> set[Any]:
+    """The rows that are still there."""
+    return {row["id"] for row in database.query("SELECT id FROM feature_flag_schedules")}
+
+
+def test_only_what_was_finished_long_ago_goes(database: Database, flagschedule: Run) -> None:
+    """Applied rows go after 90 days, cancelled ones after 30; failed, retrying, pending and suspended ones stay."""
+    finished(database, 90, OLD)
+    finished(database, 30, OLD, status="cancelled", applied_at=None)
+    finished(database, 90, OLD, applied_at=None)  # another program's, which did not say when
+    past = ago(database, 4000)
+    stay = {
+        finished(database, 90, YOUNG),
+        finished(database, 30, YOUNG, status="cancelled", applied_at=None),
+        finished(database, 4000, OLD, status="failed", applied_at=None),
+        finished(database, 4000, OLD, status="failed", applied_at=None, retry_count=1, next_retry_at=past),
+        finished(database, 4000, OLD, status="failed", next_retry_at=past, suspended=True),
+        finished(database, 4000, OLD, status="pending", applied_at=None),
+        finished(database, 4000, OLD, status="pending", applied_at=None, suspended=True),
+    }
+
+    run = flagschedule("cleanup", "--output", "json")
+
+    assert cleaned(run) == {**NOTHING, "applied": 2, "cancelled": 1}
+    assert left(database) == stay
+    (line,) = logged(run, "Cleanup finished")
+    assert (line["applied"], line["cancelled"], line["complete"]) == (2, 1, True)
+
+
+def test_the_ages_are_settings(database: Database, flagschedule: Run) -> None:
+    """Who must keep rows for longer, or for a shorter time, says for how many days."""
+    finished(database, 10, OLD)
+    stay = finished(database, 364, OLD, status="cancelled", applied_at=None)
+
+    run = flagschedule(
+        "cleanup", "--output", "json", FLAG_SCHEDULE_KEEP_APPLIED_DAYS="10", FLAG_SCHEDULE_KEEP_CANCELLED_DAYS="365"
+    )
+
+    assert cleaned(run) == {**NOTHING, "applied": 1}
+    assert left(database) == {stay}
+
+
+def test_attempts_outlive_their_row_by_90_days(database: Database, flagschedule: Run) -> None:
+    """An attempt goes 180 days after it was made, if its row is gone; that of a failed row stays as long as the row."""
+    kept = finished(database, 4000, OLD, status="failed", applied_at=None)
+    attempt(database, kept, ago(database, 4000))
+    gone, lately = uuid4(), uuid4()
+    attempt(database, gone, ago(database, 180, OLD))
+    attempt(database, lately, ago(database, 180, YOUNG))
+
+    assert cleaned(flagschedule("cleanup", "--output", "json")) == {**NOTHING, "attempts": 1}
+
+    assert not database.attempts(gone)
+    assert database.attempts(lately)
+    assert database.attempts(kept)
+
+
+def test_records_go_400_days_after_their_object(database: Database, flagschedule: Run) -> None:
+    """A record is kept while its object lives, while its row is there, and for 400 days after the deletion."""
+    failed = finished(database, 4000, OLD, status="failed", applied_at=None)
+    of_object(database, deleted_at=ago(database, 400, OLD))
+    stay = {
+        of_object(database, deleted_at=ago(database, 400, YOUNG)),
+        of_object(database),
+        of_object(database, failed, deleted_at=ago(database, 4000)),
+    }
+
+    assert cleaned(flagschedule("cleanup", "--output", "json")) == {**NOTHING, "records": 1}
+
+    assert {row["uid"] for row in database.query("SELECT uid FROM flag_schedule_objects")} == stay
+
+
+def test_summaries_of_runs_go_after_a_week(database: Database, flagschedule: Run) -> None:
+    """The heartbeat of the processor is kept for 7 days, also of runs that never finished."""
+    for hours in (OLD, YOUNG):
+        database.run("INSERT INTO flag_schedule_runs (started_at) VALUES (%s)", ago(database, 7, hours))
+
+    assert cleaned(flagschedule("cleanup", "--output", "json")) == {**NOTHING, "runs": 1}
+
+    assert database.value("SELECT count(*) FROM flag_schedule_runs") == 1
+
+
+def test_a_purged_schedule_still_wins_over_an_older_one(database: Database, flagschedule: Run) -> None:
+    """Watermarks are not purged: the late retry of an older schedule sets nothing, although the newer row is gone."""
+    flag = database.flag("checkout-v2")
+    database.schedule(flag, {"enabled": True})
+    flagschedule("process")
+    database.run("UPDATE feature_flag_schedules SET applied_at = now() - interval '91 days'")
+    assert cleaned(flagschedule("cleanup", "--output", "json"))["applied"] == 1
+    older = database.schedule(flag, {"enabled": False}, due=timedelta(days=-5))
+
+    flagschedule("process")
+
+    assert database.row(older)["reason"] == "Superseded"
+    assert database.state(flag) == (True, 0)
+
+
+def test_a_purged_row_leaves_its_outcome_and_tells_nobody(database: Database, flagschedule: Run) -> None:
+    """The object's record keeps state, reason and time; no object has to be looked at for it."""
+    row = finished(database, 90, OLD, reason="PartlySuperseded")
+    uid = of_object(database, row)
+    applied_at = database.row(row)["applied_at"]
+
+    flagschedule("cleanup")
+
+    (record,) = database.query("SELECT * FROM flag_schedule_objects WHERE uid = %s", uid)
+    assert (record["schedule_id"], record["state"], record["reason"]) == (row, "applied", "PartlySuperseded")
+    assert record["applied_at"] == applied_at
+    assert database.query("SELECT * FROM flag_schedule_status_outbox") == []
+
+
+def test_a_dry_run_counts_and_touches_nothing(database: Database, flagschedule: Run) -> None:
+    """`--dry-run` tells what the next run will delete, and not even the version of a tuple changes."""
+    of_object(database, finished(database, 90, OLD))
+    finished(database, 30, OLD, status="cancelled")
+    attempt(database, uuid4(), ago(database, 180, OLD))
+    of_object(database, deleted_at=ago(database, 400, OLD))
+    database.run("INSERT INTO flag_schedule_runs (started_at) VALUES (%s)", ago(database, 7, OLD))
+    tuples: LiteralString = (
+        "SELECT xmin, xmax, ctid, tableoid FROM feature_flag_schedules UNION ALL SELECT xmin, xmax, ctid, tableoid "
+        "FROM flag_schedule_objects UNION ALL SELECT xmin, xmax, ctid, tableoid FROM flag_schedule_attempts "
+        "UNION ALL SELECT xmin, xmax, ctid, tableoid FROM flag_schedule_runs"
+    )
+    before = database.query(tuples)
+
+    foretold = cleaned(flagschedule("cleanup", "--dry-run", "--output", "json"), dry_run=True)
+
+    assert database.query(tuples) == before
+    assert foretold == {**NOTHING, "applied": 1, "cancelled": 1, "attempts": 1, "records": 1, "runs": 1}
+    assert cleaned(flagschedule("cleanup", "--output", "json")) == foretold
+
+
+def test_a_row_that_somebody_holds_is_left_to_the_next_run(
+    database: Database, database_url: str, flagschedule: Run
+) -> None:
+    """The cleaner waits for no row lock; what was held goes the next time."""
+    held = finished(database, 90, OLD)
+    finished(database, 90, OLD)
+    with connected(database_url) as other, other.connection.transaction():
+        other.run("SELECT FROM feature_flag_schedules WHERE id = %s FOR UPDATE", held)
+        assert cleaned(flagschedule("cleanup", "--output", "json")) == {**NOTHING, "applied": 1}
+        assert left(database) == {held}
+
+    assert cleaned(flagschedule("cleanup", "--output", "json")) == {**NOTHING, "applied": 1}
+
+
+@pytest.fixture
+def history(database: Database) -> Database:
+    """8,000 old applied rows, half of them of objects, with old attempts; every deletion notes its transaction."""
+    database.flag("checkout-v2")
+    database.run(
+        """
+        INSERT INTO feature_flag_schedules (flag_id, scheduled_at, updates, status, applied_at)
+        SELECT f.id, now() - interval '1 year', '{"enabled": true}', 'applied', now() - interval '1 year'
+        FROM feature_flags AS f, generate_series(1, 8000);
+
+        INSERT INTO flag_schedule_objects (uid, schedule_id, cluster, namespace, name, generation, created_at)
+        SELECT s.id, s.id, 'default', 'shop', s.id::text, 1, now() FROM feature_flag_schedules AS s LIMIT 4000;
+
+        INSERT INTO flag_schedule_attempts (schedule_id, arming, attempt, run_id, attempted_at, outcome)
+        SELECT s.id, 0, 1, 1, s.applied_at, 'applied' FROM feature_flag_schedules AS s;
+
+        CREATE TABLE deletions (xid xid8 DEFAULT pg_current_xact_id(), rows bigint);
+        CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+        BEGIN INSERT INTO deletions (rows) SELECT count(*) FROM gone; RETURN NULL; END $$;
+        CREATE TRIGGER note AFTER DELETE ON feature_flag_schedules REFERENCING OLD TABLE AS gone
+        FOR EACH STATEMENT EXECUTE FUNCTION note();
+        CREATE TRIGGER note AFTER DELETE ON flag_schedule_attempts REFERENCING OLD TABLE AS gone
+        FOR EACH STATEMENT EXECUTE FUNCTION note();
+        """
+    )
+    return database
+
+
+def test_no_transaction_is_long(history: Database, flagschedule: Run) -> None:
+    """However much there is to purge, a transaction deletes what is on 32 pages at most; attempts go a run later."""
+    assert cleaned(flagschedule("cleanup", "--output", "json")) == {**NOTHING, "applied": 8000}
+    assert cleaned(flagschedule("cleanup", "--output", "json")) == {**NOTHING, "attempts": 8000}
+
+    (counts,) = history.query("SELECT sum(rows) AS rows, max(rows) AS most FROM deletions WHERE rows > 0")
+    assert counts["rows"] == 16000
+    assert counts["most"] < ON_32_PAGES
+    assert (
+        history.value("SELECT max(total) FROM (SELECT sum(rows) AS total FROM deletions GROUP BY xid) AS t")
+        < ON_32_PAGES
+    )
+
+
+@pytest.mark.parametrize("kind", ["records", "attempts", "schedules"])
+@pytest.mark.parametrize("analysed", [False, True], ids=["fresh", "analysed"])
+def test_a_window_is_read_by_itself(history: Database, database_url: str, kind: Leftover, analysed: bool) -> None:
+    """Each statement reads its pages and nothing else from end to end, however big the tables are."""
+    if analysed:
+        history.run("ANALYZE")
+    with PostgresCleanupStore(database_url, Retention()) as store:
+        statements: list[str] = []
+        store._connection.add_notice_handler(lambda notice: statements.append(notice.message_primary or ""))
+        store._connection.execute("LOAD 'auto_explain'")
+        store._connection.execute("SET auto_explain.log_min_duration = 0")
+        store._connection.execute("SET auto_explain.log_level = notice")
+
+        for dry_run in (True, False):
+            store.purge(kind, 0, 32, dry_run=dry_run)
+
+    plans = "\n".join(statements)
+    assert plans.count("Tid Range Scan") >= 2
+    assert "Seq Scan" not in plans
+
+
+@pytest.fixture
+def gate(history: Database, database_url: str) -> Iterator[Database]:
+    """Whoever deletes a schedule stops at an advisory lock, which is held until the fixture's database lets go."""
+    history.run(
+        """
+        CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_advisory_xact_lock_shared(4711); RETURN OLD; END $$;
+        CREATE TRIGGER hold BEFORE DELETE ON feature_flag_schedules FOR EACH STATEMENT EXECUTE FUNCTION hold();
+        """
+    )
+    with connected(database_url) as holder:
+        holder.run("SELECT pg_advisory_lock(4711)")
+        yield holder
+
+
+def test_it_stops_after_the_batch_at_hand(gate: Database, history: Database, database_url: str) -> None:
+    """SIGTERM lets one transaction finish; the run ends with 0 and says that it is not complete."""
+    environment = {"DATABASE_URL": database_url, "PATH": os.environ["PATH"]}
+    command = [sys.executable, "-m", "flagschedule", "cleanup", "--output", "json"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        waits = "SELECT FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()"
+        until(lambda: history.query(waits))
+        process.send_signal(signal.SIGTERM)
+        gate.run("SELECT pg_advisory_unlock(4711)")
+        assert process.wait(timeout=20) == 0
+        assert process.stdout
+        found = json.loads(process.stdout.read())
+
+    assert not found["complete"]
+    assert 0 < found["applied"] < ON_32_PAGES
+    assert len(left(history)) == 8000 - found["applied"]
+
+
+def test_a_spent_time_budget_leaves_the_rest_to_the_next_run(history: Database, database_url: str) -> None:
+    """A run that is out of time ends orderly."""
+    with PostgresCleanupStore(database_url, Retention()) as store:
+        summary = Cleaner(store, time_budget=0).run()
+
+    assert not summary.complete
+    assert len(left(history)) == 8000
+
+
+def test_rows_that_the_host_protects_keep_nothing_else(history: Database, flagschedule: Run) -> None:
+    """A table of the host that refers to a schedule keeps its neighbours for a while, and the run says so."""
+    history.run("CREATE TABLE notes AS SELECT id FROM feature_flag_schedules LIMIT 1")
+    history.run("ALTER TABLE notes ADD FOREIGN KEY (id) REFERENCES feature_flag_schedules")
+
+    run = flagschedule("cleanup", "--output", "json")
+
+    found = cleaned(run)
+    assert found["refused"] == 1
+    assert found["applied"] == 8000 - len(left(history))
+    assert 0 < len(left(history)) < ON_32_PAGES
+    assert [line["kind"] for line in logged(run, "Pages left to the next run")] == ["schedules"]
+
+
+def test_a_database_that_refuses_everything_is_told(history: Database, flagschedule: Run) -> None:
+    """Where every deletion is refused the run ends with 3 and a line that says why, in words of ours."""
+    history.run("CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'secret'; END $$")
+    history.run("CREATE TRIGGER no BEFORE DELETE ON feature_flag_schedules FOR EACH ROW EXECUTE FUNCTION no()")
+
+    run = flagschedule("cleanup")
+
+    assert run.returncode == 3
+    assert run.stderr.splitlines()[-1].startswith("flagschedule: the database refused")
+    assert "secret" not in run.stderr
+    assert len(left(history)) == 8000
