@@ -13,6 +13,7 @@ import redis as redis_client
 
 from dev.parts.postgres import Postgres
 from dev.parts.redis import Redis
+from tests import roles
 
 pytest_plugins = ["tests.builds"]
 
@@ -29,8 +30,9 @@ hypothesis.settings.load_profile("deterministic")
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """One Postgres server for all tests; a test that stops or breaks it starts its own."""
+    """One Postgres server for all tests, with the product's roles; a test that stops or breaks it starts its own."""
     with Postgres() as server:
+        roles.create(server)
         yield server
 
 
@@ -46,7 +48,7 @@ def migrated_template(postgres: Postgres) -> str:
     """The name of a migrated database that others are copied from: a copy takes 0.1 s, the migrations longer."""
     from flagschedule.adapters.postgres.migrate import migrate  # noqa: PLC0415 -- most tests need no database
 
-    migrate(postgres.create_database("migrated"))
+    migrate(roles.url(postgres.create_database("migrated"), "migrate"))
     return "migrated"
 
 
@@ -55,13 +57,13 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def empty_database_url(postgres: Postgres) -> Iterator[str]:
-    """A fresh, empty database."""
+    """A fresh, empty database; the superuser's URL, as `roles.url` gives each program its own."""
     yield from _database(postgres, "template1")
 
 
 @pytest.fixture
 def database_url(postgres: Postgres, migrated_template: str) -> Iterator[str]:
-    """A fresh database with the schema of the product."""
+    """A fresh database with the schema of the product; the superuser's URL."""
     yield from _database(postgres, migrated_template)
 
 

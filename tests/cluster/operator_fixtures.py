@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from dev.cluster.control_plane import ControlPlane
+from tests import roles
 from tests.cluster.api import Api, Object, eventually, flagschedule
 from tests.cluster.spec_corpus import spec
 from tests.integration.database import Database, connected
@@ -149,7 +150,10 @@ class Scene:
 
 @contextmanager
 def operators(control_plane: ControlPlane, namespace: str, folder: Path) -> Iterator[Callable[..., Operator]]:
-    """Makes operators of one namespace that have the rights of the manifests; ended at the end."""
+    """Makes operators of one namespace, with the rights of the manifests and the operator's database role.
+
+    They are ended at the end.
+    """
     token = control_plane.kubectl("create", "token", "flagschedule-operator", f"--namespace={_SYSTEM}").strip()
     kubeconfig = control_plane.kubeconfig(token=token)
     made: list[Operator] = []
@@ -158,7 +162,7 @@ def operators(control_plane: ControlPlane, namespace: str, folder: Path) -> Iter
         environment = {
             "PATH": os.environ["PATH"],
             "KUBECONFIG": str(kubeconfig),
-            "DATABASE_URL": database_url,
+            "DATABASE_URL": roles.url(database_url, "operator"),
             "FLAG_SCHEDULE_NAMESPACES": namespace,
             "FLAG_SCHEDULE_SWEEP_SECONDS": "1",
             **settings,

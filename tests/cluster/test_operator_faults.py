@@ -7,6 +7,7 @@ import pytest
 
 from dev.parts.postgres import Postgres
 from flagschedule.adapters.postgres.migrate import migrate
+from tests import roles
 from tests.cluster.api import Api, eventually
 from tests.cluster.operator_fixtures import Operator, Scene
 from tests.integration.database import connected
@@ -18,8 +19,9 @@ pytestmark = pytest.mark.apiserver
 def fragile(api: Api, new_operator: Callable[..., Operator]) -> Iterator[tuple[Scene, Postgres]]:
     """A scene on a Postgres server of its own, which the test may stop."""
     with Postgres() as server:
+        roles.create(server)
         url = server.create_database("fragile")
-        migrate(url)
+        migrate(roles.url(url, "migrate"))
         with connected(url) as database:
             database.flag("checkout")
             scene = Scene(api, database, new_operator(url))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests import roles
 from tests.integration.database import Database, connected
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -21,12 +22,13 @@ def database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def flagschedule(database_url: str, redis_url: str) -> Run:
-    """Runs the program as a user does; settings are passed by name."""
+    """Runs the program as a user does, with its own database role; settings are passed by name."""
 
-    def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    def run(program: roles.Program, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PATH": os.environ["PATH"], **settings}
+        environment["DATABASE_URL"] = roles.url(environment["DATABASE_URL"], program)
         return subprocess.run(
-            [sys.executable, "-m", "flagschedule", *arguments],
+            [sys.executable, "-m", "flagschedule", program, *arguments],
             env=environment,
             capture_output=True,
             text=True,

@@ -16,6 +16,7 @@ from flagschedule.adapters.postgres.cleanup import PostgresCleanupStore
 from flagschedule.domain.retention import Retention
 from flagschedule.ports import Leftover
 from flagschedule.services.cleanup import Cleaner
+from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
 from tests.integration.test_crashes import until
@@ -292,7 +293,7 @@ def gate(history: Database, database_url: str) -> Iterator[Database]:
 
 def test_it_stops_after_the_batch_at_hand(gate: Database, history: Database, database_url: str) -> None:
     """SIGTERM lets one transaction finish; the run ends with 0 and says that it is not complete."""
-    environment = {"DATABASE_URL": database_url, "PATH": os.environ["PATH"]}
+    environment = {"DATABASE_URL": roles.url(database_url, "cleanup"), "PATH": os.environ["PATH"]}
     command = [sys.executable, "-m", "flagschedule", "cleanup", "--output", "json"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         waits = "SELECT FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()"
@@ -310,7 +311,7 @@ def test_it_stops_after_the_batch_at_hand(gate: Database, history: Database, dat
 
 def test_a_spent_time_budget_leaves_the_rest_to_the_next_run(history: Database, database_url: str) -> None:
     """A run that is out of time ends orderly."""
-    with PostgresCleanupStore(database_url, Retention()) as store:
+    with PostgresCleanupStore(roles.url(database_url, "cleanup"), Retention()) as store:
         summary = Cleaner(store, time_budget=0).run()
 
     assert not summary.complete

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
 
@@ -25,7 +26,8 @@ def start(database_url: str, redis_url: str) -> Iterator[Callable[..., subproces
     started: list[subprocess.Popen[str]] = []
 
     def run(**settings: str) -> subprocess.Popen[str]:
-        environment = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "PATH": os.environ["PATH"], **settings}
+        url = roles.url(database_url, "process")
+        environment = {"DATABASE_URL": url, "REDIS_URL": redis_url, "PATH": os.environ["PATH"], **settings}
         command = [sys.executable, "-m", "flagschedule", "process"]
         started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
         return started[-1]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from dev.parts.postgres import Postgres
-from flagschedule.adapters.postgres.migrate import migrate
+from flagschedule.adapters.postgres import migrate as migrations
+from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
 
@@ -18,11 +19,19 @@ PLAIN = {"idx_schedules_flag_id", "idx_schedules_scheduled_at", "idx_schedules_s
 STAGES = [[], ["flags"], ["flags", "schedules"], ["flags", "schedules", "retries"]]
 
 
+def migrate(url: str) -> int:
+    """Migrate the superuser's database as the migrator."""
+    return migrations.migrate(roles.url(url, "migrate"))
+
+
 def at_stage(url: str, stage: list[str]) -> None:
-    """Bring an empty database to a stage of the original."""
+    """Bring an empty database to a stage of the original, with the application as owner of its tables."""
     with connected(url) as database:
+        database.connection.execute(f"SET ROLE {roles.HOST}".encode())
         for name in stage:
             database.connection.execute((ORIGINAL / f"{name}.sql").read_bytes())
+        if stage:
+            database.connection.execute(roles.FLAGS.encode())
 
 
 def dump(postgres: Postgres, url: str, *options: str) -> str:
@@ -140,6 +149,9 @@ def test_everything_goes_to_the_hosts_schema(empty_database_url: str, flagschedu
         database.run("CREATE SCHEMA app")
         database.run("SET search_path = app")
         database.connection.execute((ORIGINAL / "flags.sql").read_bytes())
+        database.connection.execute(roles.FLAGS.encode())
+        for schema in ("mine", "app"):
+            database.connection.execute(roles.rights_on_schema(schema))
         url = f"{empty_database_url}?options=-csearch_path%3Dmine,app"
 
         assert migrate(url) > 0
@@ -162,6 +174,8 @@ def test_a_schema_that_cannot_be_chosen_is_told(
     with connected(empty_database_url) as database:
         database.run("CREATE SCHEMA a")
         database.run("CREATE SCHEMA b")
+        for schema in ("a", "b"):
+            database.connection.execute(roles.rights_on_schema(schema))
         database.run("CREATE TABLE a.feature_flags ()")
         database.run("CREATE TABLE b.feature_flag_schedules ()")
 

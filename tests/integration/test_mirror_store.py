@@ -15,6 +15,7 @@ from flagschedule.domain.decision import Decision, Facts, Rules, decide
 from flagschedule.domain.errors import DependencyUnavailableError
 from flagschedule.domain.outcome import Reason, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule
+from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
 from tests.unit.builders import body
@@ -47,7 +48,7 @@ class Scene:
 async def scene(url: str, cluster: str = "default", namespaces: tuple[str, ...] = ()) -> AsyncIterator[Scene]:
     """A scene on a database."""
     with connected(url) as database:
-        async with PostgresMirrorStore(url, cluster, namespaces) as store:
+        async with PostgresMirrorStore(roles.url(url, "operator"), cluster, namespaces) as store:
             yield Scene(store, database)
 
 

@@ -1,5 +1,6 @@
 """The manifests keep the promises on rights, pod security and figures; no cluster is asked."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,13 +26,17 @@ LABELS = {
 PROGRAMS = {"operator": "operator", "processor": "process", "cleanup": "cleanup", "migrate": "migrate"}
 
 
+def rendered(folder: Path) -> list[Thing]:
+    """What `kubectl kustomize` prints."""
+    kubectl = Path(sys.executable).with_name("kubectl")  # the wheel's: the tests need nothing on PATH
+    done = subprocess.run([str(kubectl), "kustomize", str(folder)], capture_output=True, text=True, check=True)
+    return list(yaml.safe_load_all(done.stdout))
+
+
 @pytest.fixture(scope="module")
 def base() -> list[Thing]:
     """What `kubectl kustomize manifests/base` prints."""
-    kubectl = Path(sys.executable).with_name("kubectl")  # the wheel's: the tests need nothing on PATH
-    command = [str(kubectl), "kustomize", str(ROOT / "manifests" / "base")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return list(yaml.safe_load_all(done.stdout))
+    return rendered(ROOT / "manifests" / "base")
 
 
 def find(base: list[Thing], kind: str, name: str) -> Thing:
@@ -169,6 +174,28 @@ def test_addresses_come_from_the_secret_only(base: list[Thing]) -> None:
         }
 
         assert given == wanted
+
+
+def test_each_program_can_have_its_own_database_user(tmp_path: Path) -> None:
+    """With the component of docs/database-roles.md each program takes its URL from a key of its own."""
+    overlay = (ROOT / "docs" / "database-roles.md").read_text().split("```yaml\n")[1].split("```")[0]
+    (tmp_path / "overlay").mkdir()
+    (tmp_path / "overlay" / "kustomization.yaml").write_text(overlay)
+    for name in ("manifests", "crds"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    (tmp_path / "overlay").rename(tmp_path / "manifests" / "overlay")
+
+    keys = {
+        name: template["spec"]["containers"][0]["env"][0]["valueFrom"]["secretKeyRef"]["key"]
+        for name, template in templates(rendered(tmp_path / "manifests" / "overlay"))
+    }
+
+    assert keys == {
+        "operator": "database-url-operator",
+        "processor": "database-url-processor",
+        "cleanup": "database-url-cleaner",
+        "migrate": "database-url-migrator",
+    }
 
 
 def test_the_processor_has_the_designed_figures(base: list[Thing]) -> None:

@@ -21,16 +21,19 @@ from flagschedule.domain.errors import (
 
 # One statement of ours takes milliseconds; a connection that hangs must not hold locks for long.
 # Whatever the server's or the role's defaults: statements see what was committed before them, and names mean the
-# tables of the schema that the migrations chose, not of one that comes earlier in somebody's search_path.
+# tables of the schema that the migrations chose, not of one that comes earlier in somebody's search_path. Until then
+# every name is qualified: a function of that earlier schema may fit better than Postgres' own.
 SESSION: Final = """
-SELECT set_config('lock_timeout', '5s', false),
-       set_config('statement_timeout', '30s', false),
-       set_config('idle_in_transaction_session_timeout', '10s', false),
-       set_config('default_transaction_isolation', 'read committed', false),
-       set_config('search_path', coalesce(
-           (SELECT quote_ident(n.nspname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-            WHERE c.oid = to_regclass('flag_schedule_runs')),
-           current_setting('search_path')), false)
+SELECT pg_catalog.set_config('lock_timeout', '5s', false),
+       pg_catalog.set_config('statement_timeout', '30s', false),
+       pg_catalog.set_config('idle_in_transaction_session_timeout', '10s', false),
+       pg_catalog.set_config('default_transaction_isolation', 'read committed', false),
+       pg_catalog.set_config('search_path', coalesce(
+           (SELECT pg_catalog.quote_ident(n.nspname::pg_catalog.text)
+            FROM pg_catalog.pg_class AS c
+            JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+            WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('flag_schedule_runs')::pg_catalog.oid),
+           pg_catalog.current_setting('search_path')), false)
 """
 _DEFAULTS: Final[dict[str, str | int]] = {
     "connect_timeout": 5,

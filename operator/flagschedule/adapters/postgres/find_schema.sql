@@ -1,7 +1,9 @@
 -- Where the migrations belong: the schemas in which the role finds the host's tables, and the one where it would
--- create new ones.
-SELECT (SELECT quote_ident(n.nspname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.oid = to_regclass('feature_flags')),
-       (SELECT quote_ident(n.nspname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.oid = to_regclass('feature_flag_schedules')),
-       quote_ident(current_schema())
+-- create new ones. Every name is qualified: the search_path is still somebody else's.
+SELECT (SELECT pg_catalog.quote_ident(n.nspname::pg_catalog.text)
+        FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+        WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('feature_flags')::pg_catalog.oid),
+       (SELECT pg_catalog.quote_ident(n.nspname::pg_catalog.text)
+        FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+        WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('feature_flag_schedules')::pg_catalog.oid),
+       pg_catalog.quote_ident(pg_catalog.current_schema()::pg_catalog.text)

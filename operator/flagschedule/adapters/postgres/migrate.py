@@ -22,10 +22,12 @@ from flagschedule.adapters.postgres import connection, statements
 from flagschedule.domain.errors import ConfigurationError
 
 _LOCK: Final = 0x666C6167  # "flag": any number that no other program of this database locks
+_TRY_LOCK: Final = "SELECT pg_catalog.pg_try_advisory_lock(%s::pg_catalog.int8)"
 _NO_SCHEMA: Final = (
     "DATABASE_URL: its role has no schema to create tables in; grant it CREATE on one, or name one that exists with "
     "?options=-csearch_path%3Dname"
 )
+_NO_RIGHT: Final = "DATABASE_URL: its role lacks a right; let an administrator run: {statement};"
 _TWO_SCHEMAS: Final = (
     "feature_flags and feature_flag_schedules are in different schemas; move one with ALTER TABLE ... SET SCHEMA"
 )
@@ -45,7 +47,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc] # yoyo is untype
 
     def connect(self, _: object) -> psycopg.Connection:
         session = psycopg.connect(**self._parameters, autocommit=True)
-        session.execute("SELECT set_config('search_path', %s, false)", [_schema(session)])
+        _settle(session)
         return session
 
     def copy(self) -> "_Backend":
@@ -68,25 +70,45 @@ def migrate(url: str, report: Callable[[str], None] = lambda _: None) -> int:
     """Apply what is missing, oldest first; re-running changes nothing.
 
     Args:
-        url: the database's URL; its role must own the schedules' table where that exists.
+        url: the database's URL; what its role must be able to do is in docs/database-roles.md.
         report: is told the name of each migration before it is applied.
 
     Returns:
         how many migrations were applied.
 
     Raises:
-        ConfigurationError: the URL cannot be parsed, or there is no one schema to work in.
+        ConfigurationError: the URL cannot be parsed, or there is no one schema to work in, or a right is missing.
         DependencyUnavailableError: the database does not answer or refuses.
     """
     logging.getLogger("yoyo").setLevel(logging.WARNING)
     parameters = connection.parameters(url, "flagschedule-migrate")
-    with connection.translated(), _locked(parameters), _folder() as folder, _Backend(parameters) as backend:
+    with connection.translated(), _locked(parameters) as session, _folder() as folder:
+        _settle(session)
+        _check_rights(session)
+        applied = _apply(parameters, folder, report)
+        session.execute(statements.read("grants"))
+        return applied
+
+
+def _apply(parameters: dict[str, Any], folder: Path, report: Callable[[str], None]) -> int:
+    with _Backend(parameters) as backend:
         backend.break_lock()  # of a run that was killed: we hold the real lock
         missing = backend.to_apply(read_migrations(str(folder)))
         for migration in missing:
             report(migration.id)
             backend.apply_one(migration)
         return len(missing)
+
+
+def _settle(session: psycopg.Connection) -> None:
+    """From now on names mean what is in the one schema of ours."""
+    session.execute("SELECT pg_catalog.set_config('search_path', %s, false)", [_schema(session)])
+
+
+def _check_rights(session: psycopg.Connection) -> None:
+    missing = session.execute(statements.read("missing_rights")).fetchall()
+    if missing:
+        raise ConfigurationError([_NO_RIGHT.format(statement=statement) for (statement,) in missing])
 
 
 def _schema(session: psycopg.Connection) -> str:
@@ -106,16 +128,17 @@ def _schema(session: psycopg.Connection) -> str:
 
 
 @contextlib.contextmanager
-def _locked(parameters: dict[str, Any]) -> Iterator[None]:
-    """One migrator at a time. Asks again and again instead of waiting in the server.
+def _locked(parameters: dict[str, Any]) -> Iterator[psycopg.Connection]:
+    """One migrator at a time, on the session that holds the lock.
 
+    Asks again and again instead of waiting in the server.
     A session that waits there holds a snapshot, and CREATE INDEX CONCURRENTLY waits for every snapshot: both
     would wait for ever.
     """
     with psycopg.connect(**parameters, autocommit=True) as session:
-        while session.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK]).fetchone() != (True,):
+        while session.execute(_TRY_LOCK, [_LOCK]).fetchone() != (True,):
             time.sleep(0.5)
-        yield
+        yield session
 
 
 @contextlib.contextmanager

@@ -1,0 +1,256 @@
+"""Each program's database role may do what the program does and nothing else."""
+
+import asyncio
+import re
+from typing import LiteralString
+
+import psycopg
+import pytest
+
+from dev.parts.postgres import Postgres
+from flagschedule.adapters.postgres.migrate import migrate
+from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
+from tests import roles
+from tests.integration.conftest import Run
+from tests.integration.database import Database, connected
+from tests.integration.test_migrations import ORIGINAL, dump
+from tests.integration.test_mirror_store import Scene
+
+# Who may do what with which table, or with which of its columns; owners and their own rights apart.
+GRANTS = """
+cleaner feature_flag_schedules: DELETE SELECT UPDATE(updated_at)
+cleaner flag_schedule_attempts: DELETE SELECT
+cleaner flag_schedule_objects: DELETE SELECT
+cleaner flag_schedule_runs: DELETE SELECT
+operator feature_flag_schedules: INSERT SELECT UPDATE(applied_at, arming, error_message, last_error, max_retries, \
+next_retry_at, not_after, reason, retry_count, scheduled_at, status, suspended, updated_at, updates)
+operator feature_flags: SELECT
+operator flag_schedule_attempts: SELECT
+operator flag_schedule_cache_outbox: SELECT
+operator flag_schedule_clusters: INSERT SELECT UPDATE
+operator flag_schedule_objects: INSERT SELECT UPDATE
+operator flag_schedule_runs: SELECT
+operator flag_schedule_status_outbox: DELETE SELECT
+operator flag_schedule_watermarks: SELECT
+processor feature_flag_schedules: SELECT UPDATE(applied_at, error_message, last_error, next_retry_at, reason, \
+retry_count, status, updated_at)
+processor feature_flags: SELECT UPDATE(enabled, rollout_percentage, updated_at)
+processor flag_schedule_attempts: INSERT
+processor flag_schedule_cache_outbox: DELETE INSERT SELECT UPDATE(id)
+processor flag_schedule_objects: SELECT
+processor flag_schedule_runs: INSERT SELECT UPDATE(failed, finished_at, processed, retried, set_aside, superseded)
+processor flag_schedule_status_outbox: DELETE INSERT SELECT UPDATE(id)
+processor flag_schedule_watermarks: INSERT SELECT UPDATE
+""".strip().splitlines()
+
+_ALL: LiteralString = """
+WITH rights AS (
+    SELECT c.relname, c.relowner, NULL::text AS attname, a.*
+    FROM pg_class AS c, aclexplode(c.relacl) AS a WHERE c.relnamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT c.relname, c.relowner, t.attname, a.*
+    FROM pg_class AS c JOIN pg_attribute AS t ON t.attrelid = c.oid, aclexplode(t.attacl) AS a
+    WHERE c.relnamespace = 'public'::regnamespace
+),
+words AS (
+    SELECT coalesce(r.rolname, 'PUBLIC') AS who, relname, privilege_type
+           || coalesce('(' || string_agg(attname, ', ' ORDER BY attname) || ')', '') AS word
+    FROM rights LEFT JOIN pg_roles AS r ON r.oid = grantee
+    WHERE grantee <> relowner
+    GROUP BY who, relname, privilege_type
+)
+SELECT replace(who, 'flagschedule_', '') || ' ' || relname || ': ' || string_agg(word, ' ' ORDER BY word) AS line
+FROM words GROUP BY who, relname ORDER BY 1
+"""
+
+
+def grants(database: Database) -> list[str]:
+    """All rights that anybody but the owner has, a line for each role and table."""
+    return [row["line"] for row in database.query(_ALL)]
+
+
+def refused(url: str, program: roles.Program, statement: LiteralString) -> bool:
+    """Whether a program's user lacks the right to do this (SQLSTATE 42501)."""
+    with connected(roles.url(url, program)) as session:
+        try:
+            session.run(statement)
+        except psycopg.errors.InsufficientPrivilege:
+            return True
+    return False
+
+
+def test_the_rights_are_exactly_these(database: Database) -> None:
+    """Nobody else has any, the bookkeeping of the migrations included."""
+    assert grants(database) == GRANTS
+
+
+def test_too_much_is_taken_away_by_the_next_migration(database: Database, database_url: str) -> None:
+    """Rights that a role was given on our tables go, and those that were taken come back."""
+    database.run("GRANT ALL ON ALL TABLES IN SCHEMA public TO flagschedule_cleaner")
+    database.run("REVOKE ALL ON feature_flags FROM flagschedule_cleaner")
+    database.run("GRANT UPDATE (outcome) ON flag_schedule_attempts TO flagschedule_operator")
+    database.run("REVOKE ALL ON flag_schedule_attempts, feature_flags FROM flagschedule_processor")
+
+    assert migrate(roles.url(database_url, "migrate")) == 0
+
+    assert grants(database) == GRANTS
+
+
+@pytest.mark.parametrize("program", ["operator", "process"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE flag_schedule_attempts SET outcome = ''",
+        "DELETE FROM flag_schedule_attempts",
+        "TRUNCATE flag_schedule_attempts",
+    ],
+    ids=lambda statement: statement.split()[0],
+)
+def test_attempts_are_append_only(database_url: str, program: roles.Program, statement: LiteralString) -> None:
+    """Neither operator nor processor can change, delete or truncate the history."""
+    assert refused(database_url, program, statement)
+
+
+@pytest.mark.parametrize(
+    ("program", "statement"),
+    [
+        ("operator", "UPDATE feature_flags SET enabled = true"),
+        ("operator", "UPDATE feature_flag_schedules SET flag_id = id"),
+        ("operator", "DELETE FROM feature_flag_schedules"),
+        ("operator", "INSERT INTO flag_schedule_attempts (outcome) VALUES ('applied')"),
+        ("process", "UPDATE feature_flags SET flag_key = 'x'"),
+        ("process", "INSERT INTO feature_flags (flag_key) VALUES ('x')"),
+        ("process", "DELETE FROM feature_flags"),
+        ("process", "UPDATE feature_flag_schedules SET updates = '{}'"),
+        ("process", "DELETE FROM feature_flag_schedules"),
+        ("process", "UPDATE flag_schedule_objects SET state = 'applied'"),
+        ("cleanup", "SELECT FROM feature_flags"),
+        ("cleanup", "UPDATE feature_flag_schedules SET status = 'applied'"),
+        ("cleanup", "DELETE FROM flag_schedule_watermarks"),
+        ("cleanup", "CREATE TABLE mine ()"),
+        ("process", "CREATE TABLE mine ()"),
+        ("operator", "CREATE TABLE mine ()"),
+        ("operator", "SELECT flag_schedule_keep_outcome()"),
+    ],
+)
+def test_what_would_hurt_is_refused(database_url: str, program: roles.Program, statement: LiteralString) -> None:
+    """The rights that would hurt most, tried one by one as each program's user."""
+    assert refused(database_url, program, statement)
+
+
+def test_the_application_needs_no_right_of_ours(database: Database) -> None:
+    """Whoever deletes a flag has no right on our tables, and yet the outcome of its schedules is kept."""
+    row = database.schedule(database.flag("checkout-v2"), {"enabled": True})
+    database.run(
+        "INSERT INTO flag_schedule_objects (uid, schedule_id, cluster, namespace, name, generation, created_at) "
+        "VALUES (gen_random_uuid(), %s, 'default', 'shop', 'launch', 1, now())",
+        row,
+    )
+    grant = f"GRANT SELECT, DELETE ON feature_flags TO {roles.HOST}; SET ROLE {roles.HOST}"
+    database.connection.execute(grant.encode())
+
+    database.run("DELETE FROM feature_flags")
+
+    database.run("RESET ROLE")
+    assert database.value("SELECT reason FROM flag_schedule_objects") == "FlagDeleted"
+
+
+def test_no_role_is_powerful(database: Database) -> None:
+    """Neither the roles nor their users are superusers, make roles or databases, or bypass row level security."""
+    found = database.query(
+        "SELECT rolname FROM pg_roles WHERE rolname ~ '^(flagschedule|flags)_' "
+        "AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication)"
+    )
+
+    assert found == []
+    assert database.value("SELECT count(*) FROM pg_roles WHERE rolname ~ '^(flagschedule|flags)_'") == 8
+
+
+def test_one_user_for_everything_needs_no_roles() -> None:
+    """Where the roles do not exist, migrating as the one user works and grants nothing to anybody."""
+    with Postgres() as server:
+        url = server.create_database("simple")
+
+        assert migrate(url) > 0
+
+        with connected(url) as database:
+            assert grants(database) == []
+
+
+def test_a_migrator_without_rights_is_told_what_to_run(
+    postgres: Postgres, empty_database_url: str, flagschedule: Run
+) -> None:
+    """It ends with 2, a line for each missing right and nothing changed; once that was run as told, it works."""
+    with connected(empty_database_url) as database:
+        for statement in (
+            f"GRANT CREATE, USAGE ON SCHEMA public TO {roles.STRANGER}",
+            f"REVOKE CREATE ON SCHEMA public FROM flagschedule_migrator, {roles.HOST}",
+            "REVOKE USAGE ON SCHEMA public FROM PUBLIC, flagschedule_cleaner",
+        ):
+            database.connection.execute(statement.encode())
+        _as_stranger(database)
+        before = dump(postgres, empty_database_url)
+
+        ended = flagschedule("migrate", DATABASE_URL=empty_database_url)
+
+        assert ended.returncode == 2
+        assert dump(postgres, empty_database_url) == before
+        told = [re.search(r"let an administrator run: (GRANT .*;)$", line) for line in ended.stderr.splitlines()]
+        statements = [found[1] for found in told if found]
+        assert len(statements) == len(told) == 7
+        for statement in statements:
+            database.connection.execute(statement.encode())
+        assert flagschedule("migrate", DATABASE_URL=empty_database_url).returncode == 0
+        of_programs = [line for line in grants(database) if not line.startswith("migrator")]
+        assert of_programs == GRANTS
+
+
+def _as_stranger(database: Database) -> None:
+    """The original's tables, owned by somebody whom the migrator does not belong to."""
+    for name in ("flags", "schedules"):
+        text = f"SET ROLE {roles.STRANGER}; {(ORIGINAL / f'{name}.sql').read_text()}; RESET ROLE"
+        database.connection.execute(text.encode())
+
+
+HOSTILE = """
+CREATE SCHEMA hostile;
+GRANT USAGE ON SCHEMA hostile TO PUBLIC;
+CREATE FUNCTION hostile.bite() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'bitten'; END $$;
+CREATE FUNCTION hostile.bite(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT hostile.bite()';
+CREATE FUNCTION hostile.bite(oid, oid) RETURNS boolean LANGUAGE sql AS 'SELECT hostile.bite()';
+CREATE FUNCTION hostile.bite(uuid, uuid) RETURNS boolean LANGUAGE sql AS 'SELECT hostile.bite()';
+CREATE OPERATOR hostile.= (LEFTARG = text, RIGHTARG = text, FUNCTION = hostile.bite);
+CREATE OPERATOR hostile.= (LEFTARG = oid, RIGHTARG = oid, FUNCTION = hostile.bite);
+CREATE OPERATOR hostile.= (LEFTARG = uuid, RIGHTARG = uuid, FUNCTION = hostile.bite);
+CREATE FUNCTION hostile.now() RETURNS timestamptz LANGUAGE sql AS 'SELECT hostile.bite()::text::timestamptz';
+CREATE FUNCTION hostile.quote_ident(name) RETURNS text LANGUAGE sql AS 'SELECT hostile.bite()::text';
+CREATE FUNCTION hostile.quote_ident(text) RETURNS text LANGUAGE sql AS 'SELECT hostile.bite()::text';
+CREATE FUNCTION hostile.to_regclass(text) RETURNS regclass LANGUAGE sql AS 'SELECT hostile.bite()::text::regclass';
+CREATE FUNCTION hostile.current_setting(text) RETURNS text LANGUAGE sql AS 'SELECT hostile.bite()::text';
+CREATE FUNCTION hostile.set_config(text, text, boolean) RETURNS text LANGUAGE sql AS 'SELECT hostile.bite()::text';
+CREATE FUNCTION hostile.jsonb_typeof(jsonb) RETURNS text LANGUAGE sql AS 'SELECT hostile.bite()::text';
+CREATE FUNCTION hostile.pg_try_advisory_lock(int) RETURNS boolean LANGUAGE sql AS 'SELECT hostile.bite()';
+CREATE FUNCTION hostile.pg_try_advisory_lock(bigint) RETURNS boolean LANGUAGE sql AS 'SELECT hostile.bite()';
+CREATE FUNCTION hostile.pg_advisory_xact_lock(bigint) RETURNS boolean LANGUAGE sql AS 'SELECT hostile.bite()';
+"""
+
+
+def test_hostile_functions_are_not_called(database: Database, database_url: str, flagschedule: Run) -> None:
+    """Functions and operators of a schema that comes first in search_path, before Postgres' own, are not used."""
+    database.connection.execute(HOSTILE.encode())
+    path = "?options=-csearch_path%3Dhostile,pg_catalog,public"
+    schedule = database.schedule(database.flag("checkout-v2"), {"enabled": True})
+    with connected(database_url + path) as bitten, pytest.raises(psycopg.errors.RaiseException, match="bitten"):
+        bitten.value("SELECT now()")
+
+    for program in ("process", "cleanup", "migrate"):
+        assert flagschedule(program, DATABASE_URL=database_url + path).returncode == 0
+
+    assert database.row(schedule)["status"] == "applied"
+
+    async def mirror() -> None:
+        async with PostgresMirrorStore(roles.url(database_url + path, "operator"), "default", ()) as store:
+            on = Scene(store, database)
+            assert (await on.mirror(on.thing())).row
+
+    asyncio.run(mirror())
