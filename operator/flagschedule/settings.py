@@ -81,7 +81,7 @@ class Settings(BaseSettings):
         Field(
             ge=1,
             le=36_500,
-            description="Days after which the cleanup deletes the row of an applied schedule. Default 90.",
+            description="After how many days the cleanup deletes the row of an applied schedule.",
         ),
     ] = 90
     keep_cancelled_days: Annotated[
@@ -89,7 +89,7 @@ class Settings(BaseSettings):
         Field(
             ge=1,
             le=36_500,
-            description="Days after which the cleanup deletes the row of a cancelled schedule. Default 30.",
+            description="After how many days the cleanup deletes the row of a cancelled schedule.",
         ),
     ] = 30
     cluster: Annotated[

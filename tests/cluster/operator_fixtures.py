@@ -34,9 +34,10 @@ class Operator:
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
         self.port = _free_port()
-        self.database_url = environment["DATABASE_URL"]
+        self.database_url = environment["DATABASE_URL"]  # the superuser's, for those who set scenes
         self.log = log
-        self._environment = {**environment, "FLAG_SCHEDULE_PROBE_PORT": str(self.port)}
+        own = {"DATABASE_URL": roles.url(self.database_url, "operator"), "FLAG_SCHEDULE_PROBE_PORT": str(self.port)}
+        self._environment = {**environment, **own}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, wait: bool = True, **settings: str) -> None:
@@ -114,7 +115,7 @@ class Scene:
     def process(self) -> None:
         """Run the processor once, as the CronJob does."""
         command = [sys.executable, "-m", "flagschedule", "process"]
-        environment = {"PATH": os.environ["PATH"], "DATABASE_URL": self.operator.database_url}
+        environment = {"PATH": os.environ["PATH"], "DATABASE_URL": roles.url(self.operator.database_url, "process")}
         subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
 
     def is_gone(self, name: str) -> None:
@@ -162,7 +163,7 @@ def operators(control_plane: ControlPlane, namespace: str, folder: Path) -> Iter
         environment = {
             "PATH": os.environ["PATH"],
             "KUBECONFIG": str(kubeconfig),
-            "DATABASE_URL": roles.url(database_url, "operator"),
+            "DATABASE_URL": database_url,
             "FLAG_SCHEDULE_NAMESPACES": namespace,
             "FLAG_SCHEDULE_SWEEP_SECONDS": "1",
             **settings,

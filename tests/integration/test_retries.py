@@ -12,6 +12,7 @@ from flagschedule.adapters.postgres.process import PostgresProcessStore
 from flagschedule.domain import backoff
 from flagschedule.domain.errors import DependencyUnavailableError, StatementRefusedError
 from flagschedule.settings import Settings
+from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
 from tests.integration.test_failures import guard, make_due
@@ -75,7 +76,7 @@ def test_the_jitter_is_even(database: Database, database_url: str) -> None:
         each,
     )
     rows = database.query("SELECT id, retry_count FROM feature_flag_schedules ORDER BY retry_count")
-    with PostgresProcessStore(database_url) as store:
+    with PostgresProcessStore(roles.url(database_url, "process")) as store:
         store.start_run()
         store._connection.execute("SELECT setseed(0.4711)")  # the same draw in every run of this test
         for row in rows:
@@ -130,6 +131,7 @@ def trouble(database: Database, body: LiteralString, options: LiteralString = ""
 
 def consumes_nothing(database: Database, url: str, body: LiteralString, options: LiteralString = "") -> None:
     """Neither a first attempt nor a retry is used up by the trouble; both are made by the run after it."""
+    url = roles.url(url, "process")
     database.run("UPDATE feature_flags SET enabled = false")
     now = database.value("SELECT now()")
     first = database.schedule(database.flag("first"), {"enabled": True})
@@ -206,13 +208,13 @@ def test_a_real_deadlock_consumes_nothing(database: Database, database_url: str)
     with trouble(database, body):
         thread.start()
         held.wait(10)
-        process(database_url + "?options=-cdeadlock_timeout%3D20ms")
+        process(database_url + "?options=-cdeadlock_timeout%3D20ms")  # which only a superuser may set
         thread.join(20)
 
     assert database.value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 1
     assert database.row(schedule)["status"] in {"pending", "applied"}  # applied once the other one had let go
     assert database.row(schedule)["retry_count"] == before["retry_count"]
-    process(database_url)
+    process(roles.url(database_url, "process"))
     assert [each["outcome"] for each in database.attempts(schedule)] == ["applied"]
 
 

@@ -41,11 +41,12 @@ class Address:
 
 @pytest.fixture
 def address(postgres: Postgres, database_url: str, database: Database) -> Iterator[Address]:
-    """The test's database, for a user of its own."""
+    """The test's database, for a user of its own that may do what every program does."""
     name = database_url.rpartition("/")[2]
     user = f"clerk_of_{name}"
     run = database.connection.execute
-    run(f"CREATE ROLE {user} LOGIN SUPERUSER PASSWORD 'hunter2-{name}'".encode())
+    groups = ", ".join(f"flagschedule_{role}" for role in ("migrator", "operator", "processor", "cleaner"))
+    run(f"CREATE ROLE {user} LOGIN PASSWORD 'hunter2-{name}' IN ROLE {groups}".encode())
     yield Address(user, f"hunter2-{name}", "127.0.0.1", postgres.port, name)
     run(f"DROP OWNED BY {user}".encode())
     run(f"DROP ROLE {user}".encode())
