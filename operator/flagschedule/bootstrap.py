@@ -11,6 +11,7 @@ import structlog
 from flagschedule.domain.decision import Rules
 from flagschedule.domain.retention import Retention
 from flagschedule.services.cleanup import Cleaner
+from flagschedule.services.events import EventRecorder
 from flagschedule.services.gate import Gate
 from flagschedule.services.mirror import Mirror
 from flagschedule.services.process import Pace, Processor
@@ -29,6 +30,7 @@ class Operator:
     gate: Gate
     mirror: Mirror
     writer: StatusWriter
+    recorder: EventRecorder
     sweep: Sweep
 
 
@@ -49,10 +51,11 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
         KubernetesObjectClient(settings.namespaces) as client,
     ):
         gate = Gate(store.ping, _OPERATIONS)
-        writer = StatusWriter(store, client, gate)
+        recorder = EventRecorder(client)
+        writer = StatusWriter(store, client, gate, recorder)
         mirror = Mirror(store, client, gate, rules, writer)
         sweep = Sweep(store, client, gate, mirror, writer, cluster=settings.cluster, interval=settings.sweep_seconds)
-        yield Operator(gate=gate, mirror=mirror, writer=writer, sweep=sweep)
+        yield Operator(gate=gate, mirror=mirror, writer=writer, recorder=recorder, sweep=sweep)
 
 
 @contextmanager

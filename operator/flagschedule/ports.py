@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from flagschedule.domain.decision import Decision, Facts
+from flagschedule.domain.events import Event
 from flagschedule.domain.outcome import Snapshot
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 
@@ -75,6 +76,9 @@ class ObjectClient(Protocol):
             ObjectChangedError: the object changed meanwhile, or another uid has its name.
             ObjectGoneError: there is no such object.
         """
+
+    async def post_event(self, ref: ObjectRef, event: Event, at: datetime) -> None:
+        """Tell whoever looks at the object what happened to it."""
 
     async def cluster_uid(self) -> str:
         """The uid of the namespace kube-system: it names the cluster."""

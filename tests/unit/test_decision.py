@@ -216,6 +216,15 @@ def test_cancel_ends_whatever_is_unhandled() -> None:
         assert outcome(decision) == (State.CANCELLED, Reason.CANCELLED)
 
 
+def test_cancel_counts_also_in_a_spec_that_cannot_be_parsed() -> None:
+    """Who gives up need not mend the rest of the spec first."""
+    record, found = mirrored(thing())
+
+    for given_facts in (facts(), facts(record, found)):
+        decision = decide(thing(cancel=True, updates={}, generation=2), given_facts, RULES)
+        assert outcome(decision) == (State.CANCELLED, Reason.CANCELLED)
+
+
 def test_deletion_cancels_what_is_unfinished_and_keeps_what_is_finished() -> None:
     """Deleting the object gives up a pending or retrying row; an applied or failed one stays as it is."""
     record, pending = mirrored(thing())

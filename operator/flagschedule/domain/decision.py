@@ -118,6 +118,8 @@ def _cancel(record: Record, facts: Facts, reason: Reason) -> Decision:
 def _refuse(thing: FlagSchedule, record: Record, facts: Facts) -> Decision:
     """An edit that cannot be parsed must not leave the old plan armed."""
     record = replace(record, generation=thing.generation, arming_hash=None, change_hash=None)
+    if thing.cancel:
+        return _cancel(record, facts, Reason.CANCELLED)
     if facts.row is None:
         return Decision(record=_settle(record, State.INVALID, Reason.INVALID_SPEC), row=None)
     return _cancel(record, facts, Reason.INVALID_SPEC)

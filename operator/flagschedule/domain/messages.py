@@ -14,12 +14,14 @@ EDIT_TOO_LATE: Final = (
     "revert it, and create a FlagSchedule with a new name for the next change."
 )
 _RETRY: Final = f"Edit the spec, or ask for a retry with the annotation {RETRY_ANNOTATION}."
+_ENOUGH: Final = 1024  # of a text that is not ours; the API server refuses a status whose texts are too long
 _FINAL: Final = {
     Reason.FLAG_DELETED: "The flag was deleted before its change was made. Create the flag again, then ask for a retry "
     f"with the annotation {RETRY_ANNOTATION} or set a later scheduledAt; or delete this object.",
-    Reason.INVALID_UPDATES: f"The updates of the row are not a change that can be made. {_RETRY}",
+    Reason.INVALID_UPDATES: "The updates of the row are not a change that can be made; somebody wrote them into the "
+    "database. Edit spec.updates to write them anew; a retry alone would fail again.",
     Reason.DEADLINE_EXCEEDED: "The first attempt would have been later than startingDeadlineSeconds allow, so the "
-    "change was not made. Set a later scheduledAt to make it.",
+    "change was not made. Set a later scheduledAt to make it; a request to retry is refused.",
 }
 _APPLIED: Final = {
     Reason.REPLAYED: "The same change was handled at {at} for an earlier object of this name; nothing was done again.",
@@ -34,14 +36,14 @@ def explain(phase: Phase, thing: FlagSchedule, record: Record, row: Row | None, 
         case Phase.PENDING:
             return _pending(row, now)
         case Phase.SUSPENDED:
-            return "Held by spec.suspend; set it to false to let the change be made."
+            return _suspended(row, now)
         case Phase.WAITING:
             return (
-                f'Flag "{record.flag_key}" does not exist in environment "{record.environment}"; '
-                "it is looked for every 30 seconds. Create the flag, or delete this object if the key is wrong."
+                f'Flag "{record.flag_key}" does not exist in environment "{record.environment}"; once it does, the '
+                "change is planned, unless it is too late. Create the flag, or delete this object if the key is wrong."
             )
         case Phase.RETRYING:
-            return _retrying(row)
+            return f"{_attempt(row)}; {_next(row, now)}."
         case Phase.APPLIED | Phase.SUPERSEDED:
             return _applied(record, row)
         case Phase.CANCELLED:
@@ -49,8 +51,14 @@ def explain(phase: Phase, thing: FlagSchedule, record: Record, row: Row | None, 
         case Phase.EXPIRED:
             return _expired(row.reason if row else record.reason)
         case Phase.INVALID:
-            return f"The spec cannot be used: {thing.fault or 'see the schema'}. Correct it; nothing was changed."
+            fault = cut(thing.fault or "see the schema", _ENOUGH)
+            return f"The spec cannot be used: {fault}. Correct it; nothing was changed."
     return _failed(record, row)
+
+
+def cut(text: str, length: int) -> str:
+    """The text, or its beginning where it is too long."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _pending(row: Row | None, now: datetime) -> str:
@@ -59,13 +67,29 @@ def _pending(row: Row | None, now: datetime) -> str:
     return f"Due since {_clock(row.scheduled_at)}; the next run of the processor applies it."
 
 
-def _retrying(row: Row | None) -> str:
-    if row is None or row.next_retry_at is None:
-        return "Another attempt follows."
-    return (
-        f"Attempt {row.retry_count} of {row.max_retries + 1} failed: {row.last_error}; "
-        f"next attempt at {_clock(row.next_retry_at)}."
-    )
+def _suspended(row: Row | None, now: datetime) -> str:
+    if row is None:
+        return "Held by spec.suspend."
+    if row.retrying:
+        return f"{_attempt(row)}; held by spec.suspend. Set it to false to have the change tried again."
+    when = f"at {_clock(row.scheduled_at)}" if row.scheduled_at > now else "at once"
+    return f"Held by spec.suspend; set it to false to have the change made {when}."
+
+
+def _attempt(row: Row | None) -> str:
+    if row is None:
+        return "An attempt failed"
+    return f"Attempt {row.retry_count} of {row.max_retries + 1} failed: {_error(row)}"
+
+
+def _next(row: Row | None, now: datetime) -> str:
+    if row is None or row.next_retry_at is None or row.next_retry_at <= now:
+        return "the next run of the processor tries again"
+    return f"next attempt at {_clock(row.next_retry_at)}"
+
+
+def _error(row: Row | None) -> str:
+    return cut(row.last_error, _ENOUGH) if row and row.last_error else "the reason was not recorded"
 
 
 def _applied(record: Record, row: Row | None) -> str:
@@ -82,15 +106,16 @@ def _cancelled(reason: Reason | None) -> str:
         return "Given up: a newer object of the same name took its place."
     if reason is Reason.DELETED:  # seen again: etcd was restored from a backup
         return "Given up when this object was deleted; create a FlagSchedule with a new name to plan anew."
-    return "Given up by spec.cancel before its change was made; create a FlagSchedule with a new name to plan anew."
+    by = "by spec.cancel" if reason is Reason.CANCELLED else "in the database, by another program,"
+    return f"Given up {by} before its change was made; create a FlagSchedule with a new name to plan anew."
 
 
 def _expired(reason: Reason | None) -> str:
     if reason is Reason.HISTORY:
-        return "Its time had passed long before it was first seen, so nothing was changed."
+        return "Its time had passed long before it was first seen, so the change was not made; nothing is left to do."
     return (
         "First seen too late after its time, so the change was not made. "
-        "Set a later scheduledAt to make it, or raise startingDeadlineSeconds."
+        "Set a later scheduledAt to make it, or raise startingDeadlineSeconds; a request to retry is refused."
     )
 
 
@@ -99,8 +124,9 @@ def _failed(record: Record, row: Row | None) -> str:
     if reason in _FINAL:
         return _FINAL[reason]
     attempts = row.retry_count + 1 if row else 1
-    error = row.last_error if row and row.last_error else "the reason was not recorded"
-    return f"All {attempts} attempts failed, the last: {error}. {_RETRY}"
+    if attempts == 1:
+        return f"The only attempt failed: {_error(row)}. {_RETRY}"
+    return f"All {attempts} attempts failed, the last: {_error(row)}. {_RETRY}"
 
 
 def _clock(instant: datetime) -> str:

@@ -133,7 +133,10 @@ class ObjectRef:
 
 @dataclass(frozen=True, kw_only=True)
 class FlagSchedule:
-    """One object as read from the API server; `spec` is None where it could not be parsed, `fault` says why."""
+    """One object as read from the API server; `spec` is None where it could not be parsed, `fault` says why.
+
+    `cancel` is the wish to give up, which counts also in a spec that cannot be parsed.
+    """
 
     ref: ObjectRef
     generation: int
@@ -144,6 +147,7 @@ class FlagSchedule:
     fault: str | None
     retry_request: str | None
     status: Mapping[str, Any]
+    cancel: bool = False
 
     @property
     def observed(self) -> bool:
@@ -173,6 +177,7 @@ class FlagSchedule:
             fault=fault,
             retry_request=(meta.get("annotations") or {}).get(RETRY_ANNOTATION),
             status=body.get("status") or {},
+            cancel=isinstance(wish := body.get("spec"), Mapping) and wish.get("cancel") is True,
         )
 
 

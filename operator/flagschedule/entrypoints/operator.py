@@ -72,7 +72,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.persistence.finalizer = FINALIZER  # the default is shared by all Kopf operators
     settings.persistence.diffbase_storage = storage.GenerationDiffBase()
     settings.persistence.progress_storage = storage.FailureProgress()
-    settings.posting.enabled = False  # one Event for each of Kopf's own log lines
+    settings.posting.enabled = False  # one Event for each of Kopf's own log lines; ours come from the recorder
     settings.watching.chunk_size = 500  # without pages, 100,000 objects take 831 MB instead of 279 MB
     settings.watching.server_timeout = 600  # a second net under inactivity_timeout; the client's must be longer
     settings.watching.client_timeout = 660
@@ -159,6 +159,7 @@ async def _run_kopf(services: bootstrap.Operator, settings: Settings, stop: asyn
     _stop_on_signals(stop)  # Kopf has taken them over, and would not tell us a signal from a failure
     own = [
         asyncio.create_task(services.writer.serve_forever(), name="status writer"),
+        asyncio.create_task(services.recorder.post_forever(), name="event recorder"),
         asyncio.create_task(services.sweep.run_forever(), name="sweep"),
         asyncio.create_task(_close_at(stop, services.gate), name="gate keeper"),
     ]

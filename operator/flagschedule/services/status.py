@@ -20,6 +20,7 @@ from flagschedule.domain.outcome import is_forgotten
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 from flagschedule.ports import MirrorStore, ObjectClient
 from flagschedule.services.concurrently import for_each
+from flagschedule.services.events import EventRecorder
 from flagschedule.services.gate import Gate
 
 _log = structlog.get_logger()
@@ -40,10 +41,11 @@ class _Kept:
 class StatusWriter:
     """One writer at a time for each object; whoever comes later sees what the earlier one wrote."""
 
-    def __init__(self, store: MirrorStore, client: ObjectClient, gate: Gate) -> None:
+    def __init__(self, store: MirrorStore, client: ObjectClient, gate: Gate, recorder: EventRecorder) -> None:
         self._store = store
         self._client = client
         self._gate = gate
+        self._recorder = recorder
         self._locks: WeakValueDictionary[Uid, asyncio.Lock] = WeakValueDictionary()
         self._kept: dict[ObjectRef, _Kept] = {}
         self._failing = False
@@ -135,5 +137,6 @@ class StatusWriter:
             except ObjectChangedError:
                 hint, refused = None, thing.resource_version
             else:
+                self._recorder.record(ref, thing.status, wanted, snapshot.now)
                 return
         raise DependencyUnavailableError("the object changes all the time")

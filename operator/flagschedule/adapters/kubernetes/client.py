@@ -1,10 +1,11 @@
-"""Reads FlagSchedules from the API server and writes their status. Implements ports.ObjectClient.
+"""Reads FlagSchedules from the API server, writes their status and posts Events. Implements ports.ObjectClient.
 
-It must not write anything but `/status`, and no text of an answer leaves it: answers quote what they refuse.
+It must not write anything else, and no text of an answer leaves it: answers quote what they refuse.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final, Self
 
@@ -14,9 +15,11 @@ from kubernetes.aio.client.exceptions import ApiException
 
 from flagschedule.adapters.kubernetes import connection
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
-from flagschedule.domain.schedule import GROUP, PLURAL, VERSION, ObjectRef
+from flagschedule.domain.events import Event
+from flagschedule.domain.schedule import GROUP, KIND, PLURAL, VERSION, ObjectRef
 
 _KIND: Final = {"group": GROUP, "version": VERSION}
+_COMPONENT: Final = "flagschedule"
 _TIMEOUT: Final = 15.0
 _PAGE: Final = 500
 _PATIENCE: Final = 5  # answers "too many requests" before we give up for now
@@ -98,8 +101,33 @@ class KubernetesObjectClient:
                 {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version},
                 {"op": "add", "path": "/status", "value": dict(status)},
             ],
-            field_manager="flagschedule",
+            field_manager=_COMPONENT,
             _content_type="application/json-patch+json",
+        )
+
+    async def post_event(self, ref: ObjectRef, event: Event, at: datetime) -> None:
+        """See ports.ObjectClient."""
+        seen = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        await _ask(
+            CoreV1Api(self._api).create_namespaced_event,
+            namespace=ref.namespace,
+            body={
+                "metadata": {"generateName": f"{ref.name}."},
+                "involvedObject": {
+                    "apiVersion": f"{GROUP}/{VERSION}",
+                    "kind": KIND,
+                    **_place(ref),
+                    "uid": str(ref.uid),
+                },
+                "type": event.type,
+                "reason": event.reason,
+                "message": event.message,
+                "source": {"component": _COMPONENT},
+                "reportingComponent": _COMPONENT,
+                "firstTimestamp": seen,
+                "lastTimestamp": seen,
+                "count": 1,
+            },
         )
 
     async def cluster_uid(self) -> str:

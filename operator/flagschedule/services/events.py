@@ -1,0 +1,55 @@
+"""Posts an Event for every edge of an object's status. Fed by the status writer, and a root task of the operator.
+
+Events are a courtesy: they wait in memory, and are lost rather than waited for. Whatever goes wrong here must not
+be felt by the status writer or the mirror, and is logged once.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import structlog
+
+from flagschedule.domain import events
+from flagschedule.domain.errors import FlagScheduleError
+from flagschedule.domain.schedule import ObjectRef
+from flagschedule.ports import ObjectClient
+
+_log = structlog.get_logger()
+_WAITING: Final = 10_000  # some megabytes; a first adoption of more objects than that loses Events
+
+
+class EventRecorder:
+    """One Event at a time, so that a slow API server is asked for little."""
+
+    def __init__(self, client: ObjectClient) -> None:
+        self._client = client
+        self._waiting: asyncio.Queue[tuple[ObjectRef, events.Event, datetime]] = asyncio.Queue(_WAITING)
+        self._troubles: set[str] = set()
+
+    def record(self, ref: ObjectRef, old: Mapping[str, Any], new: Mapping[str, Any], at: datetime) -> None:
+        """A status was written by us, and by nobody else: its version was compared."""
+        event = events.edge(old, new)
+        if event is None:
+            return
+        try:
+            self._waiting.put_nowait((ref, event, at))
+        except asyncio.QueueFull:
+            self._complain("too many wait to be posted")
+
+    async def post_forever(self) -> None:
+        """Post what was recorded; what cannot be posted is forgotten."""
+        while True:
+            ref, event, at = await self._waiting.get()
+            try:
+                await self._client.post_event(ref, event, at)
+            except FlagScheduleError as error:
+                self._complain(str(error))
+            except Exception:  # noqa: BLE001 -- a courtesy must not end the operator
+                self._complain("unexpected")
+
+    def _complain(self, why: str) -> None:
+        if why not in self._troubles:
+            _log.warning("Events are lost", error=why)
+        self._troubles.add(why)
