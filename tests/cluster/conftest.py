@@ -8,10 +8,10 @@ import pytest
 
 from dev.cluster.control_plane import ControlPlane
 from tests.cluster.api import Api, eventually, flagschedule
-from tests.cluster.operator_fixtures import new_operator, scene
+from tests.cluster.operator_fixtures import loosened, new_operator, scene
 from tests.cluster.spec_corpus import spec
 
-__all__ = ["new_operator", "scene"]  # fixtures that stand in another file
+__all__ = ["loosened", "new_operator", "scene"]  # fixtures that stand in another file
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "manifests" / "base"

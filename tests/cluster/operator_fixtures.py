@@ -195,6 +195,23 @@ def scene(api: Api, database_url: str, new_operator: Callable[..., Operator]) ->
         yield scene
 
 
+@pytest.fixture
+def loosened(installed: ControlPlane) -> Iterator[None]:
+    """A CRD that lets in what the operator cannot understand, as an older or a tampered one would."""
+    _allow_retries(installed, 99)
+    yield
+    _allow_retries(installed, 10)
+
+
+def _allow_retries(control_plane: ControlPlane, number: int) -> None:
+    path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/maxRetries/maximum"
+    patch = json.dumps([{"op": "replace", "path": path, "value": number}])
+    control_plane.kubectl("patch", "crd", "flagschedules.flagschedule.io", "--type=json", f"--patch={patch}")
+    api = Api(server=control_plane.server, ca_file=control_plane.ca_file, token=control_plane.token("admin"))
+    thing = flagschedule("probe", spec(maxRetries=11))
+    eventually(lambda: api.create(thing, dry_run=True).ok == (number > 10), "the changed schema is in effect")
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -185,7 +185,7 @@ def test_a_restored_database_applies_nothing_twice(
         for name, at in applied.items():
             status = scene.reaches(name, "Applied")
             assert status["appliedAt"] == at
-            assert conditions(status)["Applied"] == ("True", "RestoredFromStatus")
+            assert conditions(status)["Applied"] == ("True", "Applied")
 
     tool(postgres, "psql", "--single-transaction", "--quiet", f"--file={sql}", url)
     set_right(scene.database)
