@@ -107,28 +107,14 @@ class KubernetesObjectClient:
 
     async def post_event(self, ref: ObjectRef, event: Event, at: datetime) -> None:
         """See ports.ObjectClient."""
-        seen = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        await _ask(
-            CoreV1Api(self._api).create_namespaced_event,
-            namespace=ref.namespace,
-            body={
-                "metadata": {"generateName": f"{ref.name}."},
-                "involvedObject": {
-                    "apiVersion": f"{GROUP}/{VERSION}",
-                    "kind": KIND,
-                    **_place(ref),
-                    "uid": str(ref.uid),
-                },
-                "type": event.type,
-                "reason": event.reason,
-                "message": event.message,
-                "source": {"component": _COMPONENT},
-                "reportingComponent": _COMPONENT,
-                "firstTimestamp": seen,
-                "lastTimestamp": seen,
-                "count": 1,
-            },
-        )
+        try:
+            await _ask(
+                CoreV1Api(self._api).create_namespaced_event,
+                namespace=ref.namespace,
+                body=_event(ref, event, at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")),
+            )
+        except (ObjectChangedError, ObjectGoneError) as error:
+            raise DependencyUnavailableError("the API server takes no Events in this namespace") from error
 
     async def cluster_uid(self) -> str:
         """See ports.ObjectClient."""
@@ -138,6 +124,21 @@ class KubernetesObjectClient:
 
 def _place(ref: ObjectRef) -> dict[str, str]:
     return {"namespace": ref.namespace, "name": ref.name}
+
+
+def _event(ref: ObjectRef, event: Event, at: str) -> dict[str, Any]:
+    return {
+        "metadata": {"generateName": f"{ref.name}."},
+        "involvedObject": {"apiVersion": f"{GROUP}/{VERSION}", "kind": KIND, **_place(ref), "uid": str(ref.uid)},
+        "type": event.type,
+        "reason": event.reason,
+        "message": event.message,
+        "source": {"component": _COMPONENT},
+        "reportingComponent": _COMPONENT,
+        "firstTimestamp": at,
+        "lastTimestamp": at,
+        "count": 1,
+    }
 
 
 async def _ask(request: Callable[..., Awaitable[Any]], **arguments: Any) -> Any:
