@@ -73,6 +73,7 @@ def test_schedules_can_be_selected_by_flag(installed: ControlPlane, api: Api) ->
 @pytest.mark.parametrize(
     ("field", "text"),
     [
+        ("spec", "create a FlagSchedule with a new name for the next change"),
         ("spec.environment", "Defaults to production"),
         ("spec.scheduledAt", "RFC 3339 with an offset"),
         ("spec.updates.rolloutPercentage", "from 0 to 100"),

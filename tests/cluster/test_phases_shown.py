@@ -57,11 +57,10 @@ def tables(
     installed: ControlPlane,
     loosened: None,  # noqa: ARG001 -- must come before the operator, whose watch ends when the schema changes
     scene: Scene,
-    database_url: str,
 ) -> tuple[list[list[str]], list[list[str]]]:
     """The cells of `kubectl get` and of `-o wide` in a namespace in which all phases occur."""
     walks.prepare(scene)
-    walks.walk_all(scene, database_url, cast(scene))
+    walks.walk_all(scene, cast(scene))
     scene.operator.stop()
     place = f"--namespace={scene.api.namespace}"
     return cells(installed.kubectl("get", "fsched", place)), cells(

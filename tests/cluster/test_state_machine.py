@@ -10,8 +10,9 @@ import pytest
 from tests.cluster import walks
 from tests.cluster.api import Api, Object, eventually
 from tests.cluster.conftest import ROOT
+from tests.cluster.edges import WALKS, Edge
 from tests.cluster.operator_fixtures import Operator, Scene
-from tests.cluster.walks import WALKS, Edge, Seen, Walker
+from tests.cluster.walks import Seen, Walker
 from tests.integration.database import connected
 
 _PAGE = ROOT / "docs" / "state-machine.md"
@@ -68,7 +69,7 @@ def test_every_edge_can_be_walked_and_posts_one_event(stage: Scene, database_url
     edge_of = {f"walk-{number}": edge for number, edge in enumerate(WALKS)}
     walkers = {Walker(stage, name): WALKS[edge] for name, edge in edge_of.items()}
 
-    seen = walks.walk_all(stage, database_url, walkers)
+    seen = walks.walk_all(stage, walkers)
 
     reached = {edge_of[name]: [step.phase for step in steps][-1] for name, steps in seen.items()}
     assert reached == {edge: edge[1] for edge in WALKS}

@@ -1,0 +1,194 @@
+"""Every edge of docs/state-machine.md, with the walk that sees it happen and the Events that tell of it."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from tests.cluster.walks import (
+    GONE,
+    UNPARSABLE,
+    Seen,
+    Walk,
+    Walker,
+    applied,
+    cancelled,
+    expired,
+    expired_without_flag,
+    failed,
+    invalid,
+    invalid_without_flag,
+    long_past,
+    orphaned,
+    pending,
+    retrying,
+    superseded,
+    suspended,
+    waiting,
+)
+
+Edge = tuple[str, str, str]
+
+
+def then(start: Walk, act: Callable[[Walker], object], target: str, event: str | None = None, **fields: Any) -> Walk:
+    """A walk that gets into a phase, acts, and sees the next one. An act of several steps is itself a walk."""
+
+    def walk(walker: Walker) -> Iterator[Seen]:
+        yield from start(walker)
+        steps = act(walker)
+        if isinstance(steps, Iterable):
+            yield from steps
+        yield Seen(target, event, fields)
+
+    return walk
+
+
+def having(start: Walk, **fields: Any) -> Walk:
+    """The same walk with other fields in the spec."""
+
+    def walk(walker: Walker) -> Iterator[Seen]:
+        walker.fields.update(fields)
+        yield from start(walker)
+
+    return walk
+
+
+def edit(**fields: Any) -> Callable[[Walker], None]:
+    """An edit of the spec."""
+    return lambda walker: walker.edit(**fields)
+
+
+def _to_the_past(walker: Walker) -> None:
+    walker.edit(scheduledAt=long_past(), maxRetries=3)
+
+
+def _fail_again(walker: Walker) -> None:
+    walker.refuse()
+    walker.retry_due()
+
+
+def _be_overtaken_between_attempts(walker: Walker) -> Iterator[Seen]:
+    walker.due()  # its time, not its retry, which is minutes away
+    walker.overtake()
+    yield Seen("Retrying")
+    walker.retry_due()
+
+
+def _be_held_between_attempts(walker: Walker) -> Iterator[Seen]:
+    walker.edit(suspend=True)
+    yield Seen("Suspended")
+    walker.edit(suspend=False)
+
+
+def _miss_the_deadline(walker: Walker) -> None:
+    walker.due()
+    walker.miss_deadline()
+
+
+def _spoil(walker: Walker) -> None:
+    walker.spoil()
+    walker.due()
+
+
+def _again(walker: Walker) -> Iterator[Seen]:
+    walker.delete()
+    yield Seen(GONE)
+    walker.create()
+
+
+def _never_seen_waiting(walker: Walker) -> Iterator[Seen]:
+    """With an allowance of a second the phase before is short; its Event tells that it was there."""
+    walker.create(scheduledAt=(datetime.now(UTC) + timedelta(seconds=4)).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    yield Seen("Expired", "FlagNotFound")
+
+
+_ANEW: Final = {"scheduledAt": "2036-01-01T09:00:00Z", "maxRetries": 3}
+_PLANNED: Final = {"Pending": pending, "Suspended": suspended, "Waiting": waiting, "Retrying": retrying}
+_UNHANDLED: Final = {**_PLANNED, "Failed": failed, "Expired": expired, "Invalid": invalid}
+_ALL: Final = {**_UNHANDLED, "Applied": applied, "Superseded": superseded, "Cancelled": cancelled}
+
+
+def _delete(walker: Walker) -> None:
+    walker.delete()
+
+
+WALKS: Final[Mapping[Edge, Walk]] = {
+    (GONE, "Pending", "created"): pending,
+    (GONE, "Suspended", "created with suspend"): suspended,
+    (GONE, "Waiting", "created before its flag"): waiting,
+    (GONE, "Applied", "created again, its change was made before"): then(applied, _again, "Applied", "Applied"),
+    (GONE, "Cancelled", "created with cancel"): cancelled,
+    (GONE, "Expired", "first seen too late"): expired,
+    (GONE, "Invalid", "created, cannot be understood"): invalid,
+    ("Waiting", "Pending", "the flag appears"): then(waiting, Walker.flag, "Pending", "Mirrored"),
+    ("Waiting", "Suspended", "the flag appears, suspend is set"): then(
+        having(waiting, suspend=True), Walker.flag, "Suspended", "Mirrored"
+    ),
+    ("Waiting", "Expired", "it is too late for the flag to appear"): then(
+        _never_seen_waiting, lambda _: None, "Expired", "Expired"
+    ),
+    ("Pending", "Applied", "the change is made"): applied,
+    ("Pending", "Superseded", "a later schedule has set everything"): superseded,
+    ("Pending", "Retrying", "the attempt fails"): retrying,
+    ("Pending", "Failed", "the only attempt fails"): failed,
+    ("Pending", "Failed", "startingDeadlineSeconds have passed"): then(
+        pending, _miss_the_deadline, "Failed", "Expired"
+    ),
+    ("Pending", "Failed", "another program spoils the row's updates"): then(pending, _spoil, "Failed", "AttemptFailed"),
+    ("Pending", "Failed", "the flag is deleted"): orphaned,
+    ("Retrying", "Applied", "the change is made"): then(retrying, Walker.retry_due, "Applied", "Applied"),
+    ("Retrying", "Superseded", "a later schedule has set everything"): then(
+        retrying, _be_overtaken_between_attempts, "Superseded", "Applied"
+    ),
+    ("Retrying", "Retrying", "the attempt fails"): then(
+        retrying, _fail_again, "Retrying", "AttemptFailed", retryCount=2
+    ),
+    ("Retrying", "Failed", "the last attempt fails"): then(
+        having(retrying, maxRetries=1), _fail_again, "Failed", "RetriesExhausted"
+    ),
+    ("Retrying", "Failed", "the flag is deleted"): then(retrying, Walker.delete_flag, "Failed", "FlagNotFound"),
+    ("Suspended", "Failed", "the flag is deleted"): then(suspended, Walker.delete_flag, "Failed", "FlagNotFound"),
+    ("Pending", "Suspended", "suspend is set"): then(pending, edit(suspend=True), "Suspended"),
+    ("Retrying", "Suspended", "suspend is set"): then(retrying, edit(suspend=True), "Suspended"),
+    ("Suspended", "Pending", "suspend is taken back"): then(suspended, edit(suspend=False), "Pending"),
+    ("Suspended", "Retrying", "suspend is taken back, a retry is planned"): then(
+        retrying, _be_held_between_attempts, "Retrying"
+    ),
+    ("Retrying", "Pending", "edited"): then(retrying, edit(**_ANEW), "Pending"),
+    ("Retrying", "Pending", "retry requested"): then(retrying, Walker.ask_for_retry, "Pending"),
+    ("Failed", "Pending", "edited"): then(failed, edit(**_ANEW), "Pending", "Mirrored"),
+    ("Failed", "Pending", "retry requested"): then(failed, Walker.ask_for_retry, "Pending", "Mirrored"),
+    ("Failed", "Waiting", "retry requested, the flag is still missing"): then(
+        orphaned, Walker.ask_for_retry, "Waiting", "FlagNotFound"
+    ),
+    ("Expired", "Pending", "edited"): then(expired, edit(**_ANEW), "Pending", "Mirrored"),
+    ("Expired", "Waiting", "edited, the flag does not exist"): then(
+        expired_without_flag, edit(**_ANEW), "Waiting", "FlagNotFound"
+    ),
+    ("Invalid", "Pending", "edited"): then(invalid, edit(**_ANEW), "Pending", "Mirrored"),
+    ("Invalid", "Waiting", "edited, the flag does not exist"): then(
+        invalid_without_flag, edit(**_ANEW), "Waiting", "FlagNotFound"
+    ),
+    **{
+        (phase, "Suspended", "edited, suspend is set"): then(
+            start, edit(**_ANEW, suspend=True), "Suspended", "Mirrored"
+        )
+        for phase, start in {"Failed": failed, "Expired": expired, "Invalid": invalid}.items()
+    },
+    **{
+        (phase, "Expired", "edited to a time long past"): then(start, _to_the_past, "Expired", "Expired")
+        for phase, start in _UNHANDLED.items()
+        if phase != "Expired"
+    },
+    **{
+        (phase, "Invalid", "edited, cannot be understood"): then(
+            start, edit(maxRetries=UNPARSABLE), "Invalid", "Cancelled"
+        )
+        for phase, start in _UNHANDLED.items()
+        if phase != "Invalid"
+    },
+    **{
+        (phase, "Cancelled", "cancel is set"): then(start, edit(cancel=True), "Cancelled", "Cancelled")
+        for phase, start in _UNHANDLED.items()
+    },
+    **{(phase, GONE, "deleted"): then(start, _delete, GONE) for phase, start in _ALL.items()},
+}
