@@ -191,7 +191,13 @@ def test_a_cancelled_schedule_gives_one_reason_only(api: Api) -> None:
 
 @pytest.mark.parametrize(
     "late",
-    [{"scheduledAt": "2036-01-01T09:00:00Z"}, {"updates": {"enabled": False}}, {"maxRetries": 1}, {"cancel": True}],
+    [
+        {"scheduledAt": "2036-01-01T09:00:00Z"},
+        {"updates": {"enabled": False}},
+        {"maxRetries": 1},
+        {"suspend": True},
+        {"cancel": True},
+    ],
 )
 def test_an_edit_that_came_too_late_can_be_reverted(api: Api, late: dict[str, Any]) -> None:
     """While Ready says EditTooLate the spec may change, so that Git can go back to what was applied."""

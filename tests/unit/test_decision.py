@@ -206,14 +206,86 @@ def test_a_retry_request_does_not_wake_what_expired() -> None:
     assert decide(asking, facts(record, found), RULES).row == found
 
 
-def test_cancel_ends_whatever_is_unhandled() -> None:
-    """spec.cancel ends a pending, retrying or failed schedule as Cancelled, and a waiting one too."""
-    record, found = mirrored(thing())
-    waiting = decide(thing(), facts(flag_id=None), RULES).record
+@pytest.mark.parametrize("value", ["", "2026-12-01T09:00:00+00:00", "please"])
+def test_every_value_of_a_request_acts_once(value: str) -> None:
+    """Whatever the annotation says, also nothing, it is acted on once, and taking it away asks for nothing."""
+    record, found = mirrored(thing(), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
+    asking = thing(annotations={"flagschedule.io/retry-requested-at": value})
 
-    for given_facts in (facts(record, found), facts(waiting, flag_id=None)):
-        decision = decide(thing(cancel=True, generation=2), given_facts, RULES)
-        assert outcome(decision) == (State.CANCELLED, Reason.CANCELLED)
+    first = decide(asking, facts(record, found), RULES)
+    assert first.row
+    failed = facts(first.record, replace(first.row, state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED))
+
+    assert first.row.arming == 1
+    for view in (asking, thing()):
+        assert decide(view, failed, RULES) == Decision(record=first.record, row=failed.row)
+    assert first.record.retry_request == value
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"state": State.PENDING},
+        {"state": State.APPLIED, "reason": Reason.APPLIED, "applied_at": NOW},
+        {"state": State.CANCELLED, "reason": Reason.CANCELLED},
+        {"state": State.CANCELLED, "reason": Reason.INVALID_SPEC},
+        {"state": State.FAILED, "reason": Reason.DEADLINE_EXCEEDED},
+        {"state": State.FAILED, "reason": Reason.EXPIRED},
+    ],
+)
+def test_a_request_with_nothing_to_retry_is_noted(state: dict[str, Any]) -> None:
+    """A request that there is nothing to retry for changes no row, and is remembered as handled."""
+    record, found = mirrored(thing(), **state)
+    asking = thing(annotations={"flagschedule.io/retry-requested-at": "now"})
+
+    decision = decide(asking, facts(record, found), RULES)
+
+    assert decision == Decision(record=replace(record, retry_request="now"), row=found)
+
+
+def test_a_request_while_another_attempt_is_due_starts_anew() -> None:
+    """A Retrying schedule is tried at once, with all its retries ahead of it again."""
+    retrying = {"state": State.FAILED, "reason": Reason.ATTEMPT_FAILED, "retry_count": 2, "next_retry_at": NOW + HOUR}
+    record, found = mirrored(thing(), last_error="no", **retrying)
+    asking = thing(annotations={"flagschedule.io/retry-requested-at": "now"})
+
+    assert decide(asking, facts(record, found), RULES).row == row(arming=1)
+
+
+@pytest.mark.parametrize(
+    "unhandled",
+    [
+        {"state": State.PENDING},
+        {"state": State.PENDING, "suspended": True},
+        {"state": State.FAILED, "reason": Reason.ATTEMPT_FAILED, "next_retry_at": NOW + MINUTE},
+        {"state": State.FAILED, "reason": Reason.RETRIES_EXHAUSTED},
+        {"state": State.FAILED, "reason": Reason.EXPIRED},
+        {"state": State.CANCELLED, "reason": Reason.INVALID_SPEC},
+        None,
+    ],
+)
+@pytest.mark.parametrize("edit", [{}, {"updates": {"enabled": False}, "at": NOW + 2 * HOUR}])
+def test_cancel_ends_whatever_is_unhandled(unhandled: dict[str, Any] | None, edit: dict[str, Any]) -> None:
+    """spec.cancel ends every schedule that is not handled as Cancelled, whatever else the edit says."""
+    record, found = mirrored(thing(), **unhandled or {})
+    waiting = decide(thing(), facts(flag_id=None), RULES).record
+    known = facts(waiting, flag_id=None) if unhandled is None else facts(record, found)
+
+    decision = decide(thing(cancel=True, generation=2, **edit), known, RULES)
+
+    assert outcome(decision) == (State.CANCELLED, Reason.CANCELLED)
+    assert decision.row is None or decision.row.finished
+
+
+def test_nobody_arms_what_was_deleted() -> None:
+    """A view of the object from before its deletion, with an edit that was never mirrored, comes too late."""
+    record, found = mirrored(thing(), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
+    gone = decide(thing(generation=3, deleting=True), facts(record, found), RULES)
+    asking = {"flagschedule.io/retry-requested-at": "now"}
+
+    assert gone.record.deleted
+    for before in (thing(generation=2, maxRetries=5), thing(generation=2, annotations=asking)):
+        assert decide(before, facts(gone.record, gone.row), RULES) == gone
 
 
 def test_cancel_counts_also_in_a_spec_that_cannot_be_parsed() -> None:

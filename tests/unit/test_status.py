@@ -256,6 +256,34 @@ def test_an_invalid_object_shows_no_change() -> None:
     assert "change" not in status(row(state=State.CANCELLED, reason=Reason.INVALID_SPEC), generation=2, updates={})
 
 
+@pytest.mark.parametrize(
+    "late", [{"suspend": True}, {"cancel": True}, {"maxRetries": 1}, {"startingDeadlineSeconds": 60}, {"updates": {}}]
+)
+@pytest.mark.parametrize("reason", [Reason.APPLIED, Reason.SUPERSEDED])
+def test_every_edit_that_came_too_late_says_so(late: dict[str, Any], reason: Reason) -> None:
+    """Whichever field was edited too late, Ready says so, so that the freeze lets the edit be taken back."""
+    found = row(**APPLIED, reason=reason)
+
+    assert conditions(status(found, generation=2, **late))["Ready"] == ("True", "EditTooLate")
+    assert conditions(status(found, generation=3))["Ready"] != ("True", "EditTooLate")
+
+
+def test_a_held_object_that_was_applied_before_is_no_edit() -> None:
+    """An object that Git holds and that an earlier one of its name has applied was not edited."""
+    known = record(state=State.APPLIED, reason=Reason.REPLAYED, applied_at=NOW)
+
+    assert conditions(status(None, known, suspend=True))["Ready"] == ("True", "Replayed")
+
+
+@pytest.mark.parametrize("reason", [Reason.EXPIRED, Reason.HISTORY, Reason.DEADLINE_EXCEEDED])
+def test_what_came_too_late_says_that_a_retry_is_refused(reason: Reason) -> None:
+    """Who asks for a retry of what came too late reads that it is refused."""
+    made = status(row(state=State.FAILED, reason=reason), record(retry_request="now"))
+
+    assert "a request to retry is refused" in made["conditions"][0]["message"]
+    assert made["lastHandledRetryRequest"] == "now"
+
+
 def test_an_edit_not_yet_mirrored_is_not_observed() -> None:
     """A status written between edit and mirroring carries the generation that the row holds."""
     assert status(row(), generation=2, updates={"enabled": False})["observedGeneration"] == 1

@@ -58,11 +58,12 @@ def decide(thing: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
         return Decision(record=record, row=facts.row)
     # Once for each value: an annotation that was taken away asks for nothing, and is remembered.
     asked = thing.retry_request not in {None, record.retry_request}
-    record = replace(record, retry_request=thing.retry_request or record.retry_request, deleted=thing.deleting)
+    request = record.retry_request if thing.retry_request is None else thing.retry_request
+    record = replace(record, retry_request=request, deleted=thing.deleting)
     if is_forgotten(thing, facts.record, facts.row):
         return _restore(thing, record, facts, rules)
     if thing.deleting:
-        return _release(record, facts)
+        return _release(thing, record, facts)
     if _handled(record, facts.row):
         return Decision(record=record, row=facts.row)
     if thing.spec is None:
@@ -99,8 +100,10 @@ def _settle(record: Record, state: State, reason: Reason, applied_at: datetime |
     return replace(record, state=state, reason=reason, applied_at=applied_at)
 
 
-def _release(record: Record, facts: Facts) -> Decision:
+def _release(thing: FlagSchedule, record: Record, facts: Facts) -> Decision:
     """The object is being deleted: what is unfinished is cancelled, what is finished stays as it is."""
+    # With its generation, so that nobody who still sees the object alive arms it again: a deletion raises it, too.
+    record = replace(record, generation=max(record.generation, thing.generation))
     if facts.row is not None or record.state in {State.WAITING, State.INVALID}:
         return _cancel(record, facts, Reason.DELETED)
     return Decision(record=record, row=None)

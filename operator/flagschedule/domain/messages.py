@@ -112,7 +112,10 @@ def _cancelled(reason: Reason | None) -> str:
 
 def _expired(reason: Reason | None) -> str:
     if reason is Reason.HISTORY:
-        return "Its time had passed long before it was first seen, so the change was not made; nothing is left to do."
+        return (
+            "Its time had passed long before it was first seen, so the change was not made; nothing is left to do, "
+            "and a request to retry is refused."
+        )
     return (
         "First seen too late after its time, so the change was not made. "
         "Set a later scheduledAt to make it, or raise startingDeadlineSeconds; a request to retry is refused."

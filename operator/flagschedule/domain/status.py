@@ -60,7 +60,7 @@ def compute(thing: FlagSchedule, snapshot: Snapshot) -> dict[str, Any] | None:
     state = row.state if row else record.state
     reason = row.reason if row else record.reason
     phase = _phase(state, reason, row)
-    too_late = _edit_too_late(thing, record, row, phase)
+    too_late = _edit_too_late(thing, record, phase, reason)
     handled = phase in {Phase.APPLIED, Phase.SUPERSEDED, Phase.CANCELLED}
     observed = thing.generation if handled else record.generation
     applied_at = (row.applied_at if row else record.applied_at) if state is State.APPLIED else None
@@ -103,13 +103,14 @@ def _phase(state: State | None, reason: Reason | None, row: Row | None) -> Phase
     return Phase.EXPIRED if reason in {Reason.EXPIRED, Reason.HISTORY} else Phase.FAILED
 
 
-def _edit_too_late(thing: FlagSchedule, record: Record, row: Row | None, phase: Phase) -> bool:
+def _edit_too_late(thing: FlagSchedule, record: Record, phase: Phase, reason: Reason | None) -> bool:
     """The spec was edited after its change had been made; the edit is shown and does nothing."""
     if phase not in {Phase.APPLIED, Phase.SUPERSEDED}:
         return False
     if thing.spec is None or thing.spec.cancel or thing.spec.arming_hash != record.arming_hash:
         return True
-    return row is not None and thing.spec.suspend and not row.suspended
+    # The processor applies nothing that is held, so a hold beside its deed came after it.
+    return thing.spec.suspend and reason not in {Reason.REPLAYED, Reason.RESTORED_FROM_STATUS}
 
 
 def _told(thing: FlagSchedule, record: Record, row: Row | None, phase: Phase) -> Mapping[str, Any]:
