@@ -277,6 +277,17 @@ def test_cancel_ends_whatever_is_unhandled(unhandled: dict[str, Any] | None, edi
     assert decision.row is None or decision.row.finished
 
 
+def test_a_cancelled_row_is_a_note_of_the_last_spec() -> None:
+    """An edit that cancels and changes the plan as well leaves a row that equals the spec, by whatever way."""
+    record, found = mirrored(thing())
+
+    decision = decide(thing(cancel=True, generation=2, updates={"enabled": False}), facts(record, found), RULES)
+
+    assert decision.row == replace(
+        found, state=State.CANCELLED, reason=Reason.CANCELLED, updates={"enabled": False}, next_retry_at=None
+    )
+
+
 def test_nobody_arms_what_was_deleted() -> None:
     """A view of the object from before its deletion, with an edit that was never mirrored, comes too late."""
     record, found = mirrored(thing(), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED)

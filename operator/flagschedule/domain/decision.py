@@ -71,6 +71,9 @@ def decide(thing: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
     edited = record.arming_hash != thing.spec.arming_hash
     record = _acted_on(record, thing, thing.spec)
     if thing.spec.cancel:
+        if edited and facts.row is not None:  # the note of what was given up equals the spec, however it came to be
+            plan = replace(_planned(facts.row, thing.spec, rules), suspended=thing.spec.suspend)
+            facts = replace(facts, row=plan)
         return _cancel(record, facts, Reason.CANCELLED)
     if facts.row is None:
         return _without_row(thing, thing.spec, record, facts, rules, edited, asked)
