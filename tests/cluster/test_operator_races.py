@@ -1,0 +1,147 @@
+"""Edits, cancellations and deletions around the instant of a change, with the real operator and processor."""
+
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from os import environ
+from typing import Any, Final
+
+import pytest
+
+from tests import roles
+from tests.cluster.api import Object, eventually, flagschedule
+from tests.cluster.operator_fixtures import Scene
+from tests.cluster.spec_corpus import spec
+
+pytestmark = pytest.mark.apiserver
+
+ACTIONS: Final = ("reschedule", "change", "suspend", "cancel", "delete", "force delete")
+OBJECTS: Final = 60
+AHEAD: Final = timedelta(seconds=5)  # enough to create and mirror all of them
+LATER: Final = "2035-01-01T09:00:00Z"
+EDITS: Final[dict[str, Object]] = {
+    "reschedule": {"scheduledAt": LATER},
+    "change": {"updates": {"rolloutPercentage": 22}},
+    "suspend": {"suspend": True},
+    "cancel": {"cancel": True},
+}
+# Where the edit comes first: phase, and state of the row.
+FIRST: Final = {
+    "reschedule": ("Pending", "pending"),
+    "suspend": ("Suspended", "pending"),
+    "cancel": ("Cancelled", "cancelled"),
+    "delete": (None, "cancelled"),
+    "force delete": (None, "cancelled"),
+}
+
+
+@contextmanager
+def lingering_processor(scene: Scene, seconds: int) -> Iterator[None]:
+    """A processor that looks every second for so long; its end is waited for."""
+    command = [sys.executable, "-m", "flagschedule", "process"]
+    settings = {
+        "PATH": environ["PATH"],
+        "DATABASE_URL": roles.url(scene.operator.database_url, "process"),
+        "FLAG_SCHEDULE_LINGER_SECONDS": str(seconds),
+    }
+    process = subprocess.Popen(command, env=settings, stderr=subprocess.DEVNULL)
+    try:
+        yield
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def act(scene: Scene, name: str, action: str) -> None:
+    """Do it; an answer that says no is one of the two outcomes, and is judged later."""
+    if action in EDITS:
+        scene.api.patch(name, {"spec": EDITS[action]})
+        return
+    if action == "force delete":
+        scene.api.patch(name, {"metadata": {"finalizers": None}})
+    scene.api.delete(name)
+
+
+def judge(action: str, thing: Object, row: dict[str, Any]) -> str:
+    """Who was first; row, attempts, flag and status must agree on it."""
+    status = thing.get("status", {}) if thing["kind"] == "FlagSchedule" else {}
+    value = row["updates"]["rolloutPercentage"]
+    applied = row["status"] == "applied"
+    assert row["attempts"] == (["applied"] if applied else [])
+    assert row["flag"] == (value if applied else 0)
+    if action in EDITS:
+        assert (status["phase"] == "Applied") == applied
+        assert status["change"] == f"rolloutPercentage={value}"
+        assert status["observedGeneration"] == thing["metadata"]["generation"]
+    else:
+        assert not status
+    if action == "change":
+        assert applied
+        return "edit" if value == 22 else "processor"
+    if applied:
+        return "processor"
+    phase, state = FIRST[action]
+    assert (status.get("phase"), row["status"]) == (phase, state)
+    return "edit"
+
+
+def rows(scene: Scene) -> dict[str, dict[str, Any]]:
+    """Each object's row, with its attempts and its flag's percentage."""
+    found = scene.database.query(
+        "SELECT o.name, s.status, s.updates, f.rollout_percentage AS flag, "
+        "ARRAY(SELECT a.outcome FROM flag_schedule_attempts AS a WHERE a.schedule_id = s.id) AS attempts "
+        "FROM flag_schedule_objects AS o JOIN feature_flag_schedules AS s ON s.id = o.schedule_id "
+        "JOIN feature_flags AS f ON f.id = s.flag_id"
+    )
+    return {row["name"]: row for row in found}
+
+
+def test_whoever_comes_first_is_told_truly(scene: Scene) -> None:
+    """Whatever is done to an object a second before to a second after its instant, exactly one of the two happens."""
+    seed = random.randrange(10**6)  # noqa: S311 -- a scene, not a secret
+    print(f"seed {seed}")  # noqa: T201 -- pytest shows it when the test fails
+    chance = random.Random(seed)  # noqa: S311 -- the same
+    trials = {f"trial-{number}": ACTIONS[number % len(ACTIONS)] for number in range(OBJECTS)}
+    offsets = {name: chance.uniform(-1, 1.5) for name in trials}
+    for name in trials:
+        scene.database.flag(name)
+    due = (datetime.now(UTC) + AHEAD).replace(microsecond=0)
+    for name in trials:
+        wish = spec(flagKey=name, scheduledAt=due.isoformat(), updates={"rolloutPercentage": 11})
+        assert scene.api.create(flagschedule(name, wish)).ok
+    eventually(lambda: len(rows(scene)) == OBJECTS, "all are mirrored")
+
+    def disturb(name: str) -> None:
+        time.sleep(max(0.0, (due - datetime.now(UTC)).total_seconds() + offsets[name]))  # the instant is the point
+        act(scene, name, trials[name])
+
+    with lingering_processor(scene, 9), ThreadPoolExecutor(OBJECTS) as pool:
+        list(pool.map(disturb, trials))
+
+    eventually(lambda: _is_quiet(scene, trials), "all is quiet", 30)
+    found, things = rows(scene), {name: scene.api.get(name) for name in trials}
+    firsts = Counter((action, judge(action, things[name], found[name])) for name, action in trials.items())
+    print(sorted(firsts.items()))  # noqa: T201 -- the same
+    assert {first for _, first in firsts} == {"edit", "processor"}
+
+
+def _is_quiet(scene: Scene, trials: dict[str, str]) -> bool:
+    """Every live object is observed and tells what its row says; every lost one's row is finished."""
+    found, alive = rows(scene), scene.api.list()
+    ended = {"applied", "cancelled"}
+    return all(
+        _is_told(alive[name], found[name]) if name in alive else found[name]["status"] in ended for name in trials
+    )
+
+
+def _is_told(thing: Object, row: dict[str, Any]) -> bool:
+    status = thing.get("status", {})
+    observed = status.get("observedGeneration") == thing["metadata"]["generation"]
+    return bool(observed and (status["phase"] == "Applied") == (row["status"] == "applied"))
