@@ -55,7 +55,10 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
         writer = StatusWriter(store, client, gate, recorder)
         mirror = Mirror(store, client, gate, rules, writer)
         sweep = Sweep(store, client, gate, mirror, writer, cluster=settings.cluster, interval=settings.sweep_seconds)
-        yield Operator(gate=gate, mirror=mirror, writer=writer, recorder=recorder, sweep=sweep)
+        try:
+            yield Operator(gate=gate, mirror=mirror, writer=writer, recorder=recorder, sweep=sweep)
+        finally:
+            gate.close()  # before the pool: nobody may wait for a database that nobody will ask any more
 
 
 @contextmanager

@@ -87,6 +87,7 @@ class Operator:
             return self._process.wait(15)
         finally:
             self._process.kill()
+            self._process.wait()
             self._process = None
 
 

@@ -119,7 +119,7 @@ def test_pod_security_is_enforced(installed: ControlPlane, dry_run: str) -> None
         create(installed, pod)
     ordinary = {"containers": [{"name": "c", "image": "localhost/flagschedule:dev"}]}
 
-    assert len(templates) == 3
+    assert len(templates) == 4
     with pytest.raises(Exception, match="violates PodSecurity"):
         create(installed, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": ordinary})
 

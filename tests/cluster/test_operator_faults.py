@@ -167,6 +167,15 @@ def test_it_stops_orderly_without_a_database(fragile: tuple[Scene, Postgres]) ->
     assert scene.operator.stop() == 0
 
 
+def test_it_stops_orderly_before_its_database_ever_answered(new_operator: Callable[..., Operator]) -> None:
+    """SIGTERM ends the operator with exit code 0, also where it has never reached a database."""
+    operator = new_operator("postgresql://nobody@127.0.0.1:1/nothing")
+    operator.start(wait=False)
+    eventually(lambda: operator.probe("readyz") == (503, "database"), "the operator says what it lacks", 30)
+
+    assert operator.stop() == 0
+
+
 def test_a_second_cluster_of_the_same_name_is_refused(database_url: str, new_operator: Callable[..., Operator]) -> None:
     """A cluster name that another live cluster uses ends the operator with exit code 2 and a sentence."""
     with connected(database_url) as database:

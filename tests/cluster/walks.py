@@ -19,6 +19,7 @@ FROM_GIT: Final = {"argocd.argoproj.io/tracking-id": "app:flagschedule.io/FlagSc
 UNPARSABLE: Final = 11  # more retries than we allow; `loosened_crd` lets it pass the schema
 _REFUSALS: Final = """
 CREATE TABLE refusals (flag_key text PRIMARY KEY);
+GRANT SELECT ON refusals TO PUBLIC;
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF EXISTS (SELECT FROM refusals AS r WHERE r.flag_key = NEW.flag_key) THEN

@@ -36,6 +36,7 @@ class Gate:
         self._slots = asyncio.Semaphore(concurrency)
         self._probe: asyncio.Task[None] | None = None
         self._said_at = -_QUIET
+        self._closed = False
         self.away = False
 
     async def run(self, operation: Callable[[], Awaitable[_T]]) -> _T:
@@ -55,6 +56,7 @@ class Gate:
 
     def close(self) -> None:
         """Send away those who wait for the database, as cancelled: the program ends."""
+        self._closed = True
         if self._probe is not None:
             self._probe.cancel()
 
@@ -70,6 +72,8 @@ class Gate:
                 async with asyncio.timeout(_ANSWERS_WITHIN):
                     await self._ping()
             except (DependencyUnavailableError, TimeoutError) as error:
+                if self._closed:  # a pool that is closed meanwhile turns our cancellation into an error of its own
+                    raise asyncio.CancelledError from error
                 if not self.away:
                     _log.error("Database lost", error=str(error) or "the database does not answer a ping")
                 self.away = True
