@@ -65,6 +65,10 @@ class Installation:
         """The application's cache, as pods and this machine reach it."""
         return self.redis.url
 
+    def addresses(self) -> dict[str, str]:
+        """What the Secret says, by its keys: where database and cache are."""
+        return {"database-url": self.database_url, "redis-url": self.redis_url}
+
     def install(self) -> None:
         """Do all steps.
 
@@ -79,7 +83,7 @@ class Installation:
     def create_secret(self) -> None:
         """Make the namespace, and in it the Secret that says where database and cache are."""
         self._kubectl("create", "namespace", NAMESPACE)
-        files = {"database-url": self.database_url, "redis-url": self.redis_url}
+        files = self.addresses()
         for name, url in files.items():  # files, because everybody on this machine can read a command line
             (self._folder / name).touch(mode=0o600)
             (self._folder / name).write_text(url)

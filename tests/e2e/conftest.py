@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import psycopg
 import pytest
@@ -17,10 +18,18 @@ from pytest_kind import KindCluster
 from dev.cluster import kind_binary
 from dev.demo.commands import CommandFailedError, Kubectl, kubectl_program, run
 from dev.demo.installation import IMAGE, Installation
+from tests import roles
 from tests.e2e.pods import NAMESPACE, Pods
 from tests.integration.database import Database
 
+OVERLAY = Path(__file__).parent / "overlay"
 _PREFIX = "flagschedule-e2e-"
+_KEYS: dict[str, roles.Program] = {
+    "database-url-migrator": "migrate",
+    "database-url-operator": "operator",
+    "database-url-processor": "process",
+    "database-url-cleaner": "cleanup",
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,14 +58,30 @@ def kubectl(kind_cluster: KindCluster) -> Kubectl:
     return found
 
 
+class RoleInstallation(Installation):
+    """The product with a database user for each program."""
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        roles.create(self.postgres)
+        with psycopg.connect(self.database_url, autocommit=True) as session:
+            session.execute(roles.SCHEMA.encode())
+        return self
+
+    def addresses(self) -> dict[str, str]:
+        """See Installation: one key for each program."""
+        users = {key: roles.url(self.database_url, program) for key, program in _KEYS.items()}
+        return {**users, "redis-url": self.redis_url}
+
+
 @pytest.fixture(scope="session")
 def installation(
     kind_cluster: KindCluster, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
-    """The product as `kubectl apply -k manifests/base` installs it, at work."""
+    """The product as `kubectl apply -k` installs it, with a database user for each program, at work."""
     kind_cluster.load_docker_image(IMAGE)
     host = kind_binary.host_address(kind_cluster.name)
-    with Installation(kubectl, host, tmp_path_factory.mktemp("installation")) as found:
+    with RoleInstallation(kubectl, host, tmp_path_factory.mktemp("installation"), OVERLAY) as found:
         try:
             found.install()
         except CommandFailedError as error:
