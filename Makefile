@@ -21,7 +21,7 @@ setup: .venv/.ready ## Make .venv with the locked packages; does nothing when th
 demo: setup ## Show it at work on a real cluster, until Ctrl-C. DEMO_ONCE=1 ends by itself; DEMO_CONTEXT=name uses your cluster.
 	@$(PYTHON_IN_VENV) -m dev.demo
 
-test: setup ## Run every check and test; the first time it builds a cluster's programs (about 15 minutes) meanwhile.
+test: setup ## Run every check and test; the first time it builds a cluster's programs (15 to 20 minutes) meanwhile.
 	@echo "==> Checks, unit and integration tests; what the cluster tests need is built meanwhile"
 	@$(PYTHON_IN_VENV) -m pytest $(PYTEST_ARGS)
 
@@ -32,7 +32,7 @@ test-unit: setup ## Run the tests that need nothing but Python, Postgres and Red
 check: setup ## Run linter, format check, type checker and import contracts.
 	@$(PYTHON_IN_VENV) -m dev.check
 
-build-programs: setup ## Build the cluster's programs and the image now (once; about 15 minutes).
+build-programs: setup ## Build the cluster's programs and the image now (once; 15 to 20 minutes).
 	@echo "==> The cluster's programs"
 	@$(PYTHON_IN_VENV) -m dev.cluster build
 	@echo "==> The image"
