@@ -200,6 +200,30 @@ def test_a_restored_database_applies_nothing_twice(
         set_right(database)
 
 
+def test_an_operator_that_is_ready_has_set_everything_right(quick: Scene) -> None:
+    """Who waits for readiness after a restore may start the processor: no application is forgotten any more."""
+    scene, database = quick, quick.database
+    scene.operator.start()
+    scene.create_by_git("launch", updates={"enabled": True})
+    observed(scene)
+    scene.process()
+    scene.reaches("launch", "Applied")
+    scene.operator.kill()
+    database.run("UPDATE feature_flag_schedules SET status = 'pending', reason = NULL, applied_at = NULL")
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    with connected(scene.operator.database_url) as holder:
+        holder.run("BEGIN")
+        holder.run("SELECT FROM feature_flag_schedules FOR UPDATE")
+        scene.operator.start(wait=False)
+        eventually(lambda: database.value(waiting) == 2, "Kopf's handler and the comparison are both held up")
+        assert scene.operator.probe("readyz") == (503, "starting")
+        holder.run("ROLLBACK")
+
+    eventually(lambda: scene.operator.probe("readyz") == (200, None), "the operator is ready", 60)
+    assert scene.row("launch")["reason"] == "RestoredFromStatus"
+
+
 def _elsewhere(database: Database) -> None:
     """A plan of cluster b in a namespace that its operator here does not serve."""
     database.run(

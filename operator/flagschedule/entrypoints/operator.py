@@ -122,7 +122,7 @@ async def _serve(settings: Settings) -> None:
         def unready() -> str | None:
             if services.gate.away:
                 return "database"
-            return None if services.sweep.listed_at else "starting"
+            return None if services.sweep.compared else "starting"
 
         async with probes.serving(settings.probe_port, sick=sick, unready=unready):
             if await _prepared(services.sweep.prepare(), stop):

@@ -45,6 +45,7 @@ class Sweep:
 
     Attributes:
         listed_at: when (event loop's time) the API server last gave us every object; None before the first time.
+        compared: everything was compared once, and what was found then was repaired as far as possible.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Sweep:
         self._missed: set[Uid] = set()
         self._failing = False
         self.listed_at: float | None = None
+        self.compared = False
 
     async def prepare(self) -> None:
         """Claim the cluster's name, and wait until the API server serves FlagSchedules.
@@ -134,6 +136,7 @@ class Sweep:
         if found.behind:
             _log.warning("Objects are older than their records; was etcd restored from a backup?", objects=found.behind)
         await for_each(found.to_mirror, partial(self._repair, self._mirror.reconcile))
+        self.compared = True  # after a restore of the database people wait for this before the processor runs
         await for_each(found.to_tell, self._tell)
         await for_each(map(_departed, found.orphans), partial(self._repair, self._release_if_gone))
         await self._waiting()
