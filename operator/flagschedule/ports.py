@@ -103,6 +103,14 @@ class Handled:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Claimable:
+    """A row that is due, as it was when somebody looked; any change of it makes another `version`."""
+
+    schedule_id: UUID
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """What one statement did; `cache_entries` maps outbox ids to the environments whose cache key must go."""
 
@@ -130,7 +138,7 @@ class ProcessStore(Protocol):
             UnexpectedRefusalError: the database failed otherwise; nothing was changed.
         """
 
-    def claimable(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Sequence[UUID]:
+    def claimable(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Sequence[Claimable]:
         """The rows that `apply` would claim now; they are not locked when this returns."""
 
     def is_anything_due(self, set_aside: Sequence[UUID]) -> bool:
@@ -139,8 +147,8 @@ class ProcessStore(Protocol):
     def apply_only(self, ids: Sequence[UUID]) -> Batch:
         """As `apply`, for those of `ids` that are still due and free."""
 
-    def record_failure(self, schedule_id: UUID, *, error: str, delays: Sequence[float], jitter: timedelta) -> Batch:
-        """A transient failure of one due row: count it, plan the retry or end it."""
+    def record_failure(self, row: Claimable, *, error: str, delays: Sequence[float], jitter: timedelta) -> Batch:
+        """A transient failure of one due row: count it, plan the retry or end it; nothing if the row has changed."""
 
     def drain_cache(self, limit: int, invalidate: Callable[[Sequence[str]], None]) -> int:
         """Serve leftover cache entries: `invalidate` the environments, then forget the entries. Their number."""

@@ -1,9 +1,14 @@
 """What the database refuses, and what no schedule is to blame for."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from flagschedule.adapters.postgres.process import PostgresProcessStore
+from flagschedule.ports import Batch, Claimable
+from flagschedule.services.process import Pace, Processor
+from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database
 from tests.integration.test_process import logged, summary
@@ -49,6 +54,31 @@ def test_a_refused_row_is_retried_and_blocks_nobody(database: Database, flagsche
     (line,) = logged(run, "Failed to apply schedule")
     assert (line["scheduleId"], line["retryCount"], line["flagKey"]) == (str(bad), 1, "bad")
     assert line["nextRetryAt"]
+
+
+@pytest.mark.parametrize("state", [{}, {"status": "failed", "retry_count": 1, "max_retries": 1}])
+def test_a_row_that_is_mended_meanwhile_is_not_blamed(
+    database: Database, database_url: str, state: dict[str, Any]
+) -> None:
+    """An edit between refusal and record is not counted as failed: it is tried at once, with all its retries."""
+    guard(database, "P0001")
+    planned = {"max_retries": 0, **state}
+    if state:
+        planned["next_retry_at"] = database.value("SELECT now()")
+    row = database.schedule(database.flag("checkout"), {"rolloutPercentage": 95}, **planned)
+
+    class MendedMeanwhile(PostgresProcessStore):
+        """The edit comes at the worst moment."""
+
+        def record_failure(self, row: Claimable, **plan: Any) -> Batch:
+            database.run("UPDATE feature_flag_schedules SET updates = '{\"rolloutPercentage\": 5}'")
+            return super().record_failure(row, **plan)
+
+    with MendedMeanwhile(roles.url(database_url, "process")) as store:
+        Processor(store, None, Pace()).run()
+
+    assert database.row(row)["status"] == "applied"
+    assert [attempt["outcome"] for attempt in database.attempts(row)] == ["applied"]
 
 
 def test_no_detail_of_the_database_is_shown(database: Database, flagschedule: Run) -> None:

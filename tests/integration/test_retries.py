@@ -11,6 +11,7 @@ from flagschedule import bootstrap
 from flagschedule.adapters.postgres.process import PostgresProcessStore
 from flagschedule.domain import backoff
 from flagschedule.domain.errors import DependencyUnavailableError, StatementRefusedError
+from flagschedule.ports import Claimable
 from flagschedule.settings import Settings
 from tests import roles
 from tests.integration.conftest import Run
@@ -76,12 +77,15 @@ def test_the_jitter_is_even(database: Database, database_url: str) -> None:
         flag,
         each,
     )
-    rows = database.query("SELECT id, retry_count FROM feature_flag_schedules ORDER BY retry_count")
+    rows = database.query(
+        "SELECT id, retry_count, xmin::text AS version FROM feature_flag_schedules ORDER BY retry_count"
+    )
     with PostgresProcessStore(roles.url(database_url, "process")) as store:
         store.start_run()
         store._connection.execute("SELECT setseed(0.4711)")  # the same draw in every run of this test
         for row in rows:
-            store.record_failure(row["id"], error="no", delays=backoff.delays(), jitter=backoff.JITTER)
+            seen = Claimable(schedule_id=row["id"], version=row["version"])
+            store.record_failure(seen, error="no", delays=backoff.delays(), jitter=backoff.JITTER)
 
     jitters = sorted((wait(database, row["id"]) or 0) - WAITS[row["retry_count"]] for row in rows)
 

@@ -20,7 +20,7 @@ from flagschedule.domain.errors import (
     UnexpectedRefusalError,
 )
 from flagschedule.domain.outcome import Reason
-from flagschedule.ports import Batch, Cache, Handled, ProcessStore
+from flagschedule.ports import Batch, Cache, Claimable, Handled, ProcessStore
 
 _log: Final = structlog.get_logger()
 _LEFTOVERS: Final = 1000
@@ -130,33 +130,33 @@ class Processor:
         self._finish(batch)
         return bool(batch.handled)
 
-    def _bisect(self, ids: Sequence[UUID]) -> bool:
+    def _bisect(self, rows: Sequence[Claimable]) -> bool:
         """Find by halves the rows that the database refuses, so that none blocks another; whether anything was done."""
-        if not ids or self._out_of_time():
+        if not rows or self._out_of_time():
             return False
         try:
-            batch = self._store.apply_only(ids)
+            batch = self._store.apply_only([row.schedule_id for row in rows])
         except StatementRefusedError as error:
-            if len(ids) == 1:
-                return self._refused(ids[0], error)
-            middle = len(ids) // 2
-            halves = [self._bisect(ids[:middle]), self._bisect(ids[middle:])]
+            if len(rows) == 1:
+                return self._refused(rows[0], error)
+            middle = len(rows) // 2
+            halves = [self._bisect(rows[:middle]), self._bisect(rows[middle:])]
             return any(halves)
         self._finish(batch)
         return bool(batch.handled)
 
-    def _refused(self, schedule_id: UUID, error: StatementRefusedError) -> bool:
+    def _refused(self, row: Claimable, error: StatementRefusedError) -> bool:
         if isinstance(error, RowRefusedError):
             try:
                 batch = self._store.record_failure(
-                    schedule_id, error=str(error), delays=backoff.delays(), jitter=backoff.JITTER
+                    row, error=str(error), delays=backoff.delays(), jitter=backoff.JITTER
                 )
             except StatementRefusedError as refusal:  # not even the failure may be recorded
                 error = refusal
             else:
                 self._finish(batch)
                 return bool(batch.handled)
-        self._put_aside(schedule_id, error)
+        self._put_aside(row.schedule_id, error)
         return True
 
     def _put_aside(self, schedule_id: UUID, error: StatementRefusedError) -> None:

@@ -1,7 +1,7 @@
 -- First attempts that are due. The flag's row is locked before the schedule's, like a cascading delete does,
 -- and neither is waited for. Status and LIMIT are literals: as parameters they lose the partial index.
 SELECT s.id, s.flag_id, s.updates, s.scheduled_at, s.not_after, s.arming, s.retry_count, s.status,
-       f.flag_key, f.environment, f.enabled, f.rollout_percentage, f.updated_at
+       f.flag_key, f.environment, f.enabled, f.rollout_percentage, f.updated_at, s.xmin::text AS version
 FROM feature_flag_schedules AS s
 JOIN feature_flags AS f ON f.id = s.flag_id
 WHERE s.status = 'pending' AND NOT s.suspended AND s.scheduled_at <= now()

@@ -8,7 +8,7 @@ from uuid import UUID
 import psycopg
 
 from flagschedule.adapters.postgres import connection, statements
-from flagschedule.ports import Batch, Handled
+from flagschedule.ports import Batch, Claimable, Handled
 
 _START_RUN: Final = "INSERT INTO flag_schedule_runs DEFAULT VALUES RETURNING id"
 _NOTHING: Final = Batch(handled=(), cache_entries={})
@@ -55,10 +55,10 @@ class PostgresProcessStore:
         """See ports.ProcessStore."""
         return self._batch(statements.limited(self._apply[retries], limit), set_aside=list(set_aside))
 
-    def claimable(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Sequence[UUID]:
+    def claimable(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Sequence[Claimable]:
         """See ports.ProcessStore. In autocommit the claim's locks are gone with its answer."""
         rows = self._fetch(statements.limited(self._claim[retries], limit), set_aside=list(set_aside))
-        return [row[0] for row in rows]
+        return [Claimable(schedule_id=row[0], version=row[-1]) for row in rows]
 
     def is_anything_due(self, set_aside: Sequence[UUID]) -> bool:
         """See ports.ProcessStore."""
@@ -78,11 +78,12 @@ class PostgresProcessStore:
             cache_entries={int(entry): environment for entry, environment in (cache_entries or {}).items()},
         )
 
-    def record_failure(self, schedule_id: UUID, *, error: str, delays: Sequence[float], jitter: timedelta) -> Batch:
+    def record_failure(self, row: Claimable, *, error: str, delays: Sequence[float], jitter: timedelta) -> Batch:
         """See ports.ProcessStore."""
         rows = self._fetch(
             statements.read("record_failure"),
-            schedule_id=schedule_id,
+            schedule_id=row.schedule_id,
+            version=row.version,
             error=error,
             delays=list(delays),
             jitter=jitter.total_seconds(),

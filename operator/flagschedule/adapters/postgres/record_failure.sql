@@ -1,11 +1,12 @@
 -- A transient failure of one due row: counted, and tried again later or, with all retries behind it, ended.
+-- A row that was changed since it was looked at is left alone: what was refused is not what it holds now.
 -- delays holds the wait in seconds for each number of retries made so far; the jitter comes on top.
 WITH claimed AS MATERIALIZED (
     SELECT s.id, s.arming, s.retry_count, s.retry_count < s.max_retries AS again, s.status = 'failed' AS retried,
            f.flag_key, f.environment, f.enabled, f.rollout_percentage, f.updated_at
     FROM feature_flag_schedules AS s
     JOIN feature_flags AS f ON f.id = s.flag_id
-    WHERE s.id = %(schedule_id)s AND NOT s.suspended
+    WHERE s.id = %(schedule_id)s AND s.xmin = %(version)s::xid AND NOT s.suspended
       AND (s.status = 'pending' AND s.scheduled_at <= now() OR s.status = 'failed' AND s.next_retry_at <= now())
     FOR NO KEY UPDATE OF f SKIP LOCKED
     FOR UPDATE OF s SKIP LOCKED
