@@ -132,6 +132,59 @@ def test_whoever_comes_first_is_told_truly(scene: Scene) -> None:
     assert {first for _, first in firsts} == {"edit", "processor"}
 
 
+def test_an_edit_that_came_too_late_is_told_and_taken_back(scene: Scene) -> None:
+    """It changes neither row nor record, and the object says so until the edit is reverted; then it is frozen."""
+    plan = {"updates": {"rolloutPercentage": 11}}
+    for name in EDITS:
+        scene.database.flag(name)
+        scene.create_by_git(name, flagKey=name, late=timedelta(seconds=1), **plan)
+        scene.reaches(name, "Pending")
+    specs = {name: scene.api.get(name)["spec"] for name in EDITS}
+    with scene.operator.frozen():  # the API server still shows them as pending
+        scene.process()
+        before = _kept(scene)
+        for name, edit in EDITS.items():
+            assert scene.api.patch(name, {"spec": edit}).ok
+
+    for name in EDITS:
+        status = _ready(scene, name, "EditTooLate")
+        assert status["change"] == "rolloutPercentage=11"
+        assert status["observedGeneration"] == 2
+        reverted = scene.api.replace(scene.api.get(name) | {"spec": specs[name]})
+        assert reverted.ok, reverted.message
+    for name, edit in EDITS.items():
+        assert _ready(scene, name, "Applied")["observedGeneration"] == 3
+        asking = {"annotations": {"flagschedule.io/retry-requested-at": "now"}}
+        assert scene.api.patch(name, {"metadata": asking}).ok
+        verb = "cancel" if name == "cancel" else "change"
+        assert f"Cannot {verb} schedule with status: applied" in scene.api.patch(name, {"spec": edit}).message
+    eventually(
+        lambda: all(scene.status(name).get("lastHandledRetryRequest") == "now" for name in EDITS), "requests are noted"
+    )
+    assert _kept(scene) == before
+    assert scene.database.value("SELECT count(*) FROM flag_schedule_attempts") == len(EDITS)
+
+
+def _kept(scene: Scene) -> list[dict[str, Any]]:
+    """Rows and records, but for the request that was noted."""
+    return scene.database.query(
+        "SELECT s.*, o.generation, o.arming_hash, o.state FROM flag_schedule_objects AS o "
+        "JOIN feature_flag_schedules AS s ON s.id = o.schedule_id ORDER BY s.id"
+    )
+
+
+def _ready(scene: Scene, name: str, reason: str) -> Object:
+    """The status, once Ready has this reason; it is Applied all the while."""
+
+    def told() -> bool:
+        status = scene.status(name)
+        conditions = {condition["type"]: condition["reason"] for condition in status["conditions"]}
+        return (status["phase"], conditions["Ready"], conditions["Applied"]) == ("Applied", reason, "Applied")
+
+    eventually(told, f"{name} is {reason}")
+    return scene.status(name)
+
+
 def _is_quiet(scene: Scene, trials: dict[str, str]) -> bool:
     """Every live object is observed and tells what its row says; every lost one's row is finished."""
     found, alive = rows(scene), scene.api.list()
