@@ -104,8 +104,8 @@ def flagschedule(name: str, spec: Any, **metadata: Any) -> Object:
     return whole if spec is None else whole | {"spec": spec}
 
 
-def eventually(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    """Wait until the condition holds: policies and aggregated roles take effect a moment after they are created.
+def eventually(condition: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
+    """Wait until the condition holds; the limit ends a test that fails and says nothing about speed.
 
     Raises:
         TimeoutError: it never held.

@@ -49,7 +49,7 @@ class Operator:
                 stderr=log,
             )
         if wait:
-            eventually(lambda: self.probe("readyz") == (200, None), "the operator is ready", 30)
+            eventually(lambda: self.probe("readyz") == (200, None), "the operator is ready")
 
     def probe(self, path: str) -> tuple[int, str | None]:
         """The answer of a probe: its code and the one word why; 0 if nobody answers."""
@@ -138,7 +138,7 @@ class Scene:
         found: Object = self.api.get(name).get("status", {})
         return found
 
-    def reaches(self, name: str, phase: str, seconds: float = 20) -> Object:
+    def reaches(self, name: str, phase: str, seconds: float = 90) -> Object:
         """Wait until an object's status shows this phase for its current generation; that status."""
 
         def reached() -> bool:

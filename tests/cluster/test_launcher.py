@@ -30,7 +30,7 @@ apiserver = pytest.mark.apiserver
 own_kind = pytest.mark.skipif(not is_own(), reason="Docker runs here, so kind makes the clusters")
 
 
-def eventually(question: Callable[[], object], seconds: float = 20) -> None:
+def eventually(question: Callable[[], object], seconds: float = 90) -> None:
     """Wait until the answer is yes."""
     deadline = time.monotonic() + seconds
     while not question():

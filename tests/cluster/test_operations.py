@@ -76,7 +76,7 @@ class Operations:
                 for thing in found.values()
             )
 
-        eventually(settled, "every object is observed", 60)
+        eventually(settled, "every object is observed")
         return found
 
     def plans(self) -> dict[str, dict[str, Any]]:
@@ -193,7 +193,7 @@ def test_any_way_to_a_spec_ends_in_the_same_state(operations: Operations) -> Non
             on.edit(name, last)
     for patient in patients:
         assert next(patient, None) is None
-    eventually(lambda: all(_is_mended(thing) for thing in on.quiet().values()), "all are mended", 30)
+    eventually(lambda: all(_is_mended(thing) for thing in on.quiet().values()), "all are mended")
 
     things, rows = on.quiet(), on.plans()
     assert_rows_equal_specs(things, rows)

@@ -108,7 +108,7 @@ def test_it_waits_for_a_lost_database(fragile: tuple[Scene, Postgres]) -> None:
     scene.reaches("before", "Pending")
 
     server.kill()
-    eventually(lambda: scene.operator.probe("readyz") == (503, "database"), "the operator is not ready", 30)
+    eventually(lambda: scene.operator.probe("readyz") == (503, "database"), "the operator is not ready")
     assert scene.operator.probe("healthz") == (200, None)
     for number in range(5):
         scene.create(f"during-{number}")
@@ -116,7 +116,7 @@ def test_it_waits_for_a_lost_database(fragile: tuple[Scene, Postgres]) -> None:
     server.start()
 
     for number in range(5):
-        scene.reaches(f"during-{number}", "Pending", 30)
+        scene.reaches(f"during-{number}", "Pending")
         assert "annotations" not in scene.api.get(f"during-{number}")["metadata"]
     assert scene.operator.probe("readyz") == (200, None)
     assert len(scene.operator.lines("Database lost")) == 1
@@ -131,11 +131,11 @@ def test_it_can_start_before_its_database(fragile: tuple[Scene, Postgres]) -> No
     scene.create("early")
 
     scene.operator.start(wait=False)
-    eventually(lambda: scene.operator.probe("readyz") == (503, "database"), "the operator says what it lacks", 30)
+    eventually(lambda: scene.operator.probe("readyz") == (503, "database"), "the operator says what it lacks")
     assert scene.operator.probe("healthz") == (200, None)
     server.start()
 
-    scene.reaches("early", "Pending", 30)
+    scene.reaches("early", "Pending")
     assert scene.operator.probe("readyz") == (200, None)
 
 
@@ -143,7 +143,7 @@ def test_no_secret_is_logged_while_the_database_is_away(fragile: tuple[Scene, Po
     """Neither password nor address of the database gets into the log."""
     scene, server = fragile
     server.kill()
-    eventually(lambda: scene.operator.probe("readyz") == (503, "database"), "the operator is not ready", 30)
+    eventually(lambda: scene.operator.probe("readyz") == (503, "database"), "the operator is not ready")
 
     log = scene.operator.log.read_text()
 
@@ -162,7 +162,7 @@ def test_it_stops_orderly_without_a_database(fragile: tuple[Scene, Postgres]) ->
     server.kill()
     scene.create("during")
     eventually(lambda: _finalizers(scene.api, "during") != [], "a handler is at work")
-    eventually(lambda: scene.operator.probe("readyz") == (503, "database"), "the operator is not ready", 30)
+    eventually(lambda: scene.operator.probe("readyz") == (503, "database"), "the operator is not ready")
 
     assert scene.operator.stop() == 0
 
@@ -171,7 +171,7 @@ def test_it_stops_orderly_before_its_database_ever_answered(new_operator: Callab
     """SIGTERM ends the operator with exit code 0, also where it has never reached a database."""
     operator = new_operator("postgresql://nobody@127.0.0.1:1/nothing")
     operator.start(wait=False)
-    eventually(lambda: operator.probe("readyz") == (503, "database"), "the operator says what it lacks", 30)
+    eventually(lambda: operator.probe("readyz") == (503, "database"), "the operator says what it lacks")
 
     assert operator.stop() == 0
 

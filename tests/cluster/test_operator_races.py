@@ -125,7 +125,7 @@ def test_whoever_comes_first_is_told_truly(scene: Scene) -> None:
     with lingering_processor(scene, 9), ThreadPoolExecutor(OBJECTS) as pool:
         list(pool.map(disturb, trials))
 
-    eventually(lambda: _is_quiet(scene, trials), "all is quiet", 30)
+    eventually(lambda: _is_quiet(scene, trials), "all is quiet")
     found, things = rows(scene), {name: scene.api.get(name) for name in trials}
     firsts = Counter((action, judge(action, things[name], found[name])) for name, action in trials.items())
     print(sorted(firsts.items()))  # noqa: T201 -- the same

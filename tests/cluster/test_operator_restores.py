@@ -65,7 +65,7 @@ def observed(scene: Scene) -> dict[str, Object]:
             for thing in scene.api.list().values()
         )
 
-    eventually(handled, "all are handled", 60)
+    eventually(handled, "all are handled")
     return {name: thing["status"] for name, thing in scene.api.list().items()}
 
 
@@ -108,7 +108,7 @@ def sync(control_plane: ControlPlane, namespace: str, repository: list[Object]) 
 def mirrored(scene: Scene, number: int) -> dict[str, Object]:
     """Wait until so many objects are mirrored; their statuses."""
     alive = "SELECT count(*) FROM flag_schedule_objects WHERE deleted_at IS NULL"
-    eventually(lambda: scene.database.value(alive) == number, f"{number} are mirrored", 60)
+    eventually(lambda: scene.database.value(alive) == number, f"{number} are mirrored")
     return observed(scene)
 
 
@@ -220,7 +220,7 @@ def test_an_operator_that_is_ready_has_set_everything_right(quick: Scene) -> Non
         assert scene.operator.probe("readyz") == (503, "starting")
         holder.run("ROLLBACK")
 
-    eventually(lambda: scene.operator.probe("readyz") == (200, None), "the operator is ready", 60)
+    eventually(lambda: scene.operator.probe("readyz") == (200, None), "the operator is ready")
     assert scene.row("launch")["reason"] == "RestoredFromStatus"
 
 

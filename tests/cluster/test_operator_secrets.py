@@ -46,7 +46,7 @@ def test_a_database_that_cannot_be_reached_is_not_described(
     for operator in operators:
         operator.start(wait=False)
     for operator in operators:
-        eventually(lambda at=operator: at.probe("readyz") == (503, "database"), "it says what it lacks", 60)  # type: ignore[misc]  # bound at once
+        eventually(lambda at=operator: at.probe("readyz") == (503, "database"), "it says what it lacks")  # type: ignore[misc]  # bound at once
     for operator in operators:
         assert operator.stop() == 0
 

@@ -254,7 +254,7 @@ def walk_all(scene: Scene, walkers: Mapping[Walker, Walk]) -> dict[str, list[See
     return history
 
 
-def _wait(scene: Scene, expected: Mapping[str, Seen], seconds: float = 30) -> dict[str, bool]:
+def _wait(scene: Scene, expected: Mapping[str, Seen], seconds: float = 90) -> dict[str, bool]:
     """Whether each object gets to be seen as expected; ends early when all are."""
     deadline = time.monotonic() + seconds
     while True:

@@ -61,7 +61,7 @@ class Pods:
 
     def wait_until_due(self, due: datetime) -> None:
         """Wait until the database's clock says so."""
-        eventually(lambda: self.database.value("SELECT now() >= %s", due), f"it is {due}", 20)
+        eventually(lambda: self.database.value("SELECT now() >= %s", due), f"it is {due}")
 
     def run_processor(self, *, command: list[str] | None = None, database_url: str | None = None) -> Ended:
         """Start a Job from the CronJob's template at once and wait for its end.

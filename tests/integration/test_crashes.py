@@ -40,7 +40,7 @@ def start(database_url: str, redis_url: str) -> Iterator[Callable[..., subproces
         process.stderr.close()
 
 
-def until(condition: Callable[[], Any], *, seconds: float = 20) -> Any:
+def until(condition: Callable[[], Any], *, seconds: float = 90) -> Any:
     """Wait for a condition; its value."""
     end = time.monotonic() + seconds
     while not (value := condition()):
