@@ -3,6 +3,8 @@
 PYTHON_IN_VENV := .venv/bin/python
 LOCK := $(PYTHON_IN_VENV) -m piptools compile --quiet --allow-unsafe --strip-extras --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+# A worker for each core, with servers of its own; tests/parallel.py says which tests stay together.
+IN_PARALLEL := --numprocesses=auto --maxprocesses=4 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit check generate build-programs lock clean
@@ -23,11 +25,11 @@ demo: setup ## Show it at work on a real cluster, until Ctrl-C. DEMO_ONCE=1 ends
 
 test: setup ## Run every check and test; the first time it builds a cluster's programs (15 to 20 minutes) meanwhile.
 	@echo "==> Checks, unit and integration tests; what the cluster tests need is built meanwhile"
-	@$(PYTHON_IN_VENV) -m pytest $(PYTEST_ARGS)
+	@$(PYTHON_IN_VENV) -m pytest $(IN_PARALLEL) $(PYTEST_ARGS)
 
 test-unit: setup ## Run the tests that need nothing but Python, Postgres and Redis: quick, no cluster, no build.
 	@echo "==> Unit and integration tests"
-	@$(PYTHON_IN_VENV) -m pytest tests/unit tests/integration -m "not apiserver and not node" $(PYTEST_ARGS)
+	@$(PYTHON_IN_VENV) -m pytest tests/unit tests/integration -m "not apiserver and not node" $(IN_PARALLEL) $(PYTEST_ARGS)
 
 check: setup ## Run linter, format check, type checker and import contracts.
 	@$(PYTHON_IN_VENV) -m dev.check

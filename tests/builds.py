@@ -2,6 +2,8 @@
 
 The tests say by their markers what they need. The builds start when it is known which tests will run, and are
 waited for, with their progress shown, before the first test that needs them: outside of its time limit.
+
+With pytest-xdist each worker does so; a second build of the same thing waits for the first and finds the work done.
 """
 
 import os
@@ -12,14 +14,14 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 _ROOT: Final = Path(__file__).parents[1]
 # Quick ones first. A folder that is not named here comes last.
 _FOLDERS: Final = ("checks", "unit", "gitops", "integration", "chart", "cluster", "faults", "e2e", "bench")
-_LEVELS: Final = ("apiserver", "node")
+_LEVELS: Final = ("node", "apiserver")  # the longest first, so that workers end at about the same time
 _PROGRAMS: Final = "the programs of the cluster"
 _IMAGE: Final = "the image"
 _CHOICES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
@@ -87,7 +89,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     commands: dict[str, tuple[str, ...]] = {}
     if not session.config.option.collectonly:
         for level in sorted(set(filter(None, map(_level, session.items)))):
-            commands |= _CHOICES[level]
+            commands |= _CHOICES[level]  # "node" comes last and asks for more
     session.config.stash[_builds] = {name: Build(name, *command) for name, command in commands.items()}
 
 
@@ -120,8 +122,7 @@ def _needed(item: pytest.Item) -> list[Build]:
 
 
 def _level(item: pytest.Item) -> str | None:
-    found = [level for level in _LEVELS if item.get_closest_marker(level)]
-    return found[-1] if found else None
+    return next((level for level in _LEVELS if item.get_closest_marker(level)), None)
 
 
 def _rank(item: pytest.Item) -> tuple[int, int]:
@@ -148,11 +149,16 @@ def _wait(build: Build, say: Callable[[str], None]) -> None:
 
 
 def _say_to(config: pytest.Config) -> Callable[[str], None]:
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    """Where progress goes: pytest's own output, or past it in a worker of pytest-xdist, of which the first speaks."""
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    capture: Any = config.pluginmanager.get_plugin("capturemanager")
 
     def say(line: str) -> None:
-        if reporter is not None:
+        if not hasattr(config, "workerinput"):
             reporter.ensure_newline()
             reporter.write_line(line)
+        elif config.workerinput["workerid"] == "gw0":
+            with capture.global_and_fixture_disabled():
+                sys.stderr.write(f"{line}\n")
 
     return say

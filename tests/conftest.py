@@ -15,7 +15,7 @@ from dev.parts.postgres import Postgres
 from dev.parts.redis import Redis
 from tests import roles
 
-pytest_plugins = ["tests.builds"]
+pytest_plugins = ["tests.builds", "tests.parallel"]
 
 # A test never sees the settings, the database or the cluster of whoever runs it.
 for _name in [*os.environ]:

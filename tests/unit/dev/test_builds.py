@@ -61,9 +61,18 @@ def test_quick_tests_run_while_it_builds(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stdout
     places = [
-        done.stdout.index(text) for text in ("quick PASSED", "Waiting", "half done", "object PASSED", "pod PASSED")
+        done.stdout.index(text) for text in ("quick PASSED", "Waiting", "half done", "pod PASSED", "object PASSED")
     ]
     assert places == sorted(places)
+
+
+def test_a_worker_shows_the_progress_as_well(tmp_path: Path) -> None:
+    """Nobody has to wonder what several workers wait for."""
+    done = _pytest(tmp_path, "--numprocesses=2")
+
+    assert done.returncode == 0, done.stdout
+    assert "half done" in done.stderr
+    assert "3 passed" in done.stdout
 
 
 def test_failed_build_fails_the_tests_that_need_it(tmp_path: Path) -> None:
