@@ -6,12 +6,13 @@ Several may run side by side. The processes die with the thread that started the
 
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -45,7 +46,8 @@ _POLL_SECONDS = 0.05
 class ControlPlane:
     """One API server with its database and controllers; use it as a context manager, or `start` and `stop`.
 
-    Start it in a thread that lives as long as it is needed. To inject faults: `kill`, `start_daemon`, `wait_ready`.
+    Start it in a thread that lives as long as it is needed. To inject faults: `kill`, `start_daemon`,
+    `wait_ready`, `frozen`.
     """
 
     def __init__(self) -> None:
@@ -137,6 +139,15 @@ class ControlPlane:
         process = self._processes.pop(daemon)
         process.kill()
         process.wait()
+
+    @contextmanager
+    def frozen(self, daemon: Daemon) -> Iterator[None]:
+        """Let a daemon hang meanwhile: its connections stay open, and nobody answers."""
+        self._processes[daemon].send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._processes[daemon].send_signal(signal.SIGCONT)
 
     def start_daemon(self, daemon: Daemon) -> None:
         """Start a daemon, for the first time or after `kill`; does not wait for it."""

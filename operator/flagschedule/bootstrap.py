@@ -1,7 +1,9 @@
 """The only place that chooses adapters. Imports inside of the functions: each program loads what it needs."""
 
+import platform
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -11,6 +13,7 @@ import structlog
 from flagschedule.domain.decision import Rules
 from flagschedule.domain.retention import Retention
 from flagschedule.services.cleanup import Cleaner
+from flagschedule.services.election import Elector
 from flagschedule.services.events import EventRecorder
 from flagschedule.services.gate import Gate
 from flagschedule.services.mirror import Mirror
@@ -25,8 +28,9 @@ _OPERATIONS: Final = 6  # at a time, of the operator on its pool of 8 connection
 
 @dataclass(frozen=True, kw_only=True)
 class Operator:
-    """The operator's services."""
+    """The operator's services; without an elector it always works."""
 
+    elector: Elector | None
     gate: Gate
     mirror: Mirror
     writer: StatusWriter
@@ -42,21 +46,26 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
         ConfigurationError: a URL cannot be parsed, or no API server is configured.
     """
     from flagschedule.adapters.kubernetes.client import KubernetesObjectClient  # noqa: PLC0415 -- see the module
+    from flagschedule.adapters.kubernetes.lease import KubernetesLeaseBook, own_namespace  # noqa: PLC0415 -- the same
     from flagschedule.adapters.postgres.mirror import PostgresMirrorStore  # noqa: PLC0415 -- see the module
 
     url = settings.database_url.get_secret_value()
     rules = Rules(max_retries=settings.max_retries, max_lateness=timedelta(seconds=settings.max_lateness_seconds))
-    async with (
-        PostgresMirrorStore(url, settings.cluster, settings.namespaces) as store,
-        KubernetesObjectClient(settings.namespaces) as client,
-    ):
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(PostgresMirrorStore(url, settings.cluster, settings.namespaces))
+        client = await stack.enter_async_context(KubernetesObjectClient(settings.namespaces))
+        elector = None
+        if namespace := settings.lease_namespace or own_namespace():
+            book = await stack.enter_async_context(KubernetesLeaseBook(namespace, settings.lease_name))
+            # A name of its own for each process: a restarted container must not take over from itself.
+            elector = Elector(book, f"{platform.node()}_{secrets.token_hex(4)}")
         gate = Gate(store.ping, _OPERATIONS)
         recorder = EventRecorder(client)
         writer = StatusWriter(store, client, gate, recorder)
         mirror = Mirror(store, client, gate, rules, writer)
         sweep = Sweep(store, client, gate, mirror, writer, cluster=settings.cluster, interval=settings.sweep_seconds)
         try:
-            yield Operator(gate=gate, mirror=mirror, writer=writer, recorder=recorder, sweep=sweep)
+            yield Operator(elector=elector, gate=gate, mirror=mirror, writer=writer, recorder=recorder, sweep=sweep)
         finally:
             gate.close()  # before the pool: nobody may wait for a database that nobody will ask any more
 

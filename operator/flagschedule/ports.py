@@ -84,6 +84,37 @@ class ObjectClient(Protocol):
         """The uid of the namespace kube-system: it names the cluster."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """Who works, and until when if nothing more is heard of them.
+
+    `renewal` changes with each renewal and says nothing else; `body` goes back with the next write.
+    """
+
+    holder: str
+    renewal: str
+    duration: float
+    body: Mapping[str, Any]
+
+
+class LeaseBook(Protocol):
+    """Where the operator's replicas write down who holds the lease.
+
+    Both methods raise DependencyUnavailableError where the API server cannot serve them.
+    """
+
+    async def read(self) -> Lease | None:
+        """The lease as it is now; None if there was never one."""
+
+    async def write(self, before: Lease | None, holder: str, duration: float) -> None:
+        """Replace the lease that was read by one of this holder, or of nobody (the empty string).
+
+        Raises:
+            ObjectChangedError: somebody has written since it was read.
+            ObjectGoneError: it has been deleted since, or its namespace does not exist.
+        """
+
+
 # ---- the processor's side -----------------------------------------------------------------------
 
 

@@ -114,6 +114,18 @@ class Settings(BaseSettings):
             "all objects with the database.",
         ),
     ] = 30
+    lease_namespace: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="Namespace of the Lease that decides which of several operators works. Default: that of the "
+            "operator's pod; outside of a pod there is no Lease, and the operator always works.",
+        ),
+    ] = None
+    lease_name: Annotated[
+        str,
+        Field(min_length=1, description="Name of that Lease. Default `flagschedule-operator`."),
+    ] = "flagschedule-operator"
     probe_port: Annotated[
         int, Field(ge=0, le=65535, description="The port of the operator's /healthz and /readyz.")
     ] = 8080

@@ -26,7 +26,7 @@ from tests.cluster.api import Api, Object, eventually, flagschedule
 from tests.cluster.spec_corpus import spec
 from tests.integration.database import Database, connected
 
-_SYSTEM = "flagschedule-system"
+SYSTEM = "flagschedule-system"
 
 
 class Operator:
@@ -166,7 +166,7 @@ def operators(control_plane: ControlPlane, namespace: str, folder: Path) -> Iter
 
     They are ended at the end.
     """
-    token = control_plane.kubectl("create", "token", "flagschedule-operator", f"--namespace={_SYSTEM}").strip()
+    token = control_plane.kubectl("create", "token", "flagschedule-operator", f"--namespace={SYSTEM}").strip()
     kubeconfig = control_plane.kubeconfig(token=token)
     made: list[Operator] = []
 

@@ -16,6 +16,8 @@ OPERATOR_RIGHTS = {
     "events [] [] [create]",
     "flagschedules.flagschedule.io [] [] [get list watch patch]",
     "flagschedules.flagschedule.io/status [] [] [patch]",
+    "leases.coordination.k8s.io [] [] [create]",  # of the operator's own namespace; see below for others
+    "leases.coordination.k8s.io [] [flagschedule-operator] [get update]",
     "namespaces [] [kube-system] [get]",
 }
 FORBIDDEN = [
@@ -60,6 +62,17 @@ def test_the_operator_has_exactly_its_rights(installed: ControlPlane) -> None:
     everybody = rights(installed, ACCOUNT.format("nobody"))
 
     assert rights(installed, ACCOUNT.format("operator")) - everybody == OPERATOR_RIGHTS
+
+
+def test_the_operators_lease_is_in_its_own_namespace(api: Api) -> None:
+    """Elsewhere it may neither see nor make a lease, and in its own namespace not touch another one."""
+    operator = api.acting_as(ACCOUNT.format("operator"))
+    leases = "/apis/coordination.k8s.io/v1/namespaces/{}/leases"
+
+    assert operator.request("GET", leases.format(api.namespace) + "/flagschedule-operator").code == 403
+    assert operator.request("POST", leases.format(api.namespace), {"metadata": {"name": "x"}}).code == 403
+    assert operator.request("GET", leases.format("flagschedule-system") + "/another").code == 403
+    assert operator.request("GET", leases.format("flagschedule-system") + "/flagschedule-operator").code in {200, 404}
 
 
 @pytest.mark.parametrize("account", ["processor", "cleanup", "migrate"])

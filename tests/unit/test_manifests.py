@@ -73,10 +73,13 @@ def test_everything_is_there(base: list[Thing]) -> None:
         ("ServiceAccount", "flagschedule-migrate"),
         ("ClusterRole", "flagschedule-operator"),
         ("ClusterRoleBinding", "flagschedule-operator"),
+        ("Role", "flagschedule-operator"),
+        ("RoleBinding", "flagschedule-operator"),
         ("ClusterRole", "flagschedule-viewer"),
         ("ClusterRole", "flagschedule-editor"),
         ("Job", "flagschedule-migrate"),
         ("Deployment", "flagschedule-operator"),
+        ("PodDisruptionBudget", "flagschedule-operator"),
         ("CronJob", "flagschedule-processor"),
         ("CronJob", "flagschedule-cleanup"),
     ])  # fmt: skip
@@ -99,22 +102,26 @@ def test_every_object_carries_the_labels(base: list[Thing]) -> None:
     }
 
 
-def test_the_selector_holds_only_what_never_changes(base: list[Thing]) -> None:
-    """A new version must not need a new Deployment."""
-    selector = find(base, "Deployment", "flagschedule-operator")["spec"]["selector"]["matchLabels"]
+def test_the_selectors_hold_only_what_never_changes(base: list[Thing]) -> None:
+    """A new version needs no new Deployment; disruption budget and spread mean the same pods, old and new."""
+    deployment = find(base, "Deployment", "flagschedule-operator")["spec"]
+    [spread] = deployment["template"]["spec"]["topologySpreadConstraints"]
+    budget = find(base, "PodDisruptionBudget", "flagschedule-operator")["spec"]
 
-    assert selector == {
-        "app.kubernetes.io/name": "flagschedule",
-        "app.kubernetes.io/instance": "flagschedule",
-        "app.kubernetes.io/component": "operator",
-    }
+    for chooser in (deployment["selector"], spread["labelSelector"], budget["selector"]):
+        assert chooser["matchLabels"] == {
+            "app.kubernetes.io/name": "flagschedule",
+            "app.kubernetes.io/instance": "flagschedule",
+            "app.kubernetes.io/component": "operator",
+        }
 
 
 def test_every_namespaced_object_is_in_our_namespace(base: list[Thing]) -> None:
     """Nothing lands in the namespace of whoever applies it."""
-    namespaced = [thing for thing in base if thing["kind"] in {"ServiceAccount", "Job", "Deployment", "CronJob"}]
+    kinds = {"ServiceAccount", "Job", "Deployment", "CronJob", "Role", "RoleBinding", "PodDisruptionBudget"}
+    namespaced = [thing for thing in base if thing["kind"] in kinds]
 
-    assert len(namespaced) == 8
+    assert len(namespaced) == 11
     assert {thing["metadata"]["namespace"] for thing in namespaced} == {"flagschedule-system"}
 
 
@@ -226,11 +233,13 @@ def test_the_cleanup_runs_once_a_day(base: list[Thing]) -> None:
 
 
 def test_the_operator_is_probed_and_has_time_to_finish(base: list[Thing]) -> None:
-    """One replica without overlap, both probes on the named port, 45 seconds to finish its transactions."""
+    """Two replicas of which one may always go, both probes on the named port, 45 seconds to finish transactions."""
     spec = find(base, "Deployment", "flagschedule-operator")["spec"]
     [container] = spec["template"]["spec"]["containers"]
 
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    assert spec["replicas"] == 2
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    assert find(base, "PodDisruptionBudget", "flagschedule-operator")["spec"]["maxUnavailable"] == 1
     assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
     assert container["ports"] == [{"name": "http", "containerPort": 8080}]
@@ -246,8 +255,8 @@ def test_the_namespace_enforces_restricted(base: list[Thing]) -> None:
 
 def test_no_role_is_broad(base: list[Thing]) -> None:
     """No wildcard, no secrets, no right to raise one's own rights; status belongs to the operator alone."""
-    roles = {thing["metadata"]["name"]: thing["rules"] for thing in base if thing["kind"] == "ClusterRole"}
-    granted = [(name, word) for name, rules in roles.items() for rule in rules
+    roles = [(thing["metadata"]["name"], thing["rules"]) for thing in base if thing["kind"] in {"ClusterRole", "Role"}]
+    granted = [(name, word) for name, rules in roles for rule in rules
                for words in rule.values() for word in words]  # fmt: skip
 
     assert not {word for _, word in granted} & {"*", "secrets", "escalate", "bind", "impersonate", "deletecollection"}

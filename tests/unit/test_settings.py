@@ -30,6 +30,8 @@ def test_the_defaults_are_the_designs() -> None:
         "cluster": "default",
         "namespaces": (),
         "sweep_seconds": 30,
+        "lease_namespace": None,
+        "lease_name": "flagschedule-operator",
         "probe_port": 8080,
         "log_level": "INFO",
         "log_format": None,

@@ -18,7 +18,7 @@ from flagschedule import bootstrap
 from flagschedule.adapters.kubernetes import connection, storage
 from flagschedule.domain.errors import FlagScheduleError
 from flagschedule.domain.schedule import FINALIZER, GROUP, PLURAL, VERSION, FlagSchedule
-from flagschedule.entrypoints import probes
+from flagschedule.entrypoints import health, leadership, probes
 from flagschedule.services.gate import Gate
 from flagschedule.services.mirror import Mirror
 from flagschedule.settings import Settings
@@ -30,7 +30,7 @@ _LOUDNESS: Final = {
     "kubernetes": logging.ERROR,  # the missing kubeconfig is told by our own sentence
     "psycopg": logging.CRITICAL,  # its lines hold the database's address; the gate says what is to be said
 }
-_LONGEST_WITHOUT_LIST: Final = 30  # sweeps: three full comparisons missed
+_DATABASE_LOOK: Final = 5.0
 
 
 def run(settings: Settings) -> None:
@@ -39,6 +39,8 @@ def run(settings: Settings) -> None:
     Raises:
         ConfigurationError: another live cluster uses our name, or there is no cluster to work for.
         FlagScheduleError: a part of the operator ended by itself.
+
+    Ends the process at once, with exit code 3, if the lease is lost.
     """
     for library, level in _LOUDNESS.items():
         logging.getLogger(library).setLevel(level)
@@ -110,37 +112,21 @@ async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     _stop_on_signals(stop)
     async with bootstrap.operator(settings) as services:
-        loop = asyncio.get_running_loop()
-        started_at = loop.time()
-
-        def sick() -> str | None:
-            if services.gate.away:
-                return None
-            listed_at = services.sweep.listed_at or started_at
-            return "stuck" if loop.time() - listed_at > _LONGEST_WITHOUT_LIST * settings.sweep_seconds else None
-
-        def unready() -> str | None:
-            if services.gate.away:
-                return "database"
-            return None if services.sweep.compared else "starting"
-
-        async with probes.serving(settings.probe_port, sick=sick, unready=unready):
-            if await _prepared(services.sweep.prepare(), stop):
-                await _run_kopf(services, settings, stop)
+        condition = health.Health(services, settings.sweep_seconds)
+        async with probes.serving(settings.probe_port, sick=condition.sick, unready=condition.unready):
+            # So that a standby knows, too, whether it could work; a working operator finds out anyway.
+            watching = asyncio.create_task(services.gate.keep_looking(_DATABASE_LOOK), name="database watcher")
+            async with leadership.held(services.elector, stop) as ours:
+                watching.cancel()
+                if ours:
+                    condition.leads_since = asyncio.get_running_loop().time()
+                    await _work(services, settings, stop)
     _log.info("Operator stopped")
 
 
-async def _prepared(preparation: Any, stop: asyncio.Event) -> bool:
-    """Whether the preparation came to its end; False if we were told to stop."""
-    preparing = asyncio.create_task(preparation, name="preparation")
-    stopping = asyncio.create_task(stop.wait(), name="stop")
-    await asyncio.wait({preparing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (preparing, stopping):
-        task.cancel()
-    if stop.is_set():
-        return False
-    preparing.result()
-    return True
+async def _work(services: bootstrap.Operator, settings: Settings, stop: asyncio.Event) -> None:
+    if await leadership.unless_stopped(services.sweep.prepare(), stop):
+        await _run_kopf(services, settings, stop)
 
 
 async def _run_kopf(services: bootstrap.Operator, settings: Settings, stop: asyncio.Event) -> None:

@@ -54,6 +54,12 @@ class Gate:
             await asyncio.sleep(pause)
         raise AssertionError("there are pauses for ever")
 
+    async def keep_looking(self, every: float) -> None:
+        """Know for ever whether the database is away, where nobody else has to do with it."""
+        while True:
+            await self.run(self._ping)
+            await asyncio.sleep(every)
+
     def close(self) -> None:
         """Send away those who wait for the database, as cancelled: the program ends."""
         self._closed = True

@@ -136,7 +136,9 @@ class Sweep:
         if found.behind:
             _log.warning("Objects are older than their records; was etcd restored from a backup?", objects=found.behind)
         await for_each(found.to_mirror, partial(self._repair, self._mirror.reconcile))
-        self.compared = True  # after a restore of the database people wait for this before the processor runs
+        if not self.compared:  # after a restore of the database people wait for this before the processor runs
+            _log.info("All objects compared", cluster=self._cluster, repaired=len(found.to_mirror))
+        self.compared = True
         await for_each(found.to_tell, self._tell)
         await for_each(map(_departed, found.orphans), partial(self._repair, self._release_if_gone))
         await self._waiting()

@@ -47,7 +47,7 @@ class KubernetesObjectClient:
 
     async def get(self, ref: ObjectRef) -> Mapping[str, Any]:
         """See ports.ObjectClient."""
-        found: Mapping[str, Any] = await _ask(
+        found: Mapping[str, Any] = await ask(
             self._objects.get_namespaced_custom_object, **_KIND, **_place(ref), plural=PLURAL
         )
         if found["metadata"]["uid"] != str(ref.uid):
@@ -82,8 +82,8 @@ class KubernetesObjectClient:
     async def _page(self, namespace: str | None, token: str) -> Any:
         options: dict[str, Any] = {**_KIND, "limit": _PAGE, "_continue": token}
         if namespace is None:
-            return await _ask(self._objects.list_custom_object_for_all_namespaces, resource_plural=PLURAL, **options)
-        return await _ask(self._objects.list_namespaced_custom_object, namespace=namespace, plural=PLURAL, **options)
+            return await ask(self._objects.list_custom_object_for_all_namespaces, resource_plural=PLURAL, **options)
+        return await ask(self._objects.list_namespaced_custom_object, namespace=namespace, plural=PLURAL, **options)
 
     async def write_status(self, ref: ObjectRef, resource_version: str, status: Mapping[str, Any]) -> None:
         """See ports.ObjectClient.
@@ -91,7 +91,7 @@ class KubernetesObjectClient:
         A JSON patch, because it is the only kind whose uid the API server compares for `/status`: any other
         would write to whatever has this name by now.
         """
-        await _ask(
+        await ask(
             self._objects.patch_namespaced_custom_object_status,
             **_KIND,
             **_place(ref),
@@ -108,7 +108,7 @@ class KubernetesObjectClient:
     async def post_event(self, ref: ObjectRef, event: Event, at: datetime) -> None:
         """See ports.ObjectClient."""
         try:
-            await _ask(
+            await ask(
                 CoreV1Api(self._api).create_namespaced_event,
                 namespace=ref.namespace,
                 body=_event(ref, event, at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")),
@@ -118,7 +118,7 @@ class KubernetesObjectClient:
 
     async def cluster_uid(self) -> str:
         """See ports.ObjectClient."""
-        found = await _ask(CoreV1Api(self._api).read_namespace, name="kube-system")
+        found = await ask(CoreV1Api(self._api).read_namespace, name="kube-system")
         return str(found.metadata.uid)
 
 
@@ -141,7 +141,7 @@ def _event(ref: ObjectRef, event: Event, at: str) -> dict[str, Any]:
     }
 
 
-async def _ask(request: Callable[..., Awaitable[Any]], **arguments: Any) -> Any:
+async def ask(request: Callable[..., Awaitable[Any]], **arguments: Any) -> Any:
     """One request, with its errors turned into ours; a busy server is obeyed and asked again."""
     for _ in range(_PATIENCE):
         try:
