@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from kubernetes.aio import config
-from kubernetes.aio.client import ApiClient, Configuration, CustomObjectsApi
+from kubernetes.aio.client import Configuration
 
-from flagschedule.adapters.kubernetes import client, connection
+from flagschedule.adapters.kubernetes.api import ApiServer
 from flagschedule.domain.errors import ObjectGoneError
 from flagschedule.ports import Lease
 
-_KIND: Final = {"group": "coordination.k8s.io", "version": "v1", "plural": "leases"}
 _NEW: Final = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
 _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -33,22 +32,20 @@ class KubernetesLeaseBook:
     """One Lease. Open it as a context manager; the API server need not be there yet."""
 
     def __init__(self, namespace: str, name: str) -> None:
-        self._place = {**_KIND, "namespace": namespace}
+        self._place = ("apis", "coordination.k8s.io", "v1", "namespaces", namespace, "leases")
         self._name = name
 
     async def __aenter__(self) -> Self:
-        self._api = ApiClient(await connection.configuration())
-        # Not the client made for leases: it drops the fraction of a full second, and the API server refuses that.
-        self._objects = CustomObjectsApi(self._api)
+        self._api = await ApiServer().__aenter__()  # connections of its own: a renewal must not queue
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._api.close()  # type: ignore[no-untyped-call]  # untyped library
+    async def __aexit__(self, *error: object) -> None:
+        await self._api.__aexit__(*error)
 
     async def read(self) -> Lease | None:
         """See ports.LeaseBook."""
         try:
-            body = await client.ask(self._objects.get_namespaced_custom_object, **self._place, name=self._name)
+            body = await self._api.request("GET", *self._place, self._name)
         except ObjectGoneError:
             return None
         spec = body.get("spec") or {}
@@ -63,11 +60,11 @@ class KubernetesLeaseBook:
         """See ports.LeaseBook. What others have written onto the object stays."""
         if before is None:
             body = {**_NEW, "metadata": {"name": self._name}, "spec": _terms({}, holder, duration)}
-            await client.ask(self._objects.create_namespaced_custom_object, **self._place, body=body)
+            await self._api.request("POST", *self._place, body=body)
             return
         # The body holds its resourceVersion: the API server refuses it if the object has changed.
         body = {**before.body, "spec": _terms(before.body.get("spec") or {}, holder, duration)}
-        await client.ask(self._objects.replace_namespaced_custom_object, **self._place, name=self._name, body=body)
+        await self._api.request("PUT", *self._place, self._name, body=body)
 
 
 def _terms(before: Mapping[str, Any], holder: str, duration: float) -> dict[str, Any]:
