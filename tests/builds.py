@@ -20,7 +20,18 @@ import pytest
 
 _ROOT: Final = Path(__file__).parents[1]
 # Quick ones first. A folder that is not named here comes last.
-_FOLDERS: Final = ("checks", "unit", "gitops", "integration", "chart", "cluster", "faults", "e2e", "bench")
+_FOLDERS: Final = (
+    "checks",
+    "unit",
+    "gitops",
+    "monitoring",
+    "integration",
+    "chart",
+    "cluster",
+    "faults",
+    "e2e",
+    "bench",
+)
 _LEVELS: Final = ("node", "apiserver")  # the longest first, so that workers end at about the same time
 _PROGRAMS: Final = "the programs of the cluster"
 _IMAGE: Final = "the image"

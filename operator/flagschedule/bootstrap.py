@@ -18,6 +18,7 @@ from flagschedule.services.events import EventRecorder
 from flagschedule.services.gate import Gate
 from flagschedule.services.mirror import Mirror
 from flagschedule.services.process import Pace, Processor
+from flagschedule.services.scrape import Scraper
 from flagschedule.services.status import StatusWriter
 from flagschedule.services.sweep import Sweep
 from flagschedule.settings import Settings
@@ -36,6 +37,7 @@ class Operator:
     writer: StatusWriter
     recorder: EventRecorder
     sweep: Sweep
+    scraper: Scraper
 
 
 @asynccontextmanager
@@ -48,6 +50,7 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
     from flagschedule.adapters.kubernetes.client import KubernetesObjectClient  # noqa: PLC0415 -- see the module
     from flagschedule.adapters.kubernetes.lease import KubernetesLeaseBook, own_namespace  # noqa: PLC0415 -- the same
     from flagschedule.adapters.postgres.mirror import PostgresMirrorStore  # noqa: PLC0415 -- see the module
+    from flagschedule.adapters.prometheus import PrometheusTelemetry  # noqa: PLC0415 -- see the module
 
     url = settings.database_url.get_secret_value()
     rules = Rules(max_retries=settings.max_retries, max_lateness=timedelta(seconds=settings.max_lateness_seconds))
@@ -61,11 +64,22 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
             elector = Elector(book, f"{platform.node()}_{secrets.token_hex(4)}")
         gate = Gate(store.ping, _OPERATIONS)
         recorder = EventRecorder(client)
-        writer = StatusWriter(store, client, gate, recorder)
-        mirror = Mirror(store, client, gate, rules, writer)
-        sweep = Sweep(store, client, gate, mirror, writer, cluster=settings.cluster, interval=settings.sweep_seconds)
+        telemetry = PrometheusTelemetry()
+        writer = StatusWriter(store, client, gate, recorder, telemetry)
+        mirror = Mirror(store, client, gate, rules, writer, telemetry)
+        sweep = Sweep(
+            store, client, gate, mirror, writer, telemetry, cluster=settings.cluster, interval=settings.sweep_seconds
+        )
         try:
-            yield Operator(elector=elector, gate=gate, mirror=mirror, writer=writer, recorder=recorder, sweep=sweep)
+            yield Operator(
+                elector=elector,
+                gate=gate,
+                mirror=mirror,
+                writer=writer,
+                recorder=recorder,
+                sweep=sweep,
+                scraper=Scraper(store, telemetry),
+            )
         finally:
             gate.close()  # before the pool: nobody may wait for a database that nobody will ask any more
 

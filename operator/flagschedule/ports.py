@@ -22,6 +22,31 @@ class StatusEntry:
     ref: ObjectRef
 
 
+@dataclass(frozen=True, kw_only=True)
+class Backlog:
+    """What waits in the database, and what the processor did lately. Ages and durations in seconds.
+
+    Attributes:
+        due: schedules whose time has come and that were not tried yet; counted up to 100,000, like all of these.
+        oldest_due: since when the oldest of them is due; 0 if there is none.
+        retrying: schedules that wait for a retry.
+        status_entries: outcomes that wait to be told to an object.
+        cache_entries: cache keys that wait to be deleted.
+        run_age: how long ago a run finished last; None if none ever did.
+        run_duration: how long that run took.
+        runs: what the runs that finished since the last look did, by column of flag_schedule_runs.
+    """
+
+    due: int
+    oldest_due: float
+    retrying: int
+    status_entries: int
+    cache_entries: int
+    run_age: float | None
+    run_duration: float | None
+    runs: Mapping[str, int]
+
+
 class MirrorStore(Protocol):
     """Records and rows of this operator's own cluster name.
 
@@ -49,6 +74,9 @@ class MirrorStore(Protocol):
 
     async def delete_status_entries(self, ids: Sequence[int]) -> None:
         """The entries were served."""
+
+    async def backlog(self) -> Backlog:
+        """What waits in the whole database, whoever made it; `runs` are those since the last call, at first none."""
 
     async def claim_cluster(self, kube_system_uid: str) -> bool:
         """Take or keep this cluster name for this cluster; False while another live cluster holds it."""
@@ -113,6 +141,26 @@ class LeaseBook(Protocol):
             ObjectChangedError: somebody has written since it was read.
             ObjectGoneError: it has been deleted since, or its namespace does not exist.
         """
+
+
+class Telemetry(Protocol):
+    """Counts what the operator does; must not fail, nor wait."""
+
+    def reconciled(self, seconds: float) -> None:
+        """An object was mirrored or released, in so much time."""
+
+    def status_written(self, thing: FlagSchedule, status: Mapping[str, Any]) -> None:
+        """An object, whose status is still the old one here, was told the new one."""
+
+    def compared(self, phases: Mapping[str, int]) -> None:
+        """How many objects stand in each phase."""
+
+
+class MetricsText(Protocol):
+    """All that was counted, for whoever scrapes it."""
+
+    def text(self, backlog: Backlog | None, *, leads: bool) -> bytes:
+        """Everything in the format of the scraper; `backlog` is None where the database was not asked or is away."""
 
 
 # ---- the processor's side -----------------------------------------------------------------------

@@ -127,7 +127,7 @@ class Settings(BaseSettings):
         Field(min_length=1, description="Name of that Lease. Default `flagschedule-operator`."),
     ] = "flagschedule-operator"
     probe_port: Annotated[
-        int, Field(ge=0, le=65535, description="The port of the operator's /healthz and /readyz.")
+        int, Field(ge=0, le=65535, description="The port of the operator's /healthz, /readyz and /metrics.")
     ] = 8080
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],

@@ -27,6 +27,7 @@ from tests.cluster.spec_corpus import spec
 from tests.integration.database import Database, connected
 
 SYSTEM = "flagschedule-system"
+LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/flagschedule-operator"
 
 
 class Operator:

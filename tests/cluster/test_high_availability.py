@@ -7,12 +7,11 @@ import pytest
 from dev.cluster.control_plane import ControlPlane
 from dev.parts.postgres import Postgres
 from tests.cluster.api import Api, eventually
-from tests.cluster.operator_fixtures import SYSTEM, Operator, Scene
+from tests.cluster.operator_fixtures import LEASE, SYSTEM, Operator, Scene
 from tests.integration.database import connected
 
 pytestmark = pytest.mark.apiserver
 
-LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/flagschedule-operator"
 LEASE_LOST = 3
 
 

@@ -232,6 +232,23 @@ def test_the_cleanup_runs_once_a_day(base: list[Thing]) -> None:
     assert job["activeDeadlineSeconds"] > TIME_BUDGET
 
 
+def test_the_monitoring_component_adds_to_the_base(base: list[Thing], tmp_path: Path) -> None:
+    """It brings a monitor of the operator's pods, the alerts and the dashboard, and changes nothing else."""
+    shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
+    shutil.copytree(ROOT / "crds", tmp_path / "crds")
+    overlay = tmp_path / "manifests" / "overlay"
+    overlay.mkdir()
+    choice = {"resources": ["../base"], "components": ["../components/monitoring"]}
+    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(choice))
+
+    added = [thing for thing in rendered(overlay) if thing not in base]
+
+    assert sorted(thing["kind"] for thing in added) == ["ConfigMap", "PodMonitor", "PrometheusRule"]
+    assert {thing["metadata"]["namespace"] for thing in added} == {"flagschedule-system"}
+    selector = find(base, "Deployment", "flagschedule-operator")["spec"]["selector"]["matchLabels"]
+    assert find(added, "PodMonitor", "flagschedule-operator")["spec"]["selector"]["matchLabels"] == selector
+
+
 def test_the_operator_is_probed_and_has_time_to_finish(base: list[Thing]) -> None:
     """Two replicas of which one may always go, both probes on the named port, 45 seconds to finish transactions."""
     spec = find(base, "Deployment", "flagschedule-operator")["spec"]

@@ -30,6 +30,8 @@ _EVENTS: Final[Mapping[str, str]] = {
     "Cancelled": "Cancelled",
     "InvalidSpec": "Cancelled",  # whatever was planned is given up
 }
+APPLIED: Final = "Applied"
+REASONS: Final = frozenset(_EVENTS.values())
 _WARNINGS: Final = {"AttemptFailed", "FlagNotFound"}
 _LONGEST_MESSAGE: Final = 1024  # the API's bound for the notes of newer Events
 
@@ -59,6 +61,11 @@ def edge(old: Mapping[str, Any], new: Mapping[str, Any]) -> Event | None:
         reason=reason,
         message=messages.cut(after["message"], _LONGEST_MESSAGE),
     )
+
+
+def is_replay(status: Mapping[str, Any]) -> bool:
+    """Whether a status says Applied because the change was known to have been made before."""
+    return _applied(status).get("reason") == "Replayed"
 
 
 def _is_edge(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:

@@ -43,6 +43,10 @@ class Health:
             return None if self._looked_at and _age(self._looked_at) < _FRESH else "lease"
         return None if self._services.sweep.compared else "starting"
 
+    async def metrics(self) -> bytes:
+        """Everything that Prometheus scrapes."""
+        return await self._services.scraper.text(leads=self.leads_since is not None)
+
     @property
     def _looked_at(self) -> float | None:
         return self._services.elector.looked_at if self._services.elector else None

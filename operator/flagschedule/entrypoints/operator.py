@@ -113,7 +113,9 @@ async def _serve(settings: Settings) -> None:
     _stop_on_signals(stop)
     async with bootstrap.operator(settings) as services:
         condition = health.Health(services, settings.sweep_seconds)
-        async with probes.serving(settings.probe_port, sick=condition.sick, unready=condition.unready):
+        async with probes.serving(
+            settings.probe_port, sick=condition.sick, unready=condition.unready, metrics=condition.metrics
+        ):
             # So that a standby knows, too, whether it could work; a working operator finds out anyway.
             watching = asyncio.create_task(services.gate.keep_looking(_DATABASE_LOOK), name="database watcher")
             async with leadership.held(services.elector, stop) as ours:

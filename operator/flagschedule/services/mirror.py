@@ -14,7 +14,7 @@ from flagschedule.domain.decision import Decision, Facts, Rules
 from flagschedule.domain.errors import ObjectGoneError
 from flagschedule.domain.outcome import Snapshot, is_forgotten
 from flagschedule.domain.schedule import FlagSchedule
-from flagschedule.ports import MirrorStore, ObjectClient
+from flagschedule.ports import MirrorStore, ObjectClient, Telemetry
 from flagschedule.services.gate import Gate
 from flagschedule.services.status import StatusWriter
 
@@ -26,13 +26,20 @@ class Mirror:
     """The operator's use case: make the database match an object. Both methods may be called any number of times."""
 
     def __init__(
-        self, store: MirrorStore, client: ObjectClient, gate: Gate, rules: Rules, writer: StatusWriter
+        self,
+        store: MirrorStore,
+        client: ObjectClient,
+        gate: Gate,
+        rules: Rules,
+        writer: StatusWriter,
+        telemetry: Telemetry,
     ) -> None:
         self._store = store
         self._client = client
         self._gate = gate
         self._rules = rules
         self._writer = writer
+        self._telemetry = telemetry
 
     async def reconcile(self, thing: FlagSchedule) -> None:
         """Mirror the object and tell it so. Waits while the database is away; API trouble is the writer's to retry."""
@@ -64,6 +71,7 @@ class Mirror:
             return await self._store.mirror(thing, decide)
 
         snapshot = await self._gate.run(attempt)
+        self._telemetry.reconciled(asyncio.get_running_loop().time() - seen_at)
         if effect is not None and (effect[0].record, effect[0].row) != (effect[1].record, effect[1].row):
             facts, _ = effect
             if is_forgotten(thing, facts.record, facts.row):

@@ -18,7 +18,7 @@ from flagschedule.domain import status
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
 from flagschedule.domain.outcome import is_forgotten
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
-from flagschedule.ports import MirrorStore, ObjectClient
+from flagschedule.ports import MirrorStore, ObjectClient, Telemetry
 from flagschedule.services.concurrently import for_each
 from flagschedule.services.events import EventRecorder
 from flagschedule.services.gate import Gate
@@ -41,11 +41,14 @@ class _Kept:
 class StatusWriter:
     """One writer at a time for each object; whoever comes later sees what the earlier one wrote."""
 
-    def __init__(self, store: MirrorStore, client: ObjectClient, gate: Gate, recorder: EventRecorder) -> None:
+    def __init__(
+        self, store: MirrorStore, client: ObjectClient, gate: Gate, recorder: EventRecorder, telemetry: Telemetry
+    ) -> None:
         self._store = store
         self._client = client
         self._gate = gate
         self._recorder = recorder
+        self._telemetry = telemetry
         self._locks: WeakValueDictionary[Uid, asyncio.Lock] = WeakValueDictionary()
         self._kept: dict[ObjectRef, _Kept] = {}
         self._failing = False
@@ -138,5 +141,6 @@ class StatusWriter:
                 hint, refused = None, thing.resource_version
             else:
                 self._recorder.record(ref, thing.status, wanted, snapshot.now)
+                self._telemetry.status_written(thing, wanted)
                 return
         raise DependencyUnavailableError("the object changes all the time")

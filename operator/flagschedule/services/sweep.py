@@ -5,6 +5,7 @@ cluster's claim to its name in the database.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +17,7 @@ from flagschedule.domain import status
 from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError, ObjectGoneError
 from flagschedule.domain.outcome import Record, Snapshot, is_forgotten
 from flagschedule.domain.schedule import FINALIZER, FlagSchedule, ObjectRef, Uid
-from flagschedule.ports import MirrorStore, ObjectClient
+from flagschedule.ports import MirrorStore, ObjectClient, Telemetry
 from flagschedule.services.concurrently import for_each
 from flagschedule.services.gate import Gate
 from flagschedule.services.mirror import Mirror
@@ -55,6 +56,7 @@ class Sweep:
         gate: Gate,
         mirror: Mirror,
         writer: StatusWriter,
+        telemetry: Telemetry,
         *,
         cluster: str,
         interval: float,
@@ -64,6 +66,7 @@ class Sweep:
         self._gate = gate
         self._mirror = mirror
         self._writer = writer
+        self._telemetry = telemetry
         self._cluster = cluster
         self._interval = interval
         self._missed: set[Uid] = set()
@@ -149,8 +152,10 @@ class Sweep:
     async def _compare(self, known: dict[Uid, Snapshot]) -> _Repairs:
         repairs = _Repairs()
         missed: set[Uid] = set()
+        phases: Counter[str] = Counter()
         async for body in self._client.list():
             thing = FlagSchedule.from_body(body)
+            phases[thing.status.get("phase", "")] += 1
             snapshot = known.pop(thing.ref.uid, None)
             if thing.deleting:
                 continue  # Kopf's delete handler has it
@@ -166,6 +171,7 @@ class Sweep:
             elif snapshot and status.compute(thing, snapshot) != thing.status:
                 repairs.to_tell.append(thing)
         self._missed = missed
+        self._telemetry.compared(phases)
         repairs.orphans = [snapshot.record for snapshot in known.values() if snapshot.record]
         return repairs
 

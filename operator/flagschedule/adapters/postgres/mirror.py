@@ -20,7 +20,7 @@ from flagschedule.domain.decision import Decision, Facts
 from flagschedule.domain.errors import DependencyUnavailableError, StatementRefusedError
 from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
-from flagschedule.ports import StatusEntry
+from flagschedule.ports import Backlog, StatusEntry
 
 _SNAPSHOT: Final = statements.read("snapshots") + "WHERE o.uid = %(uid)s"
 _SNAPSHOTS: Final = (
@@ -37,6 +37,7 @@ _PASSING: Final = {"23503", "40001", "40P01", "55P03", "57014"}
 # No object's trouble: a missing right, table or column.
 _FOR_ALL: Final = {"42501", "42P01", "42703"}
 _CONNECTIONS: Final = 8
+_RUN_COUNTS: Final = ("processed", "failed", "retried", "superseded", "set_aside")
 
 
 class _OvertakenError(Exception):
@@ -48,6 +49,7 @@ class PostgresMirrorStore:
 
     def __init__(self, url: str, cluster: str, namespaces: Sequence[str]) -> None:
         self._scope = {"cluster": cluster, "namespaces": list(namespaces)}
+        self._runs_counted_to: object = None  # the database's time; it alone compares it
         self._pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
             kwargs={
                 **connection.parameters(url, "flagschedule-operator"),
@@ -172,6 +174,13 @@ class PostgresMirrorStore:
     async def claim_cluster(self, kube_system_uid: str) -> bool:
         """See ports.MirrorStore."""
         return bool(await self._fetch("claim_cluster", kube_system_uid=kube_system_uid))
+
+    async def backlog(self) -> Backlog:
+        """See ports.MirrorStore."""
+        (found,) = await self._fetch("backlog", mark=self._runs_counted_to)
+        self._runs_counted_to = found.pop("mark")
+        runs = {name: int(found.pop(name)) for name in _RUN_COUNTS}
+        return Backlog(**found, runs=runs)
 
     async def ping(self) -> None:
         """See ports.MirrorStore."""

@@ -1,0 +1,127 @@
+"""The operator's metrics, as Prometheus scrapes them. Implements ports.Telemetry; served by the entry point.
+
+Labels are bounded: phases, reasons and the names of two outboxes; never a flag, an object or a namespace.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from flagschedule.domain import events
+from flagschedule.domain.outcome import Phase
+from flagschedule.domain.schedule import FlagSchedule, parse_time
+from flagschedule.ports import Backlog
+
+_LATENESS: Final = (0.5, 1, 2, 5, 15, 30, 60, 75, 120, 300, 600, 1800, 3600)
+_RECONCILE: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 30)
+
+
+class PrometheusTelemetry:
+    """A replica that does not work says no more than that, so that nothing is counted twice."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._of_all = CollectorRegistry()
+        self._leader = Gauge(
+            "flagschedule_leader", "Whether this replica works (1) or waits to take over (0).", registry=self._of_all
+        )
+        self._database_up = self._gauge("database_up", "Whether the database answered this scrape (1) or not (0).")
+        self._objects = Gauge(
+            "flagschedule_objects",
+            "FlagSchedules in each phase, as of the last comparison of all (every five minutes).",
+            ["phase"],
+            registry=self._registry,
+        )
+        self._transitions = Counter(
+            "flagschedule_transitions",
+            "Steps of FlagSchedules that people wait for, by the reason of their Event.",
+            ["reason"],
+            registry=self._registry,
+        )
+        for reason in sorted(events.REASONS):
+            self._transitions.labels(reason)  # a series that appears with its first count shows no increase
+        self._lateness = Histogram(
+            "flagschedule_lateness_seconds",
+            "From scheduledAt until the change was made, of changes that were made now.",
+            buckets=_LATENESS,
+            registry=self._registry,
+        )
+        self._reconcile = Histogram(
+            "flagschedule_reconcile_duration_seconds",
+            "From the sight of an object until its row was committed.",
+            buckets=_RECONCILE,
+            registry=self._registry,
+        )
+        self._due = self._gauge("due_schedules", "Schedules whose time has come and that were not tried yet.")
+        self._oldest = self._gauge("oldest_due_seconds", "For how long the oldest of them has been due.")
+        self._retrying = self._gauge("retrying_schedules", "Schedules that wait for a retry.")
+        self._outbox = Gauge(
+            "flagschedule_outbox_entries",
+            "What must follow a commit and has not yet: statuses to tell, cache keys to delete.",
+            ["outbox"],
+            registry=self._registry,
+        )
+        self._run_age = self._gauge("last_run_age_seconds", "How long ago a run of the processor finished last.")
+        self._run_duration = self._gauge("last_run_duration_seconds", "How long that run took.")
+        self._processed = Counter(
+            "flagschedule_processed_schedules",
+            "Schedules that finished runs brought to an outcome or to their next retry.",
+            ["outcome"],
+            registry=self._registry,
+        )
+        for outcome in ("applied", "superseded", "failed"):
+            self._processed.labels(outcome)
+        self._retried = self._counter("retried_schedules", "Those of them that were retries.")
+        self._set_aside = self._counter("set_aside_schedules", "Schedules that a run left to the next one.")
+
+    def reconciled(self, seconds: float) -> None:
+        """See ports.Telemetry."""
+        self._reconcile.observe(seconds)
+
+    def status_written(self, thing: FlagSchedule, status: Mapping[str, Any]) -> None:
+        """See ports.Telemetry."""
+        event = events.edge(thing.status, status)
+        if event is None:
+            return
+        self._transitions.labels(event.reason).inc()
+        if event.reason == events.APPLIED and thing.spec is not None and not events.is_replay(status):
+            late = parse_time(status["appliedAt"]) - thing.spec.scheduled_at
+            self._lateness.observe(max(late.total_seconds(), 0))
+
+    def compared(self, phases: Mapping[str, int]) -> None:
+        """See ports.Telemetry."""
+        for phase in Phase:
+            self._objects.labels(phase).set(phases.get(phase, 0))
+
+    def text(self, backlog: Backlog | None, *, leads: bool) -> bytes:
+        """See ports.MetricsText. While the database is away its figures stay as they were last."""
+        self._leader.set(leads)
+        if not leads:
+            return generate_latest(self._of_all)
+        self._database_up.set(backlog is not None)
+        if backlog is not None:
+            self._take(backlog)
+        return generate_latest(self._of_all) + generate_latest(self._registry)
+
+    def _take(self, backlog: Backlog) -> None:
+        self._due.set(backlog.due)
+        self._oldest.set(backlog.oldest_due)
+        self._retrying.set(backlog.retrying)
+        self._outbox.labels("status").set(backlog.status_entries)
+        self._outbox.labels("cache").set(backlog.cache_entries)
+        # No run at all is as bad as none for long.
+        self._run_age.set(float("inf") if backlog.run_age is None else backlog.run_age)
+        self._run_duration.set(backlog.run_duration or 0)
+        runs = backlog.runs
+        self._processed.labels("failed").inc(runs["failed"])
+        self._processed.labels("superseded").inc(runs["superseded"])
+        self._processed.labels("applied").inc(runs["processed"] - runs["failed"] - runs["superseded"])
+        self._retried.inc(runs["retried"])
+        self._set_aside.inc(runs["set_aside"])
+
+    def _gauge(self, name: str, says: str) -> Gauge:
+        return Gauge(f"flagschedule_{name}", says, registry=self._registry)
+
+    def _counter(self, name: str, says: str) -> Counter:
+        return Counter(f"flagschedule_{name}", says, registry=self._registry)

@@ -1,0 +1,78 @@
+"""What the metrics say of the database, on a real Postgres."""
+
+import asyncio
+from datetime import timedelta
+
+from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
+from flagschedule.ports import Backlog
+from tests import roles
+from tests.integration.conftest import Run
+from tests.integration.database import Database
+
+
+def _backlogs(url: str, *between: object) -> list[Backlog]:
+    async def ask() -> list[Backlog]:
+        async with PostgresMirrorStore(roles.url(url, "operator"), "default", ()) as store:
+            found = [await store.backlog()]
+            for step in between:
+                assert callable(step)
+                step()
+                found.append(await store.backlog())
+            return found
+
+    return asyncio.run(ask())
+
+
+def test_it_counts_what_waits(database: Database, database_url: str) -> None:
+    """Due schedules, retries and outboxes are counted whoever made them; what is held, planned or done is not."""
+    flag = database.flag("checkout")
+    change = {"enabled": True}
+    database.schedule(flag, change, due=timedelta(minutes=-3))
+    database.schedule(flag, change, due=timedelta(minutes=-1))
+    database.schedule(flag, change, suspended=True)
+    database.schedule(flag, change, due=timedelta(minutes=1))
+    database.schedule(flag, change, status="applied")
+    database.schedule(flag, change, status="failed")
+    retrying = database.schedule(flag, change, status="failed")
+    database.run("UPDATE feature_flag_schedules SET next_retry_at = now() + interval '1 hour' WHERE id = %s", retrying)
+    database.run("DELETE FROM flag_schedule_status_outbox")
+    database.run("INSERT INTO flag_schedule_status_outbox (schedule_id) SELECT id FROM feature_flag_schedules LIMIT 3")
+    database.run("INSERT INTO flag_schedule_cache_outbox (environment) VALUES ('production')")
+
+    (found,) = _backlogs(database_url)
+
+    assert (found.due, found.retrying, found.status_entries, found.cache_entries) == (2, 1, 3, 1)
+    assert 180 <= found.oldest_due < 240
+    assert (found.run_age, found.run_duration) == (None, None)
+
+
+def test_an_empty_database_has_no_backlog(database_url: str) -> None:
+    """Nothing waits where nothing is."""
+    (found,) = _backlogs(database_url)
+
+    assert (found.due, found.oldest_due, found.retrying) == (0, 0, 0)
+    assert (found.status_entries, found.cache_entries) == (0, 0)
+    assert set(found.runs.values()) == {0}
+
+
+def test_it_counts_each_run_once(database: Database, database_url: str, flagschedule: Run) -> None:
+    """Runs are counted from the first look on, each once, with what the runs themselves said."""
+    flag = database.flag("checkout")
+
+    def run() -> None:
+        database.schedule(flag, {"enabled": True})
+        database.schedule(flag, {"rolloutPercentage": 700})
+        assert flagschedule("process").returncode == 0
+        # As if two seconds had passed, which is how long a run may take to commit its end.
+        database.run("UPDATE flag_schedule_runs SET finished_at = finished_at - interval '2 seconds'")
+
+    run()
+    first, second, third = _backlogs(database_url, run, lambda: None)
+
+    nothing = dict.fromkeys(("processed", "failed", "retried", "superseded", "set_aside"), 0)
+    assert dict(first.runs) == nothing
+    assert dict(second.runs) == {**nothing, "processed": 2, "failed": 1}
+    assert dict(third.runs) == nothing
+    assert second.run_age is not None
+    assert 2 <= second.run_age < 60
+    assert second.run_duration is not None

@@ -1,0 +1,106 @@
+"""The alerts, as Prometheus' own tool judges them: each fires for what it is for, and ends with it."""
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dev.parts import prometheus
+
+ROOT = Path(__file__).resolve().parents[2]
+RULES = ROOT / "manifests" / "components" / "monitoring" / "rules.yaml"
+GROUPS = yaml.safe_load(RULES.read_text())["spec"]["groups"]
+ALERTS = {rule["alert"]: rule for group in GROUPS for rule in group["rules"]}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One alert: its series is well for an hour, bad for an hour, and well again. One value for each minute."""
+
+    alert: str
+    series: str
+    well: str
+    bad: str
+    after: int  # minutes of it until the alert must fire
+
+
+CASES = [
+    Case("FlagScheduleProcessorNotRunning", "flagschedule_last_run_age_seconds", "300", "301", 1),
+    Case("FlagScheduleLate", "flagschedule_oldest_due_seconds", "120", "121", 2),
+    Case("FlagScheduleBacklog", "flagschedule_due_schedules", "500", "501", 3),
+    Case("FlagScheduleRetryBacklog", "flagschedule_retrying_schedules", "50", "51", 3),
+    Case("FlagScheduleDatabaseDown", "flagschedule_database_up", "1", "0", 3),
+    Case("FlagScheduleOperatorDown", "flagschedule_leader", "1", "0", 3),
+    Case("FlagScheduleOperatorDown", "flagschedule_leader", "1", "_", 9),  # gone: its last value counts for 5 minutes
+    Case("FlagScheduleCacheStale", 'flagschedule_outbox_entries{outbox="cache"}', "0", "1", 12),
+    Case("FlagScheduleStatusesWait", 'flagschedule_outbox_entries{outbox="status"}', "0", "1", 12),
+]
+
+
+def _promtool(*words: str | Path) -> str:
+    done = subprocess.run([prometheus.programs() / "promtool", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def _check(folder: Path, alert: str, series: str, values: str, fires: dict[int, bool]) -> None:
+    """Ask promtool whether the alert fires at each of these minutes."""
+    bare = [{key: value for key, value in rule.items() if key != "annotations"} for rule in ALERTS.values()]
+    (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": bare}]}))
+    expected: list[dict[str, Any]] = [
+        {
+            "eval_time": f"{minute}m",
+            "alertname": alert,
+            "exp_alerts": [{"exp_labels": ALERTS[alert]["labels"]}] if firing else [],
+        }
+        for minute, firing in fires.items()
+    ]
+    inputs = [{"series": series, "values": values}]
+    test = {"interval": "1m", "input_series": inputs, "alert_rule_test": expected}
+    (folder / "tests.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "tests": [test]}))
+    _promtool("test", "rules", folder / "tests.yaml")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}-{case.bad}")
+def test_it_fires_and_ends(case: Case, tmp_path: Path) -> None:
+    """At the last good value it is silent, after the promised time with a bad one it fires, and then it ends."""
+    values = f"{case.well}x59 {case.bad}x59 {case.well}x59"
+    fires = {59: False, 60 + case.after: True, 118: True, 121: False}
+    _check(tmp_path, case.alert, case.series, values, fires)
+
+
+def test_exhausted_retries_are_told_and_forgotten(tmp_path: Path) -> None:
+    """One change that was given up is told for a quarter of an hour; a restart of the operator tells nothing."""
+    series = 'flagschedule_transitions_total{reason="RetriesExhausted"}'
+    fires = {29: False, 32: True, 50: False, 95: False}
+    _check(tmp_path, "FlagScheduleRetriesExhausted", series, "3x30 4x60 0x60", fires)
+
+
+def test_every_alert_is_tried() -> None:
+    """No rule is without a test that sees it fire."""
+    assert {case.alert for case in CASES} | {"FlagScheduleRetriesExhausted"} == set(ALERTS)
+
+
+def test_the_rules_are_well_formed(tmp_path: Path) -> None:
+    """Prometheus takes them, and their texts can be rendered."""
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump({"groups": GROUPS}))
+
+    assert f"{len(ALERTS)} rules found" in _promtool("check", "rules", file)
+
+
+def test_every_alert_says_what_to_do() -> None:
+    """Each has a severity, two sentences for people, and a section of the page of alerts."""
+    sections = {
+        line.lower() for line in re.findall(r"^### (\w+)$", (ROOT / "docs" / "monitoring.md").read_text(), re.MULTILINE)
+    }
+
+    assert sections == {alert.lower() for alert in ALERTS}
+    for alert, rule in ALERTS.items():
+        assert rule["labels"]["severity"] in {"warning", "critical"}
+        assert set(rule["annotations"]) == {"summary", "description", "runbook"}
+        assert rule["annotations"]["runbook"] == f"docs/monitoring.md#{alert.lower()}"
