@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
 
@@ -40,10 +40,12 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from nodes(child)
 
 
-def explain(database: Database, text: str) -> list[dict[str, Any]]:
-    """What the statement really did."""
+def explain(database: Database, text: str, user: LiteralString = "flags_process") -> list[dict[str, Any]]:
+    """What the statement really did, for the program that runs it."""
     statement = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}"
+    database.run("SET ROLE " + user)
     found = database.connection.execute(statement.encode(), {"set_aside": [], "run_id": 1, "mark": None}).fetchone()
+    database.run("RESET ROLE")
     assert found
     (plan,) = found["QUERY PLAN"] if not isinstance(found["QUERY PLAN"], str) else json.loads(found["QUERY PLAN"])
     return list(nodes(plan["Plan"]))
@@ -69,7 +71,7 @@ def test_a_scrape_reads_no_history(history: Database, analysed: bool) -> None:
     if analysed:
         history.run("ANALYZE")
 
-    plan = explain(history, statements.read("backlog"))
+    plan = explain(history, statements.read("backlog"), "flags_operate")
 
     assert "feature_flag_schedules" not in _scans(plan)
     assert plan[0]["Shared Hit Blocks"] + plan[0]["Shared Read Blocks"] < 20

@@ -192,7 +192,8 @@ def test_a_retry_tells_what_happened_and_what_happens_next() -> None:
             row(**FAILED, max_retries=0, reason=Reason.RETRIES_EXHAUSTED),
             (
                 "The only attempt failed: the database refused the change (check_violation). "
-                "Edit the spec, or ask for a retry with the annotation flagschedule.io/retry-requested-at."
+                "Mend the cause, then ask for a retry with the annotation flagschedule.io/retry-requested-at, "
+                "or set a later scheduledAt."
             ),
         ),
         (row(**APPLIED), "Applied at 2026-12-01T09:00:00Z."),

@@ -13,13 +13,15 @@ EDIT_TOO_LATE: Final = (
     "The edit came after the change had been made and does nothing; "
     "revert it, and create a FlagSchedule with a new name for the next change."
 )
-_RETRY: Final = f"Edit the spec, or ask for a retry with the annotation {RETRY_ANNOTATION}."
+_RETRY: Final = (
+    f"Mend the cause, then ask for a retry with the annotation {RETRY_ANNOTATION}, or set a later scheduledAt."
+)
 _ENOUGH: Final = 1024  # of a text that is not ours; the API server refuses a status whose texts are too long
 _FINAL: Final = {
     Reason.FLAG_DELETED: "The flag was deleted before its change was made. Create the flag again, then ask for a retry "
     f"with the annotation {RETRY_ANNOTATION} or set a later scheduledAt; or delete this object.",
     Reason.INVALID_UPDATES: "The updates of the row are not a change that can be made; somebody wrote them into the "
-    "database. Edit spec.updates to write them anew; a retry alone would fail again.",
+    "database. Edit spec.updates and set a later scheduledAt to write them anew; a retry alone would fail again.",
     Reason.DEADLINE_EXCEEDED: "The first attempt would have been later than startingDeadlineSeconds allow, so the "
     "change was not made. Set a later scheduledAt to make it; a request to retry is refused.",
 }
