@@ -32,10 +32,16 @@ _FOLDERS: Final = (
     "e2e",
     "bench",
 )
-_LEVELS: Final = ("node", "apiserver")  # the longest first, so that workers end at about the same time
+_LEVELS: Final = (
+    "helm",
+    "node",
+    "apiserver",
+)  # the longest with a cluster first: workers end together
 _PROGRAMS: Final = "the programs of the cluster"
+_HELM: Final = "Helm"
 _IMAGE: Final = "the image"
 _CHOICES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    "helm": {_HELM: ("dev.cluster", "build", "--only", "helm")},
     "apiserver": {_PROGRAMS: ("dev.cluster", "build", "--only", "node")},
     "node": {_PROGRAMS: ("dev.cluster", "build"), _IMAGE: ("dev.image", "build")},
 }
@@ -99,7 +105,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Start the builds that the chosen tests need."""
     commands: dict[str, tuple[str, ...]] = {}
     if not session.config.option.collectonly:
-        for level in sorted(set(filter(None, map(_level, session.items)))):
+        wanted = {level for item in session.items for level in _levels(item)}
+        for level in sorted(wanted):
             commands |= _CHOICES[level]  # "node" comes last and asks for more
     session.config.stash[_builds] = {name: Build(name, *command) for name, command in commands.items()}
 
@@ -128,18 +135,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def _needed(item: pytest.Item) -> list[Build]:
     builds = item.config.stash[_builds]
-    level = _level(item)
-    return [builds[name] for name in _CHOICES[level]] if level else []
+    return [builds[name] for level in _levels(item) for name in _CHOICES[level]]
 
 
-def _level(item: pytest.Item) -> str | None:
-    return next((level for level in _LEVELS if item.get_closest_marker(level)), None)
+def _levels(item: pytest.Item) -> list[str]:
+    return [level for level in _LEVELS if item.get_closest_marker(level)]
 
 
 def _rank(item: pytest.Item) -> tuple[int, int]:
-    level = _level(item)
+    highest = max((_place(_LEVELS, level) for level in _levels(item)), default=-1)
     folder = item.path.relative_to(_ROOT / "tests").parts[0]
-    return (_place(_LEVELS, level) if level else -1, _place(_FOLDERS, folder))
+    return (highest, _place(_FOLDERS, folder))
 
 
 def _place(names: Sequence[str], name: str) -> int:

@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 import redis as redis_client
 
+from dev.cluster.control_plane import ControlPlane
 from dev.parts.postgres import Postgres
 from dev.parts.redis import Redis
 from tests import roles
@@ -41,6 +42,13 @@ def redis() -> Iterator[Redis]:
     """One Redis server for all tests; a test that stops it starts its own."""
     with Redis() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    """A real API server with etcd and controllers, without nodes. For tests with the marker `apiserver`."""
+    with ControlPlane() as control_plane:
+        yield control_plane
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ def create(name: str) -> Cluster:
     system.require_root()
     _check_places()
     system.require(system.NODE_PARTS)
-    built = programs.ensure(programs.MODULES.values())
+    built = programs.ensure(programs.CLUSTER)
     with _claimed(name) as cluster:
         try:
             _make(cluster, built)

@@ -1,7 +1,7 @@
-"""The programs of a cluster, built once from upstream Go modules and cached under a hash of what they are made of.
+"""The programs of a cluster, and Helm; built once from upstream Go modules, cached under a hash of their sources.
 
-Called by the control plane, the launcher and `python -m dev.cluster build`. Several callers may ask at once: one
-builds, the others wait and show the same progress.
+Called by the control plane, the launcher, the tests of the chart and `python -m dev.cluster build`. Several callers
+may ask at once: one builds, the others wait and show the same progress.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from dev.cluster.compiler import Compiler
 from dev.cluster.progress import Progress, say
 
 KUBERNETES = "1.37.2"
+HELM_VERSION = "4.3.1"
 _VERSION = "k8s.io/component-base/version"
 _NODE_LDFLAGS = " ".join(
     (
@@ -74,8 +75,15 @@ CONTAINERD = Module(
 )
 COREDNS = Module(name="coredns", contents="CoreDNS", output="coredns")
 PAUSE = Module(name="pause", contents="the pause program", output="pause")
+HELM = Module(
+    name="helm",
+    contents=f"Helm {HELM_VERSION}",
+    flags=("-ldflags", f"-s -w -X helm.sh/helm/v4/internal/version.version=v{HELM_VERSION}"),
+    target="tool",
+)
 
-MODULES = {module.name: module for module in (NODE, CONTAINERD, COREDNS, PAUSE)}
+CLUSTER = (NODE, CONTAINERD, COREDNS, PAUSE)  # what a cluster needs to run pods
+MODULES = {module.name: module for module in (*CLUSTER, HELM)}
 
 
 def folder_of(module: Module, version: str) -> Path:

@@ -1,6 +1,5 @@
 """Fixtures of the tests on a real API server."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,13 +14,6 @@ __all__ = ["loosened", "new_operator", "scene"]  # fixtures that stand in anothe
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "manifests" / "base"
-
-
-@pytest.fixture(scope="session")
-def control_plane() -> Iterator[ControlPlane]:
-    """A real API server with etcd and controllers, without nodes."""
-    with ControlPlane() as control_plane:
-        yield control_plane
 
 
 @pytest.fixture(scope="session")

@@ -173,7 +173,7 @@ def test_addresses_come_from_the_secret_only(base: list[Thing]) -> None:
     """No address or password is written into a manifest; Redis may be absent."""
     for name, template in templates(base):
         wanted = {"DATABASE_URL": {"name": "flagschedule", "key": "database-url"}}
-        if name in {"operator", "processor"}:
+        if name == "processor":
             wanted["REDIS_URL"] = {"name": "flagschedule", "key": "redis-url", "optional": True}  # type: ignore[dict-item]
         given = {
             variable["name"]: variable["valueFrom"]["secretKeyRef"]

@@ -1,0 +1,38 @@
+"""The command `python -m dev.chart`: writes the generated files of the chart anew. `make chart` calls it.
+
+`python -m dev.chart kubernetes` first asks an API server of its own for the shapes of Kubernetes' objects.
+"""
+
+import sys
+from typing import Any
+
+from dev.chart import kubernetes
+from dev.chart.files import ROOT, generated
+from dev.chart.values import ValuesError
+from dev.cluster.api import Api
+from dev.cluster.control_plane import ControlPlane
+
+
+def main(words: list[str]) -> int:
+    """Write what is not up to date, and say what."""
+    try:
+        if words[:1] == ["kubernetes"]:
+            kubernetes.FILE.write_text(kubernetes.text(kubernetes.extract(_swagger())))
+        for file, text in generated().items():
+            if not file.exists() or file.read_text() != text:
+                file.write_text(text)
+                print(f"{file.relative_to(ROOT)} written anew")
+    except ValuesError as error:
+        print(f"helm/flagschedule/values.yaml: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _swagger() -> Any:
+    with ControlPlane() as control_plane:
+        token = control_plane.token("admin")
+        return Api(server=control_plane.server, ca=control_plane.ca_file, token=token).get("/openapi/v2")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,34 @@
+"""Which files of the chart are generated, and what they must hold. Called by `python -m dev.chart` and a test."""
+
+import json
+import textwrap
+from pathlib import Path
+from typing import Final
+
+from dev.chart import readme, schema, values
+
+ROOT: Final = Path(__file__).parents[2]
+CHART: Final = ROOT / "helm" / "flagschedule"
+
+# A chart holds all of its files; what belongs elsewhere is copied into it.
+_COPIES: Final = {
+    "files/flagschedules.yaml": "crds/flagschedules.yaml",
+    "files/dashboard.json": "manifests/components/monitoring/dashboard.json",
+}
+_RULES: Final = ROOT / "manifests" / "components" / "monitoring" / "rules.yaml"
+
+
+def generated() -> dict[Path, str]:
+    """Every generated file, with its text.
+
+    Raises:
+        ValuesError: values.yaml breaks a rule.
+    """
+    found = values.read(CHART / "values.yaml")
+    file = CHART / "README.md"
+    return {
+        CHART / "values.schema.json": json.dumps(schema.schema(found), indent=2, ensure_ascii=False) + "\n",
+        file: readme.filled(file.read_text(), found),
+        CHART / "files" / "rules.yaml": textwrap.dedent(_RULES.read_text().partition("\nspec:\n")[2]),
+        **{CHART / copy: (ROOT / original).read_text() for copy, original in _COPIES.items()},
+    }

@@ -1,0 +1,317 @@
+{{/* The programs: key in the values -> suffix of names, label, and the word for the executable. */}}
+{{- define "flagschedule.programs" -}}
+operator: {suffix: operator, component: operator, argument: operator}
+processor: {suffix: processor, component: processor, argument: process}
+cleanup: {suffix: cleanup, component: cleanup, argument: cleanup}
+migrations: {suffix: migrate, component: migrations, argument: migrate}
+{{- end }}
+
+{{/* 41 characters at most: a CronJob's name has 52, and the longest suffix takes 10. */}}
+{{- define "flagschedule.fullname" -}}
+{{- $name := .Values.nameOverride | default .Chart.Name -}}
+{{- $full := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
+{{- .Values.fullnameOverride | default $full | trunc 41 | trimSuffix "-" -}}
+{{- end }}
+
+{{- define "flagschedule.name" -}}
+{{- printf "%s-%s" (include "flagschedule.fullname" .root) .suffix -}}
+{{- end }}
+
+{{/* What never changes: for selectors. */}}
+{{- define "flagschedule.selectorLabels" -}}
+app.kubernetes.io/name: {{ .root.Values.nameOverride | default .root.Chart.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- define "flagschedule.labels" -}}
+app.kubernetes.io/name: {{ .root.Values.nameOverride | default .root.Chart.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: flagschedule
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- with .component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* The labels and annotations of an object. Takes root, component (may be absent), and more labels and annotations. */}}
+{{- define "flagschedule.metadata" -}}
+{{- $chart := printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" -}}
+{{- $own := merge (include "flagschedule.labels" . | fromYaml) (dict "helm.sh/chart" $chart) (.labels | default dict) -}}
+labels:
+  {{- toYaml (merge $own .root.Values.commonLabels) | nindent 2 }}
+{{- with merge (deepCopy (.annotations | default dict)) .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Takes root and the program's key in the values. */}}
+{{- define "flagschedule.serviceAccountName" -}}
+{{- $account := (index .root.Values .program).serviceAccount -}}
+{{- $suffix := (index (include "flagschedule.programs" . | fromYaml) .program).suffix -}}
+{{- $made := include "flagschedule.name" (dict "root" .root "suffix" $suffix) -}}
+{{- $account.name | default ($account.create | ternary $made "default") -}}
+{{- end }}
+
+{{- define "flagschedule.image" -}}
+{{- $tag := .Values.image.tag | default .Chart.AppVersion -}}
+{{- .Values.image.repository }}:{{ $tag }}{{ with .Values.image.digest }}@{{ . }}{{ end -}}
+{{- end }}
+
+{{/* One program's pod settings: those of all, with the program's own added or put over them. */}}
+{{- define "flagschedule.podSettings" -}}
+{{- $general := .root.Values.pod -}}
+{{- $own := (index .root.Values .program).pod -}}
+{{- $merged := mergeOverwrite (deepCopy $general) (deepCopy $own) -}}
+{{- range $list := list "tolerations" "initContainers" "volumes" "volumeMounts" -}}
+{{- $_ := set $merged $list (concat (get $general $list | default list) (get $own $list | default list)) -}}
+{{- end -}}
+{{- $replaced := list -}}
+{{- range $own.env | default list -}}
+{{- $replaced = append $replaced .name -}}
+{{- end -}}
+{{- $kept := list -}}
+{{- range $general.env | default list -}}
+{{- if not (has .name $replaced) -}}
+{{- $kept = append $kept . -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $merged "env" (concat $kept ($own.env | default list)) -}}
+{{- toYaml $merged -}}
+{{- end }}
+
+{{/* Variables FLAG_SCHEDULE_* for those values that are set. Takes a list of names, and the map that holds them. */}}
+{{- define "flagschedule.settings" -}}
+{{- $variables := list }}
+{{- range $name := .names }}
+{{- $value := index $.values $name }}
+{{- if not (kindIs "invalid" $value) }}
+{{- $text := kindIs "float64" $value | ternary (int64 $value) $value | toString }}
+{{- $variables = append $variables (dict "name" (printf "FLAG_SCHEDULE_%s" (snakecase $name | upper)) "value" $text) }}
+{{- end }}
+{{- end }}
+{{- with $variables }}
+{{- toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* A volume of certificates. Takes name and ca. */}}
+{{- define "flagschedule.certificates" -}}
+{{- if .ca.secretName }}
+- name: {{ .name }}
+  secret:
+    secretName: {{ .ca.secretName }}
+    items: [{key: {{ .ca.key | quote }}, path: ca.crt}]
+{{- else if .ca.configMapName }}
+- name: {{ .name }}
+  configMap:
+    name: {{ .ca.configMapName }}
+    items: [{key: {{ .ca.key | quote }}, path: ca.crt}]
+{{- end }}
+{{- end }}
+
+{{/* Metadata and spec of a program's pods. Takes root, the program's key, and what its container has beside: more
+     variables (env), ports and probes (extra), and for the pod: podExtra, restartPolicy. */}}
+{{- define "flagschedule.podTemplate" -}}
+{{- $values := .root.Values }}
+{{- $own := index $values .program }}
+{{- $words := index (include "flagschedule.programs" . | fromYaml) .program }}
+{{- $pod := include "flagschedule.podSettings" . | fromYaml }}
+{{- $usesRedis := and $values.redis.enabled (eq .program "processor") }}
+{{- $databaseCa := or $values.database.tls.ca.secretName $values.database.tls.ca.configMapName }}
+{{- $redisCa := and $usesRedis (or $values.redis.tls.ca.secretName $values.redis.tls.ca.configMapName) }}
+{{- $labels := include "flagschedule.labels" (dict "root" .root "component" $words.component) | fromYaml -}}
+metadata:
+  labels:
+    {{- toYaml (merge $labels $pod.labels $values.commonLabels) | nindent 4 }}
+  {{- with $pod.annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  serviceAccountName: {{ include "flagschedule.serviceAccountName" . }}
+  {{- if ne .program "operator" }}
+  automountServiceAccountToken: false
+  {{- end }}
+  enableServiceLinks: false
+  {{- with .restartPolicy }}
+  restartPolicy: {{ . }}
+  {{- end }}
+  {{- with .podExtra }}
+  {{- . | nindent 2 }}
+  {{- end }}
+  securityContext:
+    runAsNonRoot: true
+    {{- with $values.securityContext.runAsUser }}
+    runAsUser: {{ int64 . }}
+    {{- end }}
+    {{- with $values.securityContext.runAsGroup }}
+    runAsGroup: {{ int64 . }}
+    {{- end }}
+    seccompProfile: {type: RuntimeDefault}
+  {{- with $values.imagePullSecrets }}
+  imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $pod.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- range $key := list "nodeSelector" "tolerations" "affinity" "initContainers" }}
+  {{- with get $pod $key }}
+  {{ $key }}:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- end }}
+  containers:
+    - name: {{ $words.suffix }}
+      image: {{ include "flagschedule.image" .root }}
+      imagePullPolicy: {{ $values.image.pullPolicy }}
+      args: [{{ $words.argument }}]
+      env:
+        - name: DATABASE_URL
+          valueFrom:
+            secretKeyRef:
+              name: {{ $own.databaseSecret.name | default $values.database.secret.name }}
+              key: {{ $own.databaseSecret.key | default $values.database.secret.key }}
+        - name: PGSSLMODE
+          value: {{ $values.database.tls.mode }}
+        {{- if $databaseCa }}
+        - name: PGSSLROOTCERT
+          value: /etc/flagschedule/database-ca/ca.crt
+        {{- else if hasPrefix "verify-" $values.database.tls.mode }}
+        - name: PGSSLROOTCERT
+          value: /etc/ssl/certs/ca-certificates.crt
+        {{- end }}
+        {{- if $usesRedis }}
+        - name: REDIS_URL
+          valueFrom:
+            secretKeyRef:
+              name: {{ $values.redis.secret.name | default $values.database.secret.name }}
+              key: {{ $values.redis.secret.key }}
+              optional: {{ $values.redis.secret.optional }}
+        {{- end }}
+        {{- if $redisCa }}
+        - name: SSL_CERT_FILE
+          value: /etc/flagschedule/redis-ca/ca.crt
+        {{- end }}
+        {{- with .env }}
+        {{- . | nindent 8 }}
+        {{- end }}
+        {{- $names := list "cluster" "maxRetries" "maxLatenessSeconds" "logLevel" "logFormat" }}
+        {{- with include "flagschedule.settings" (dict "names" $names "values" $values.settings) }}
+        {{- . | nindent 8 }}
+        {{- end }}
+        {{- with include "flagschedule.settings" (dict "names" (.settings | default list) "values" $own) }}
+        {{- . | nindent 8 }}
+        {{- end }}
+        {{- with $pod.env }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- with .extra }}
+      {{- . | nindent 6 }}
+      {{- end }}
+      resources:
+        {{- toYaml $own.resources | nindent 8 }}
+      securityContext:
+        allowPrivilegeEscalation: false
+        readOnlyRootFilesystem: true
+        capabilities: {drop: [ALL]}
+      volumeMounts:
+        - {name: tmp, mountPath: /tmp}
+        {{- if $databaseCa }}
+        - {name: database-ca, mountPath: /etc/flagschedule/database-ca, readOnly: true}
+        {{- end }}
+        {{- if $redisCa }}
+        - {name: redis-ca, mountPath: /etc/flagschedule/redis-ca, readOnly: true}
+        {{- end }}
+        {{- with $pod.volumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+  volumes:
+    - name: tmp
+      emptyDir: {sizeLimit: 64Mi}
+    {{- if $databaseCa }}
+    {{- include "flagschedule.certificates" (dict "name" "database-ca" "ca" $values.database.tls.ca) | nindent 4 }}
+    {{- end }}
+    {{- if $redisCa }}
+    {{- include "flagschedule.certificates" (dict "name" "redis-ca" "ca" $values.redis.tls.ca) | nindent 4 }}
+    {{- end }}
+    {{- with $pod.volumes }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}
+
+{{/* A program's ServiceAccount. Takes root, the program's key, and annotations. Only the operator needs its token. */}}
+{{- define "flagschedule.serviceAccount" -}}
+{{- $account := (index .root.Values .program).serviceAccount }}
+{{- $words := index (include "flagschedule.programs" . | fromYaml) .program }}
+{{- $annotations := merge (deepCopy $account.annotations) (.annotations | default dict) -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ include "flagschedule.serviceAccountName" . }}
+  namespace: {{ .root.Release.Namespace }}
+  {{- include "flagschedule.metadata" (dict "root" .root "component" $words.component "annotations" $annotations) | nindent 2 }}
+{{- if ne .program "operator" }}
+automountServiceAccountToken: false
+{{- end }}
+{{- end }}
+
+{{/* What a program may reach. Takes root, the program's key, and annotations. */}}
+{{- define "flagschedule.networkPolicy" -}}
+{{- $values := .root.Values }}
+{{- $rules := $values.networkPolicy }}
+{{- $words := index (include "flagschedule.programs" . | fromYaml) .program -}}
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {{ include "flagschedule.name" (dict "root" .root "suffix" $words.suffix) }}
+  namespace: {{ .root.Release.Namespace }}
+  {{- include "flagschedule.metadata" (dict "root" .root "component" $words.component "annotations" .annotations) | nindent 2 }}
+spec:
+  podSelector:
+    matchLabels:
+      {{- include "flagschedule.selectorLabels" (dict "root" .root "component" $words.component) | nindent 6 }}
+  policyTypes: [Ingress, Egress]
+  {{- if eq .program "operator" }}
+  ingress:
+    - ports: [{port: 8080, protocol: TCP}]
+      {{- with $rules.metricsFrom }}
+      from:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+  {{- end }}
+  egress:
+    - ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+      {{- with $rules.dns.to }}
+      to:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+    - ports: [{port: {{ int $rules.postgres.port }}, protocol: TCP}]
+      {{- with $rules.postgres.to }}
+      to:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+    {{- if and $values.redis.enabled (eq .program "processor") }}
+    - ports: [{port: {{ int $rules.redis.port }}, protocol: TCP}]
+      {{- with $rules.redis.to }}
+      to:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+    {{- end }}
+    {{- if eq .program "operator" }}
+    - ports:
+        {{- range $rules.apiServer.ports }}
+        - {port: {{ int . }}, protocol: TCP}
+        {{- end }}
+      {{- with $rules.apiServer.to }}
+      to:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+    {{- end }}
+    {{- with $rules.extraEgress }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+{{- end }}

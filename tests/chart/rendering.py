@@ -1,0 +1,132 @@
+"""What the tests of the chart share: `helm template`, and looking at what it prints."""
+
+import json
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from dev.chart.files import CHART
+
+Thing = dict[str, Any]
+
+NAMESPACE: Final = "flagschedule-system"
+# Every switch that makes an object, turned on.
+EVERYTHING: Final[Thing] = {
+    "imagePullSecrets": [{"name": "registry"}],
+    "commonLabels": {"team": "flags"},
+    "commonAnnotations": {"example.com/owner": "flags"},
+    "settings": {"cluster": "west", "maxRetries": 5, "maxLatenessSeconds": 1_000_000, "logLevel": "DEBUG",
+                 "logFormat": "json"},
+    "database": {"tls": {"ca": {"secretName": "database-ca"}}},
+    "redis": {"tls": {"ca": {"configMapName": "redis-ca"}}},
+    "pod": {
+        "labels": {"mesh": "in"},
+        "annotations": {"example.com/scrape": "no"},
+        "env": [{"name": "TZ", "value": "UTC"}],
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+        "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
+            {"weight": 1, "podAffinityTerm": {"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}}},
+        ]}},
+        "volumes": [{"name": "extra", "configMap": {"name": "extra"}}],
+        "volumeMounts": [{"name": "extra", "mountPath": "/extra"}],
+    },
+    "operator": {"sweepSeconds": 10},
+    "processor": {"lingerSeconds": 65, "batchSize": 10, "timeBudgetSeconds": 20},
+    "cleanup": {"keepAppliedDays": 10, "keepCancelledDays": 5},
+    "rbac": {"userRoles": {"aggregateEditorToEdit": True}},
+    "networkPolicy": {"enabled": True},
+    "metrics": {
+        "serviceMonitor": {"enabled": True},
+        "podMonitor": {"enabled": True},
+        "prometheusRule": {"enabled": True},
+        "dashboard": {"enabled": True},
+    },
+}  # fmt: skip
+NAMESPACED: Final[Thing] = {"namespaces": ["shop", "search"]}
+
+
+class Helm:
+    """The program, without anything of the user's around it."""
+
+    def __init__(self, program: Path, folder: Path) -> None:
+        self.program = program
+        self._environment = {
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(folder),
+            "KUBECONFIG": str(folder / "none"),
+        }
+
+    def __call__(self, *words: str, values: Thing | None = None) -> subprocess.CompletedProcess[str]:
+        """Run it; the values reach it as a file."""
+        options = ["--values=-"] if values is not None else []
+        return subprocess.run(
+            [str(self.program), *words, *options],
+            input=None if values is None else json.dumps(values),
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def text(self, values: Thing | None = None, *, release: str = "flagschedule", namespace: str = NAMESPACE) -> str:
+        """What would be installed, as YAML."""
+        done = self("template", release, str(CHART), f"--namespace={namespace}", values=values or {})
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def render(
+        self, values: Thing | None = None, *, release: str = "flagschedule", namespace: str = NAMESPACE
+    ) -> "Render":
+        """What would be installed."""
+        text = self.text(values, release=release, namespace=namespace)
+        return Render(filter(None, yaml.load_all(text, yaml.CSafeLoader)))  # the C one: the other takes a second
+
+    def refusal(self, values: Thing) -> str:
+        """Why it would not be installed."""
+        done = self("template", "flagschedule", str(CHART), values=values)
+        assert done.returncode != 0, "it was accepted"
+        return done.stderr
+
+
+class Render:
+    """What `helm template` printed."""
+
+    def __init__(self, things: Iterable[Thing]) -> None:
+        self.things = list(things)
+
+    @property
+    def names(self) -> list[tuple[str, str]]:
+        """Every object by kind and name."""
+        return sorted((thing["kind"], thing["metadata"]["name"]) for thing in self.things)
+
+    def of(self, kind: str) -> dict[str, Thing]:
+        """All objects of a kind, by their names."""
+        return {thing["metadata"]["name"]: thing for thing in self.things if thing["kind"] == kind}
+
+    def one(self, kind: str, name: str) -> Thing:
+        """The one object of this kind and name."""
+        [found] = [thing for thing in self.things if (thing["kind"], thing["metadata"]["name"]) == (kind, name)]
+        return found
+
+    def templates(self) -> dict[str, Thing]:
+        """Every pod template, by the name of its program's container."""
+        return {template["spec"]["containers"][0]["name"]: template for template in _templates(self.things)}
+
+    def environment(self, program: str) -> dict[str, Any]:
+        """A program's variables: their values, or where those come from."""
+        variables = self.templates()[program]["spec"]["containers"][0]["env"]
+        names = [variable["name"] for variable in variables]
+        assert len(names) == len(set(names)), f"a variable is set twice: {names}"
+        return {variable["name"]: variable.get("value", variable.get("valueFrom")) for variable in variables}
+
+
+def _templates(things: list[Thing]) -> Iterator[Thing]:
+    for thing in things:
+        if thing["kind"] == "CronJob":
+            yield thing["spec"]["jobTemplate"]["spec"]["template"]
+        elif thing["kind"] in {"Deployment", "Job"}:
+            yield thing["spec"]["template"]

@@ -1,0 +1,340 @@
+"""What the chart's pods are: restricted, with the designed figures, and with nothing secret written into them."""
+
+import re
+from typing import Any
+
+import pytest
+
+from flagschedule.settings import Settings, variable
+from tests.chart.rendering import EVERYTHING, Helm, Render
+
+pytestmark = pytest.mark.helm
+
+PROGRAMS = {"operator": "operator", "processor": "process", "cleanup": "cleanup", "migrate": "migrate"}
+# What the chart sets by itself, or leaves to the program.
+NOT_IN_VALUES = {
+    "FLAG_SCHEDULE_LEASE_NAME",
+    "FLAG_SCHEDULE_LEASE_NAMESPACE",
+    "FLAG_SCHEDULE_NAMESPACES",
+    "FLAG_SCHEDULE_PROBE_PORT",
+}
+
+
+def test_every_pod_is_restricted(any_render: Render) -> None:
+    """Whatever the values: Pod Security restricted, a read-only root, a fixed user, limits, a writable /tmp."""
+    for name, template in any_render.templates().items():
+        pod, [container] = template["spec"], template["spec"]["containers"]
+        assert pod["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }, name
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }, name
+        assert container["resources"]["limits"]["memory"], name
+        assert container["resources"]["requests"].keys() == {"cpu", "memory"}, name
+        assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"], name  # noqa: S108 -- the mount itself
+        assert [volume["name"] for volume in pod["volumes"] if "emptyDir" in volume] == ["tmp"], name
+
+
+def test_the_platform_may_choose_the_user(helm: Helm) -> None:
+    """On OpenShift the ids come from the namespace; the rest stays restricted."""
+    render = helm.render({"securityContext": {"runAsUser": None, "runAsGroup": None}})
+
+    for template in render.templates().values():
+        assert template["spec"]["securityContext"] == {
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+
+
+def test_each_program_runs_from_the_one_image(any_render: Render) -> None:
+    """Each program gets its subcommand; none is pulled that is there."""
+    containers = {name: template["spec"]["containers"][0] for name, template in any_render.templates().items()}
+
+    assert {name: container["args"] for name, container in containers.items()} == {
+        name: [argument] for name, argument in PROGRAMS.items()
+    }
+    assert {container["image"] for container in containers.values()} == {"localhost/flagschedule:0.1.0"}
+    assert {container["imagePullPolicy"] for container in containers.values()} == {"IfNotPresent"}
+
+
+def test_an_image_can_be_pinned(helm: Helm) -> None:
+    """A digest decides which image runs; the tag stays for people to read."""
+    digest = "sha256:" + "0123456789abcdef" * 4
+    render = helm.render({"image": {"repository": "registry.example.com/x", "tag": "1.2", "digest": digest}})
+
+    images = {template["spec"]["containers"][0]["image"] for template in render.templates().values()}
+    assert images == {f"registry.example.com/x:1.2@{digest}"}
+
+
+def test_the_processor_has_the_designed_figures(default: Render) -> None:
+    """Every minute, bounded in time and memory, no retry by Kubernetes."""
+    spec = default.one("CronJob", "flagschedule-processor")["spec"]
+    job, pod = spec["jobTemplate"]["spec"], spec["jobTemplate"]["spec"]["template"]["spec"]
+
+    assert (spec["schedule"], spec["startingDeadlineSeconds"], spec["suspend"]) == ("* * * * *", 200, False)
+    assert (job["activeDeadlineSeconds"], job["backoffLimit"], pod["restartPolicy"]) == (120, 0, "Never")
+    assert pod["containers"][0]["resources"]["limits"]["memory"] == "512Mi"
+
+
+def test_the_operator_is_probed_spread_and_has_time_to_finish(default: Render) -> None:
+    """Two replicas on two nodes where there are two, both probes, 45 seconds to end, one at a time taken away."""
+    spec = default.one("Deployment", "flagschedule-operator")["spec"]
+    pod, [container] = spec["template"]["spec"], spec["template"]["spec"]["containers"]
+    labels = spec["selector"]["matchLabels"]
+
+    assert spec["replicas"] == 2
+    assert pod["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"] == labels
+    assert pod["topologySpreadConstraints"][0]["topologyKey"] == "kubernetes.io/hostname"
+    assert pod["terminationGracePeriodSeconds"] == 45
+    assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+    assert default.one("PodDisruptionBudget", "flagschedule-operator")["spec"] == {
+        "maxUnavailable": 1,
+        "selector": {"matchLabels": labels},
+    }
+
+
+def test_a_spread_of_ones_own_keeps_its_selector(helm: Helm) -> None:
+    """The selector is added only where it is missing."""
+    own = {"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}
+    chosen = own | {"labelSelector": {"matchLabels": {"a": "b"}}}
+    render = helm.render({"operator": {"topologySpreadConstraints": [own, chosen]}})
+
+    first, second = render.templates()["operator"]["spec"]["topologySpreadConstraints"]
+    assert first["labelSelector"]["matchLabels"]["app.kubernetes.io/component"] == "operator"
+    assert second == chosen
+
+
+def test_only_the_operator_has_a_token(any_render: Render) -> None:
+    """Programs that never speak to the API server hold no key to it."""
+    templates = any_render.templates()
+    tokens = {name: template["spec"].get("automountServiceAccountToken", True) for name, template in templates.items()}
+    accounts = any_render.of("ServiceAccount")
+
+    expected = {"operator": True, "processor": False, "cleanup": False, "migrate": False}
+    assert tokens == expected
+    assert {name: account.get("automountServiceAccountToken", True) for name, account in accounts.items()} == {
+        f"flagschedule-{name}": mounted for name, mounted in expected.items()
+    }
+
+
+def test_addresses_come_from_secrets_only(any_render: Render) -> None:
+    """No address or password is written into an object, none is made a Secret of, and only the processor sees Redis."""
+    database = {"secretKeyRef": {"name": "flagschedule", "key": "database-url"}}
+    redis = {"secretKeyRef": {"name": "flagschedule", "key": "redis-url", "optional": True}}
+    for program in PROGRAMS:
+        environment = any_render.environment(program)
+        assert environment["DATABASE_URL"] == database
+        assert environment.get("REDIS_URL") == (redis if program == "processor" else None)
+
+    assert not any_render.of("Secret")
+    assert not re.findall(r"\w+://[^ '\"]*@", str(any_render.things))
+
+
+def test_each_program_may_have_a_database_role_of_its_own(helm: Helm) -> None:
+    """A Secret for each program, so that none has more rights in the database than it needs."""
+    values: dict[str, Any] = {
+        "database": {"secret": {"name": "shared", "key": "url"}},
+        "migrations": {"databaseSecret": {"name": "owner"}},
+        "processor": {"databaseSecret": {"name": "applier", "key": "dsn"}},
+        "redis": {"secret": {"name": "cache", "optional": False}},
+    }
+    render = helm.render(values)
+
+    found = {program: render.environment(program)["DATABASE_URL"]["secretKeyRef"] for program in PROGRAMS}
+    assert found == {
+        "operator": {"name": "shared", "key": "url"},
+        "processor": {"name": "applier", "key": "dsn"},
+        "cleanup": {"name": "shared", "key": "url"},
+        "migrate": {"name": "owner", "key": "url"},
+    }
+    assert render.environment("processor")["REDIS_URL"]["secretKeyRef"] == {
+        "name": "cache",
+        "key": "redis-url",
+        "optional": False,
+    }
+
+
+def test_without_redis_nothing_asks_for_it(helm: Helm) -> None:
+    """No variable, no certificate, and no way out to it."""
+    render = helm.render(
+        {"redis": {"enabled": False, "tls": {"ca": {"secretName": "x"}}}, "networkPolicy": {"enabled": True}}
+    )
+
+    assert render.environment("processor").keys().isdisjoint({"REDIS_URL", "SSL_CERT_FILE"})
+    assert "6379" not in str(render.one("NetworkPolicy", "flagschedule-processor"))
+
+
+def test_the_database_must_prove_who_it_is(default: Render) -> None:
+    """Without any value the connection is verified, against public authorities."""
+    for program in PROGRAMS:
+        environment = default.environment(program)
+        assert environment["PGSSLMODE"] == "verify-full"
+        assert environment["PGSSLROOTCERT"] == "/etc/ssl/certs/ca-certificates.crt"
+
+
+def test_certificates_are_mounted_where_the_variables_say(everything: Render) -> None:
+    """A Secret or a ConfigMap holds them; each is one file, and a program gets those of its own connections only."""
+    wanted = {"PGSSLROOTCERT": {"secret": {"secretName": "database-ca"}},
+              "SSL_CERT_FILE": {"configMap": {"name": "redis-ca"}}}  # fmt: skip
+    for program, template in everything.templates().items():
+        environment = everything.environment(program)
+        volumes = {volume.pop("name"): volume for volume in map(dict, template["spec"]["volumes"])}
+        mounts = {mount["mountPath"]: mount for mount in template["spec"]["containers"][0]["volumeMounts"]}
+        for name, source in wanted.items():
+            if name not in environment:
+                assert (program, name) not in {("processor", "SSL_CERT_FILE"), (program, "PGSSLROOTCERT")}
+                continue
+            folder, _, file = environment[name].rpartition("/")
+            [(kind, given)] = volumes[mounts[folder]["name"]].items()
+            assert {kind: {key: value for key, value in given.items() if key != "items"}} == source
+            assert given["items"] == [{"key": "ca.crt", "path": file}]
+            assert mounts[folder]["readOnly"]
+
+
+def test_without_tls_nothing_is_verified(helm: Helm) -> None:
+    """The mode reaches the library as it is written."""
+    environment = helm.render({"database": {"tls": {"mode": "disable"}}}).environment("operator")
+
+    assert environment["PGSSLMODE"] == "disable"
+    assert "PGSSLROOTCERT" not in environment
+
+
+def test_settings_reach_the_programs_under_their_right_names(everything: Render) -> None:
+    """Each variable is one that the program reads, and each setting can be set: a misspelt one would do nothing."""
+    known = {variable(name) for name in Settings.model_fields}
+    given = {name for program in PROGRAMS for name in everything.environment(program)}
+    ours = {name for name in given if name.startswith("FLAG_SCHEDULE_")}
+
+    assert ours <= known
+    assert {name for name in known if name.startswith("FLAG_SCHEDULE_")} - ours <= NOT_IN_VALUES
+
+
+def test_settings_are_written_as_the_programs_read_them(everything: Render, default: Render) -> None:
+    """Large numbers stay whole numbers; what is not set is left to the program."""
+    environment = everything.environment("processor")
+
+    assert environment["FLAG_SCHEDULE_MAX_LATENESS_SECONDS"] == "1000000"
+    assert environment["FLAG_SCHEDULE_CLUSTER"] == "west"
+    assert environment["FLAG_SCHEDULE_LINGER_SECONDS"] == "65"
+    assert everything.environment("cleanup")["FLAG_SCHEDULE_KEEP_CANCELLED_DAYS"] == "5"
+    assert {name for name in default.environment("operator") if name.startswith("FLAG_")} == {
+        "FLAG_SCHEDULE_LEASE_NAME",
+        "FLAG_SCHEDULE_LEASE_NAMESPACE",
+    }
+
+
+def test_the_lease_is_the_releases_own(helm: Helm) -> None:
+    """Two releases in one namespace never wait for each other; the Role names the same lease."""
+    render = helm.render(release="second")
+
+    environment = render.environment("operator")
+    [create, rest] = render.one("Role", "second-flagschedule-operator")["rules"]
+    assert environment["FLAG_SCHEDULE_LEASE_NAMESPACE"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
+    assert environment["FLAG_SCHEDULE_LEASE_NAME"] == "second-flagschedule-operator"
+    assert (create["verbs"], rest["verbs"], rest["resourceNames"]) == (
+        ["create"],
+        ["get", "update"],
+        ["second-flagschedule-operator"],
+    )
+
+
+def test_namespaces_reach_the_operator(namespaced: Render, default: Render) -> None:
+    """What it has rights in is what it watches."""
+    assert namespaced.environment("operator")["FLAG_SCHEDULE_NAMESPACES"] == "shop,search"
+    assert "FLAG_SCHEDULE_NAMESPACES" not in default.environment("operator")
+
+
+def test_pod_settings_hold_for_all_and_for_one(helm: Helm) -> None:
+    """Lists add up, maps are merged, and the program's own wins, also over a variable of the same name."""
+    own = {
+        "env": [{"name": "TZ", "value": "Europe/Paris"}, {"name": "OWN", "value": "1"}],
+        "labels": {"mesh": "out"},
+        "nodeSelector": {"pool": "jobs"},
+        "tolerations": [{"key": "own", "operator": "Exists"}],
+        "priorityClassName": "high",
+        "initContainers": [{"name": "proxy", "image": "proxy", "restartPolicy": "Always"}],
+    }
+    render = helm.render(EVERYTHING | {"processor": {"pod": own}})
+
+    processor, operator = render.templates()["processor"], render.templates()["operator"]
+    assert render.environment("processor")["TZ"] == "Europe/Paris"
+    assert render.environment("processor")["OWN"] == "1"
+    assert render.environment("operator")["TZ"] == "UTC"
+    assert processor["metadata"]["labels"]["mesh"] == "out"
+    assert operator["metadata"]["labels"]["mesh"] == "in"
+    assert processor["spec"]["nodeSelector"] == {"kubernetes.io/os": "linux", "pool": "jobs"}
+    assert [toleration["key"] for toleration in processor["spec"]["tolerations"]] == ["dedicated", "own"]
+    assert processor["spec"]["affinity"] == operator["spec"]["affinity"]
+    assert (processor["spec"]["priorityClassName"], "priorityClassName" in operator["spec"]) == ("high", False)
+    assert [container["name"] for container in processor["spec"]["initContainers"]] == ["proxy"]
+    assert {"name": "extra", "mountPath": "/extra"} in processor["spec"]["containers"][0]["volumeMounts"]
+    assert processor["spec"]["imagePullSecrets"] == [{"name": "registry"}]
+
+
+def test_accounts_that_exist_are_used(helm: Helm) -> None:
+    """An account that somebody else makes is named, bound and held to its rule."""
+    render = helm.render({"operator": {"serviceAccount": {"create": False, "name": "theirs"}}})
+
+    binding = render.one("ClusterRoleBinding", "flagschedule-operator")
+    policy = render.one("ValidatingAdmissionPolicy", "flagschedule-operator-keeps-spec")
+    assert render.templates()["operator"]["spec"]["serviceAccountName"] == "theirs"
+    assert [subject["name"] for subject in binding["subjects"]] == ["theirs"]
+    assert ":flagschedule-system:theirs'" in policy["spec"]["matchConditions"][0]["expression"]
+
+
+def test_migrations_come_first_then_the_operator_then_the_rest(default: Render) -> None:
+    """Helm and Argo CD both run the Job, with its account, before anything else, and CronJobs after the operator."""
+    job = default.one("Job", "flagschedule-migrate")["metadata"]["annotations"]
+    account = default.one("ServiceAccount", "flagschedule-migrate")["metadata"]["annotations"]
+    others = {
+        (thing["kind"], thing["metadata"]["name"])
+        for thing in default.things
+        if "helm.sh/hook" in thing["metadata"].get("annotations", {})
+    }
+    waves = {
+        name: thing["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", "0")
+        for kind in ("Deployment", "CronJob")
+        for name, thing in default.of(kind).items()
+    }
+
+    assert others == {("Job", "flagschedule-migrate"), ("ServiceAccount", "flagschedule-migrate")}
+    assert job["helm.sh/hook"] == account["helm.sh/hook"] == "pre-install,pre-upgrade"
+    assert int(account["helm.sh/hook-weight"]) < int(job["helm.sh/hook-weight"])
+    assert job["helm.sh/hook-delete-policy"] == "before-hook-creation"
+    assert waves == {"flagschedule-operator": "0", "flagschedule-processor": "1", "flagschedule-cleanup": "1"}
+
+
+def test_the_network_lets_through_what_is_needed(everything: Render) -> None:
+    """Everybody resolves names and reaches Postgres; the processor Redis, the operator the API server; one is asked."""
+    ports = {}
+    for policy in everything.of("NetworkPolicy").values():
+        spec = policy["spec"]
+        assert spec["policyTypes"] == ["Ingress", "Egress"]
+        component = spec["podSelector"]["matchLabels"]["app.kubernetes.io/component"]
+        incoming = [port["port"] for rule in spec.get("ingress", []) for port in rule["ports"]]
+        ports[component] = (incoming, sorted({port["port"] for rule in spec["egress"] for port in rule["ports"]}))
+
+    assert ports == {
+        "operator": ([8080], [53, 443, 5432, 6443]),
+        "processor": ([], [53, 5432, 6379]),
+        "cleanup": ([], [53, 5432]),
+        "migrations": ([], [53, 5432]),
+    }
+
+
+def test_the_network_can_be_narrowed(helm: Helm) -> None:
+    """Peers are put where they belong."""
+    peer = {"ipBlock": {"cidr": "10.0.0.0/24"}}
+    rules = {"enabled": True, "metricsFrom": [peer], "postgres": {"to": [peer], "port": 6432}}
+    spec = helm.render({"networkPolicy": rules}).one("NetworkPolicy", "flagschedule-operator")["spec"]
+
+    [database] = [rule for rule in spec["egress"] if rule["ports"][0]["port"] == 6432]
+    assert database["to"] == [peer]
+    assert spec["ingress"][0]["from"] == [peer]

@@ -1,0 +1,210 @@
+"""Every switch of the chart renders what it should."""
+
+import pytest
+
+from tests.chart.rendering import EVERYTHING, Helm, Render
+
+pytestmark = pytest.mark.helm
+
+CLUSTER_SCOPED = {
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CustomResourceDefinition",
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+}
+DEFAULT = [
+    ("ClusterRole", "flagschedule-editor"),
+    ("ClusterRole", "flagschedule-operator"),
+    ("ClusterRole", "flagschedule-viewer"),
+    ("ClusterRoleBinding", "flagschedule-operator"),
+    ("CronJob", "flagschedule-cleanup"),
+    ("CronJob", "flagschedule-processor"),
+    ("CustomResourceDefinition", "flagschedules.flagschedule.io"),
+    ("Deployment", "flagschedule-operator"),
+    ("Job", "flagschedule-migrate"),
+    ("PodDisruptionBudget", "flagschedule-operator"),
+    ("Role", "flagschedule-operator"),
+    ("RoleBinding", "flagschedule-operator"),
+    ("ServiceAccount", "flagschedule-cleanup"),
+    ("ServiceAccount", "flagschedule-migrate"),
+    ("ServiceAccount", "flagschedule-operator"),
+    ("ServiceAccount", "flagschedule-processor"),
+    ("ValidatingAdmissionPolicy", "flagschedule-operator-keeps-spec"),
+    ("ValidatingAdmissionPolicy", "flagschedule-scheduled-in-future"),
+    ("ValidatingAdmissionPolicyBinding", "flagschedule-operator-keeps-spec"),
+    ("ValidatingAdmissionPolicyBinding", "flagschedule-scheduled-in-future"),
+]
+SWITCHED = [
+    ("ConfigMap", "flagschedule-dashboard"),
+    ("NetworkPolicy", "flagschedule-cleanup"),
+    ("NetworkPolicy", "flagschedule-migrate"),
+    ("NetworkPolicy", "flagschedule-operator"),
+    ("NetworkPolicy", "flagschedule-processor"),
+    ("PodMonitor", "flagschedule-operator"),
+    ("PrometheusRule", "flagschedule"),
+    ("Service", "flagschedule-operator"),
+    ("ServiceMonitor", "flagschedule-operator"),
+]
+
+
+def test_the_default_is_everything_that_the_product_needs(default: Render) -> None:
+    """Without any value the chart installs the whole product, and nothing that needs somebody else's kinds."""
+    assert default.names == DEFAULT
+
+
+def test_switches_add_the_rest(everything: Render) -> None:
+    """With every switch on there are network policies and monitoring beside it."""
+    assert everything.names == sorted(DEFAULT + SWITCHED)
+
+
+@pytest.mark.parametrize(
+    ("switch", "gone"),
+    [
+        ("migrations.enabled", {("Job", "migrate"), ("ServiceAccount", "migrate"), ("NetworkPolicy", "migrate")}),
+        ("cleanup.enabled", {("CronJob", "cleanup"), ("ServiceAccount", "cleanup"), ("NetworkPolicy", "cleanup")}),
+        ("crds.enabled", {("CustomResourceDefinition", "")}),
+        ("rbac.userRoles.enabled", {("ClusterRole", "viewer"), ("ClusterRole", "editor")}),
+        (
+            "rbac.create",
+            {("ClusterRole", "operator"), ("ClusterRoleBinding", "operator"), ("Role", "operator"),
+             ("RoleBinding", "operator")},
+        ),
+        (
+            "admissionPolicies.enabled",
+            {(kind, name) for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+             for name in ("scheduled-in-future", "operator-keeps-spec")},
+        ),
+        ("operator.podDisruptionBudget.enabled", {("PodDisruptionBudget", "operator")}),
+        (
+            "networkPolicy.enabled",
+            {("NetworkPolicy", name) for name in ("operator", "processor", "cleanup", "migrate")},
+        ),
+        ("metrics.serviceMonitor.enabled", {("ServiceMonitor", "operator"), ("Service", "operator")}),
+        ("metrics.podMonitor.enabled", {("PodMonitor", "operator")}),
+        ("metrics.prometheusRule.enabled", {("PrometheusRule", "")}),
+        ("metrics.dashboard.enabled", {("ConfigMap", "dashboard")}),
+        ("operator.serviceAccount.create", {("ServiceAccount", "operator")}),
+        ("processor.serviceAccount.create", {("ServiceAccount", "processor")}),
+        ("cleanup.serviceAccount.create", {("ServiceAccount", "cleanup")}),
+        ("migrations.serviceAccount.create", {("ServiceAccount", "migrate")}),
+    ],
+)  # fmt: skip
+def test_a_switch_takes_away_its_objects_alone(
+    helm: Helm, everything: Render, switch: str, gone: set[tuple[str, str]]
+) -> None:
+    """Turned off, exactly what the switch names is missing."""
+    values = nested(switch, False)
+
+    rest = helm.render(merged(EVERYTHING, values)).names
+
+    missing = {(kind, name.removeprefix("flagschedule-")) for kind, name in set(everything.names) - set(rest)}
+    expected = {(kind, name or {"CustomResourceDefinition": "flagschedules.flagschedule.io"}.get(kind, "flagschedule"))
+                for kind, name in gone}  # fmt: skip
+    assert missing == expected
+    assert set(rest) < set(everything.names)
+
+
+def test_without_cluster_wide_rights_it_can_be_installed_too(helm: Helm) -> None:
+    """For some namespaces, with kind, policies and people's roles left to the cluster's owner: nothing cluster-wide."""
+    render = helm.render(
+        {
+            "namespaces": ["shop"],
+            "crds": {"enabled": False},
+            "admissionPolicies": {"enabled": False},
+            "rbac": {"userRoles": {"enabled": False}},
+        }
+    )
+
+    assert CLUSTER_SCOPED.isdisjoint(kind for kind, _ in render.names)
+
+
+def test_lingering_lets_runs_overlap(helm: Helm) -> None:
+    """A run that stays must not keep the next one from starting; without lingering there is never a second one."""
+
+    def policy(**processor: object) -> str:
+        found = helm.render({"processor": processor}).one("CronJob", "flagschedule-processor")
+        return str(found["spec"]["concurrencyPolicy"])
+
+    assert policy() == "Forbid"
+    assert policy(lingerSeconds=65) == "Allow"
+    assert policy(lingerSeconds=0, concurrencyPolicy="Replace") == "Replace"
+    assert policy(lingerSeconds=65, concurrencyPolicy="Forbid") == "Forbid"
+
+
+@pytest.mark.parametrize("processor", [{"lingerSeconds": 106}, {"timeBudgetSeconds": 106},
+                                       {"lingerSeconds": 65, "activeDeadlineSeconds": 79}])  # fmt: skip
+def test_a_run_that_would_always_be_killed_is_refused(helm: Helm, processor: dict[str, int]) -> None:
+    """Lingering and working must end before the Job's deadline."""
+    assert "at least 15 seconds less than processor.activeDeadlineSeconds" in helm.refusal({"processor": processor})
+
+
+def test_the_kind_outlives_the_release_unless_told_otherwise(helm: Helm, default: Render) -> None:
+    """Uninstalling keeps kind and objects by default."""
+    kept = default.of("CustomResourceDefinition")["flagschedules.flagschedule.io"]
+    left = helm.render({"crds": {"keep": False}}).of("CustomResourceDefinition")["flagschedules.flagschedule.io"]
+
+    assert kept["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert "annotations" not in left["metadata"]
+    assert kept["spec"] == left["spec"]
+
+
+def test_whoever_may_edit_may_schedule_only_if_told_so(default: Render, everything: Render) -> None:
+    """Scheduling comes with admin; the switch gives it to edit as well, never to view."""
+    prefix = "rbac.authorization.k8s.io/aggregate-to-"
+
+    def aggregated(render: Render, role: str) -> list[str]:
+        labels = render.one("ClusterRole", f"flagschedule-{role}")["metadata"]["labels"]
+        return sorted(label.removeprefix(prefix) for label in labels if label.startswith(prefix))
+
+    assert (aggregated(default, "editor"), aggregated(everything, "editor")) == (["admin"], ["admin", "edit"])
+    assert aggregated(default, "viewer") == ["admin", "edit", "view"]
+
+
+def test_what_counts_as_gitops_is_a_value(helm: Helm) -> None:
+    """Who manages with another tool says by which label it is known."""
+    render = helm.render({"admissionPolicies": {"managedByGitOps": "'spinnaker' in object.metadata.labels"}})
+
+    [condition] = render.one("ValidatingAdmissionPolicy", "flagschedule-scheduled-in-future")["spec"]["matchConditions"]
+    assert condition["expression"] == "!('spinnaker' in object.metadata.labels)"
+
+
+def test_a_policy_of_some_namespaces_holds_in_those_only(namespaced: Render, default: Render) -> None:
+    """Other teams' namespaces keep the rules of whoever installs for them."""
+    name = "flagschedule-scheduled-in-future"
+    bindings = [render.one("ValidatingAdmissionPolicyBinding", name)["spec"] for render in (namespaced, default)]
+
+    assert bindings[0]["matchResources"]["namespaceSelector"]["matchExpressions"] == [
+        {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["shop", "search"]}
+    ]
+    assert "matchResources" not in bindings[1]
+
+
+def test_monitors_ask_the_operators_port(everything: Render) -> None:
+    """Service and monitors choose the operator's pods and the port that its container names."""
+    [container] = everything.templates()["operator"]["spec"]["containers"]
+    [port] = container["ports"]
+    service = everything.one("Service", "flagschedule-operator")["spec"]
+    selector = everything.one("Deployment", "flagschedule-operator")["spec"]["selector"]["matchLabels"]
+    [served] = everything.one("ServiceMonitor", "flagschedule-operator")["spec"]["endpoints"]
+    [direct] = everything.one("PodMonitor", "flagschedule-operator")["spec"]["podMetricsEndpoints"]
+
+    assert service["selector"] == selector
+    assert (service["ports"][0]["name"], service["ports"][0]["targetPort"]) == (served["port"], port["name"])
+    assert direct["port"] == port["name"]
+    assert served["path"] == direct["path"] == "/metrics"
+
+
+def nested(dotted: str, value: object) -> dict[str, object]:
+    """`a.b` as `{a: {b: …}}`."""
+    first, _, rest = dotted.partition(".")
+    return {first: nested(rest, value) if rest else value}
+
+
+def merged(below: dict[str, object], above: dict[str, object]) -> dict[str, object]:
+    """Both, as Helm does it: maps key by key, all else replaced."""
+    found = dict(below)
+    for key, value in above.items():
+        old = found.get(key)
+        found[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return found

@@ -1,0 +1,219 @@
+"""Values: each is described, has an effect, and is refused when it is misspelt."""
+
+import functools
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import yaml
+
+import flagschedule
+from dev.chart import files, schema, values
+from tests.chart.rendering import EVERYTHING, Helm, Thing
+from tests.chart.test_switches import merged, nested
+
+FOUND = values.read(files.CHART / "values.yaml")
+LEAVES = [leaf for value in FOUND for leaf in value.leaves()]
+WITHOUT_EFFECT = {"global"}
+
+# Another value where the type alone does not give one that the schema takes.
+OTHERS: dict[str, Any] = {
+    "image.digest": "sha256:" + "a" * 64,
+    "imagePullSecrets": [{"name": "other"}],
+    "namespaces": ["other"],
+    "settings.logFormat": "console",
+    "settings.logLevel": "ERROR",
+    "database.tls.mode": "require",
+    "processor.concurrencyPolicy": "Replace",
+    "networkPolicy.apiServer.ports": [16443],
+    "networkPolicy.extraEgress": [{"ports": [{"port": 4317}]}],
+    "metrics.serviceMonitor.interval": "7s",
+    "metrics.podMonitor.interval": "7s",
+    "operator.topologySpreadConstraints": [],
+    "image.pullPolicy": "Always",
+}
+# The same for the names of Kubernetes' shapes.
+SHAPES: dict[str, Any] = {
+    "Affinity": {"nodeAffinity": {}},
+    "ResourceRequirements": {"requests": {"cpu": "7m"}},
+    "Toleration": [{"key": "other"}],
+    "Container": [{"name": "other", "image": "other"}],
+    "Volume": [{"name": "other", "emptyDir": {}}],
+    "VolumeMount": [{"name": "other", "mountPath": "/other"}],
+    "EnvVar": [{"name": "OTHER", "value": "x"}],
+    "NetworkPolicyPeer": [{"podSelector": {}}],
+}
+
+
+def other(leaf: values.Value) -> Any:
+    """A value that differs from what EVERYTHING or the default says."""
+    if leaf.dotted in OTHERS:
+        return OTHERS[leaf.dotted]
+    stated = json.dumps(leaf.stated)
+    for name, example in SHAPES.items():
+        if f'"{name}"' in stated:
+            return example
+    if leaf.stated.get("$values") == "pod":
+        return {"priorityClassName": "other"}
+    if leaf.stated.get("$values") == "database.secret":
+        return {"name": "other"}
+    if isinstance(leaf.default, bool):
+        return not leaf.default
+    if isinstance(leaf.default, int) or "integer" in leaf.stated.get("type", ()):
+        return (leaf.default or 6) + 1
+    return {"other": "other"} if isinstance(leaf.default, dict) else "other"
+
+
+@pytest.mark.helm
+def test_every_value_has_an_effect(helm: Helm) -> None:
+    """A value that changes nothing would be a promise that is not kept."""
+    everything = merged(EVERYTHING, {"redis": {"secret": {"name": "redis"}}})
+    # A name or a switch that another one hides.
+    hidden: dict[str, Thing] = {"database.tls.ca.configMapName": {"database": {"tls": {"ca": {"secretName": ""}}}}}
+
+    before = functools.cache(lambda name: helm.text(merged(everything, hidden.get(name, {}))))
+
+    def is_seen(leaf: values.Value) -> bool:
+        base = merged(everything, hidden.get(leaf.dotted, {}))
+        is_on = _at(base, leaf.path) is True
+        changed = merged(base, nested(leaf.dotted, False if is_on else other(leaf)))
+        return before(leaf.dotted if leaf.dotted in hidden else "") != helm.text(changed)
+
+    with ThreadPoolExecutor(2) as pool:
+        seen = dict(zip((leaf.dotted for leaf in LEAVES), pool.map(is_seen, LEAVES), strict=True))
+
+    assert {name for name, effect in seen.items() if not effect} == WITHOUT_EFFECT
+
+
+@pytest.mark.helm
+def test_a_misspelt_value_is_refused_wherever_it_stands(helm: Helm) -> None:
+    """Every map takes its own keys only, down to the fields of Kubernetes' objects; the message says where."""
+    sections = sorted(_sections(FOUND))
+    misspelt: dict[str, Any] = {"typo": 1}
+    for section in sections:
+        misspelt = merged(misspelt, nested(f"{section}.typo", 1))
+    misspelt = merged(misspelt, {"pod": {"tolerations": [{"efect": "x"}], "affinity": {"nodeAfinity": {}}},
+                                 "operator": {"pod": {"nodeSelectors": {}}, "databaseSecret": {"keys": "x"},
+                                              "resources": {"limit": {}}}})  # fmt: skip
+
+    message = helm.refusal(misspelt)
+
+    missed = [section for section in sections if f"'/{section.replace('.', '/')}'" not in message]
+    assert missed == []
+    for word in ("efect", "nodeAfinity", "nodeSelectors", "keys", "limit"):
+        assert f"additional properties '{word}" in message or f"'{word}'" in message
+
+
+@pytest.mark.helm
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"operator": {"replicas": "two"}}, "got string, want integer"),
+        ({"settings": {"maxRetries": 11}}, "/settings/maxRetries"),
+        ({"settings": {"logLevel": "info"}}, "/settings/logLevel"),
+        ({"database": {"tls": {"mode": "verify"}}}, "/database/tls/mode"),
+        ({"database": {"url": "postgresql://x"}}, "additional properties 'url' not allowed"),
+        ({"pod": {"env": [{"name": "DATABASE_URL", "value": "postgresql://x"}]}}, "/pod/env/0/name"),
+        ({"operator": {"pod": {"env": [{"name": "REDIS_URL", "value": "redis://x"}]}}}, "/operator/pod/env/0/name"),
+        ({"image": {"digest": "latest"}}, "/image/digest"),
+        ({"namespaces": ["Shop"]}, "/namespaces/0"),
+        ({"pod": {"volumes": [{"name": "x", "hostPath": {"path": "/"}}]}}, "hostPath"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused(helm: Helm, value: Thing, said: str) -> None:
+    """Wrong types, choices and bounds fail before anything is installed, and so does a URL with a password."""
+    assert said in helm.refusal(value)
+
+
+@pytest.mark.helm
+def test_an_umbrella_chart_may_hold_it(helm: Helm) -> None:
+    """Helm adds `global` to the values of each chart in a chart."""
+    assert helm.render({"global": {"anything": {"at": "all"}}}).things
+
+
+@pytest.mark.helm
+def test_an_old_cluster_is_refused(helm: Helm) -> None:
+    """What is not supported is said before anything is installed; what is supported works, also with a suffix."""
+
+    def template(version: str) -> str:
+        return helm("template", "x", str(files.CHART), f"--kube-version={version}").stderr
+
+    assert "1.33" in template("1.33.9")
+    assert template("1.34.0") == template("1.37.2-gke.100") == ""
+
+
+@pytest.mark.helm
+@pytest.mark.parametrize("given", [{}, EVERYTHING], ids=["default", "everything"])
+def test_lint_finds_nothing(helm: Helm, given: Thing) -> None:
+    """`helm lint --strict` is content."""
+    done = helm("lint", "--strict", "--quiet", str(files.CHART), values=given)
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_what_is_generated_is_up_to_date() -> None:
+    """Schema, table of values, and the copies of other files; `make chart` renews them."""
+    stale = [file.name for file, text in files.generated().items() if file.read_text() != text]
+
+    assert stale == []
+
+
+def test_the_chart_is_released_with_the_program() -> None:
+    """Chart and image have one version."""
+    chart = yaml.safe_load((files.CHART / "Chart.yaml").read_text())
+
+    assert chart["version"] == chart["appVersion"] == flagschedule.__version__
+
+
+def test_the_schema_leaves_no_room() -> None:
+    """No map takes any key, but for what umbrella charts share."""
+
+    def open_maps(part: Any, path: str = "") -> Iterator[str]:
+        if isinstance(part, dict):
+            is_object = part.get("type") == "object" or "properties" in part
+            if is_object and "additionalProperties" not in part and "/allOf/" not in path:
+                yield path
+            if part.get("additionalProperties") is True:
+                yield path
+            for key, entry in part.items():
+                yield from open_maps(entry, f"{path}/{key}")
+        elif isinstance(part, list):
+            for number, entry in enumerate(part):
+                yield from open_maps(entry, f"{path}/{number}")
+
+    assert list(open_maps(schema.schema(FOUND))) == ["/properties/global"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: 1\n", "a has no description"),
+        ("# -- List.\na: []\n", "what its array holds"),
+        ("# -- Map.\na: {}\n", "what its object holds"),
+        ("# -- Nothing.\na: null\n", "which type"),
+        ("# -- Shape.\n# @schema {$ref: Nonsense}\na: {}\n", "Nonsense is not in"),
+    ],
+)
+def test_a_value_that_cannot_be_explained_is_an_error(tmp_path: Any, text: str, said: str) -> None:
+    """Whoever adds a value has to say what it is."""
+    file = tmp_path / "values.yaml"
+    file.write_text(text)
+
+    with pytest.raises(values.ValuesError, match=said):
+        schema.schema(values.read(file))
+
+
+def _sections(found: tuple[values.Value, ...]) -> Iterator[str]:
+    for value in found:
+        if value.children:
+            yield value.dotted
+            yield from _sections(value.children)
+
+
+def _at(tree: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        tree = tree.get(key) if isinstance(tree, dict) else None
+    return tree
