@@ -7,7 +7,7 @@ LOCK := $(PYTHON_IN_VENV) -m piptools compile --quiet --allow-unsafe --strip-ext
 IN_PARALLEL := --numprocesses=auto --maxprocesses=4 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit check generate build-programs lock clean
+.PHONY: help setup demo test test-unit e2e check generate build-programs lock clean
 
 help: ## List the commands.
 	@echo "Usage: make COMMAND. Each one sets up what it needs."
@@ -31,6 +31,9 @@ test-unit: setup ## Run the tests that need nothing but Python, Postgres and Red
 	@echo "==> Unit and integration tests"
 	@$(PYTHON_IN_VENV) -m pytest tests/unit tests/integration -m "not apiserver and not node" $(IN_PARALLEL) $(PYTEST_ARGS)
 
+e2e: setup ## Run the tests in pods: install by Helm, apply, upgrade under load, uninstall, install again.
+	@$(PYTHON_IN_VENV) -m pytest tests/e2e $(PYTEST_ARGS)
+
 check: setup ## Run linter, format check, type checker and import contracts.
 	@$(PYTHON_IN_VENV) -m dev.check
 
@@ -40,8 +43,9 @@ build-programs: setup ## Build the cluster's programs and the image now (once; 1
 	@echo "==> The image"
 	@$(PYTHON_IN_VENV) -m dev.image build
 
-generate: setup ## Write the generated parts of the documentation.
+generate: setup ## Write the generated parts of the documentation and of the chart.
 	@$(PYTHON_IN_VENV) -m dev.generate
+	@$(PYTHON_IN_VENV) -m dev.chart
 
 lock: setup ## Lock the newest allowed versions in requirements/, with hashes. Run it with Python 3.11, the oldest.
 	@echo "==> requirements/runtime.txt"

@@ -1,4 +1,4 @@
-"""The command `python -m dev.chart`: writes the generated files of the chart anew. `make chart` calls it.
+"""The command `python -m dev.chart`: writes the generated files of the chart anew. `make generate` calls it.
 
 `python -m dev.chart kubernetes` first asks an API server of its own for the shapes of Kubernetes' objects.
 """

@@ -5,9 +5,8 @@ The cluster is kind's where Docker runs and our own elsewhere. It is always one 
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
 
 import psycopg
 import pytest
@@ -15,21 +14,14 @@ import redis as redis_client
 from psycopg.rows import dict_row
 from pytest_kind import KindCluster
 
-from dev.cluster import kind_binary
+from dev.cluster import kind_binary, programs
 from dev.demo.commands import CommandFailedError, Kubectl, kubectl_program, run
 from dev.demo.installation import IMAGE, Installation
-from tests import roles
 from tests.e2e.pods import NAMESPACE, Pods
+from tests.e2e.release import ChartInstallation, Release
 from tests.integration.database import Database
 
-OVERLAY = Path(__file__).parent / "overlay"
 _PREFIX = "flagschedule-e2e-"
-_KEYS: dict[str, roles.Program] = {
-    "database-url-migrator": "migrate",
-    "database-url-operator": "operator",
-    "database-url-processor": "process",
-    "database-url-cleaner": "cleanup",
-}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -58,30 +50,29 @@ def kubectl(kind_cluster: KindCluster) -> Kubectl:
     return found
 
 
-class RoleInstallation(Installation):
-    """The product with a database user for each program."""
+@pytest.fixture(scope="session")
+def in_node(kind_cluster: KindCluster) -> Callable[..., str]:
+    """Runs a command in the cluster's node."""
+    own = [kind_binary.kind_command()[0], "exec", kind_cluster.name]
+    node = own if kind_binary.is_own() else ["docker", "exec", f"{kind_cluster.name}-control-plane"]
+    return lambda *words: run([*node, *words])
 
-    def __enter__(self) -> Self:
-        super().__enter__()
-        roles.create(self.postgres)
-        with psycopg.connect(self.database_url, autocommit=True) as session:
-            session.execute(roles.SCHEMA.encode())
-        return self
 
-    def addresses(self) -> dict[str, str]:
-        """See Installation: one key for each program."""
-        users = {key: roles.url(self.database_url, program) for key, program in _KEYS.items()}
-        return {**users, "redis-url": self.redis_url}
+@pytest.fixture(scope="session")
+def release(kubectl: Kubectl, kind_cluster: KindCluster, tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """Helm, and the release that it makes of the chart."""
+    program = programs.ensure([programs.HELM])["helm"] / "helm"
+    return Release(program, kind_cluster.kubeconfig_path.absolute(), tmp_path_factory.mktemp("helm"), kubectl)
 
 
 @pytest.fixture(scope="session")
 def installation(
-    kind_cluster: KindCluster, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory
+    kind_cluster: KindCluster, kubectl: Kubectl, release: Release, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Installation]:
-    """The product as `kubectl apply -k` installs it, with a database user for each program, at work."""
+    """The product as `helm install` installs it, with a database user for each program, at work."""
     kind_cluster.load_docker_image(IMAGE)
     host = kind_binary.host_address(kind_cluster.name)
-    with RoleInstallation(kubectl, host, tmp_path_factory.mktemp("installation"), OVERLAY) as found:
+    with ChartInstallation(kubectl, host, tmp_path_factory.mktemp("installation"), release) as found:
         try:
             found.install()
         except CommandFailedError as error:
@@ -91,10 +82,10 @@ def installation(
 
 
 @pytest.fixture(scope="session")
-def pods(installation: Installation, kubectl: Kubectl) -> Iterator[Pods]:
+def pods(installation: Installation, kubectl: Kubectl, release: Release, in_node: Callable[..., str]) -> Iterator[Pods]:
     """The cluster, the database and the cache, with what the tests do to them."""
     with (
         psycopg.connect(installation.database_url, autocommit=True, row_factory=dict_row) as connection,
         redis_client.Redis.from_url(installation.redis_url) as cache,
     ):
-        yield Pods(kubectl, Database(connection), cache, installation.postgres)
+        yield Pods(kubectl, Database(connection), cache, installation.postgres, release, in_node)

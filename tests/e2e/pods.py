@@ -2,9 +2,10 @@
 
 import itertools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import redis
 
@@ -13,6 +14,7 @@ from dev.demo.commands import Kubectl
 from dev.demo.installation import NAMESPACE as SYSTEM
 from dev.parts.postgres import Postgres
 from tests.cluster.api import eventually
+from tests.e2e.release import Release
 from tests.integration.database import Database
 
 NAMESPACE = "shop"
@@ -31,10 +33,14 @@ class Ended:
 class Pods:
     """The cluster with the product in it."""
 
+    OPERATOR: ClassVar = "--selector=app.kubernetes.io/component=operator"
+
     kubectl: Kubectl
     database: Database
     cache: redis.Redis
     postgres: Postgres
+    release: Release
+    in_node: Callable[..., str]
 
     def plan(self, name: str, *, flag: str, after: timedelta = timedelta(seconds=5)) -> datetime:
         """Create a FlagSchedule that switches a flag on for 25 %; when it is due."""
@@ -102,10 +108,25 @@ class Pods:
         """Run a line of Python in the operator's container; what it printed."""
         return self._system("exec", "deployment/flagschedule-operator", "--", "python3", "-c", script)
 
+    def operators(self) -> list[str]:
+        """The names of the operator's pods."""
+        return [pod["metadata"]["name"] for pod in self.system_pods(self.OPERATOR)]
+
+    @property
+    def holder(self) -> str:
+        """Who holds the operator's lease: the pod's name and a word for its process; empty if nobody does."""
+        return self._system("get", "lease/flagschedule-operator", "--output=jsonpath={.spec.holderIdentity}")
+
+    def kill(self, pod: str) -> None:
+        """End the program of one of the product's pods by SIGKILL; deleting a pod would let it say goodbye."""
+        where = "--output=jsonpath={.status.containerStatuses[0].containerID}"
+        container = self._system("get", f"pod/{pod}", where).removeprefix("containerd://")
+        self.in_node("ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", container)
+
     def kill_operator(self) -> None:
-        """End the operator as the loss of its node would: SIGKILL, no goodbye."""
-        operator = "--selector=app.kubernetes.io/component=operator"
-        self._system("delete", "pod", operator, "--force", "--grace-period=0")
+        """End the programs of all replicas of the operator by SIGKILL."""
+        for pod in self.operators():
+            self.kill(pod)
 
     def _system(self, *words: str, stdin: str | None = None) -> str:
         return self.kubectl(f"--namespace={SYSTEM}", *words, stdin=stdin)

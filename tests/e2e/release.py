@@ -1,0 +1,89 @@
+"""The product in a cluster as Helm puts it there: what the tests in pods install, upgrade and uninstall."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import psycopg
+
+from dev.chart.files import CHART
+from dev.demo.commands import Kubectl, Run, run
+from dev.demo.installation import IMAGE, NAMESPACE, Installation
+from tests import roles
+
+_REPOSITORY, _, _TAG = IMAGE.partition(":")
+_KEYS: Final[dict[str, tuple[str, roles.Program]]] = {
+    "migrations": ("database-url-migrator", "migrate"),
+    "operator": ("database-url-operator", "operator"),
+    "processor": ("database-url-processor", "process"),
+    "cleanup": ("database-url-cleaner", "cleanup"),
+}
+# Postgres and Redis on this machine speak no TLS; everything else is the chart's default.
+_VALUES: Final[dict[str, Any]] = {
+    "image": {"repository": _REPOSITORY, "tag": _TAG},
+    "database": {"tls": {"mode": "disable"}},
+    **{program: {"databaseSecret": {"key": key}} for program, (key, _) in _KEYS.items()},
+}
+
+
+@dataclass(frozen=True)
+class Release:
+    """The release `flagschedule`, in a namespace that enforces Pod Security restricted."""
+
+    program: Path
+    kubeconfig: Path
+    folder: Path
+    kubectl: Kubectl
+
+    def install(self) -> str:
+        """`helm install`; returns when everything is ready. What it printed."""
+        return self._helm(
+            "install", "flagschedule", str(CHART), "--values=-", "--wait", "--timeout=90s", values=_VALUES
+        )
+
+    def upgrade(self, tag: str) -> str:
+        """`helm upgrade` to another image; returns when everything is ready. What it printed."""
+        words = ("upgrade", "flagschedule", str(CHART), "--reuse-values", f"--set=image.tag={tag}")
+        return self._helm(*words, "--wait", "--timeout=90s")
+
+    def uninstall(self) -> str:
+        """`helm uninstall`; returns when everything is gone. What it printed."""
+        return self._helm("uninstall", "flagschedule", "--wait", "--timeout=90s")
+
+    def _helm(self, *words: str, values: dict[str, Any] | None = None) -> str:
+        environment = {"HOME": str(self.folder), "KUBECONFIG": str(self.kubeconfig)}
+        return run(
+            [self.program, f"--namespace={NAMESPACE}", *words],
+            env=environment,
+            stdin=None if values is None else json.dumps(values),
+        )
+
+
+class ChartInstallation(Installation):
+    """The product by its chart, with a database user for each program."""
+
+    def __init__(self, kubectl: Run, host: str, folder: Path, release: Release) -> None:
+        super().__init__(kubectl, host, folder)
+        self._release = release
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        roles.create(self.postgres)
+        with psycopg.connect(self.database_url, autocommit=True) as session:
+            session.execute(roles.SCHEMA.encode())
+        return self
+
+    def addresses(self) -> dict[str, str]:
+        """See Installation: one key for each program."""
+        users = {key: roles.url(self.database_url, program) for key, program in _KEYS.values()}
+        return {**users, "redis-url": self.redis_url}
+
+    def apply(self) -> None:
+        """Install the chart, which migrates first and is ready when this returns."""
+        enforced = ("pod-security.kubernetes.io/enforce=restricted", "pod-security.kubernetes.io/warn=restricted")
+        self._kubectl("label", "namespace", NAMESPACE, *enforced)
+        self._release.install()
+
+    def wait_until_migrated(self) -> None:
+        """Helm has waited."""

@@ -1,0 +1,81 @@
+"""The release over time: the leader dies, a new image comes under load, and the chart goes and returns."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from dev.demo.installation import IMAGE
+from tests.cluster.api import eventually
+from tests.e2e.pods import NAMESPACE, Pods
+
+pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]
+
+MANY = 40
+TAKEOVER = timedelta(seconds=20)
+NEXT_IMAGE = f"{IMAGE}-next"
+
+
+def _statuses(pods: Pods) -> dict[str, Any]:
+    found = json.loads(pods.kubectl("get", "flagschedules", f"--namespace={NAMESPACE}", "--output=json"))
+    return {thing["metadata"]["name"]: (thing["metadata"]["uid"], thing["status"]) for thing in found["items"]}
+
+
+def test_the_standby_takes_over(pods: Pods) -> None:
+    """When the leading program is killed the other replica goes on once the lease has run out."""
+    pods.database.flag("handover")
+    holder = pods.holder
+    killed_at = pods.database.value("SELECT clock_timestamp()")
+
+    pods.kill(holder.rpartition("_")[0])
+
+    pods.plan("handed-over", flag="handover", after=timedelta(hours=1))
+    assert pods.wait("handed-over", "condition=Ready")["status"]["phase"] == "Pending"
+    assert pods.holder not in {"", holder}
+    mirrored_at = pods.database.value("SELECT first_seen_at FROM flag_schedule_objects WHERE name = 'handed-over'")
+    assert mirrored_at - killed_at < TAKEOVER
+
+
+def test_an_upgrade_under_load_loses_and_doubles_nothing(pods: Pods) -> None:
+    """Objects that are created and come due while all pods are replaced are each applied once, and say so."""
+    flags = [pods.database.flag(f"load-{number}") for number in range(MANY)]
+    pods.in_node("ctr", "--namespace=k8s.io", "images", "tag", "--force", IMAGE, NEXT_IMAGE)
+    dues = [
+        pods.plan(f"load-{number}", flag=f"load-{number}", after=timedelta(seconds=2 + number % 20))
+        for number in range(MANY // 2)
+    ]
+
+    pods.release.upgrade(NEXT_IMAGE.rpartition(":")[2])
+    dues += [pods.plan(f"load-{number}", flag=f"load-{number}") for number in range(MANY // 2, MANY)]
+    pods.wait_until_due(max(dues))
+    assert pods.run_processor().exit_code == 0
+
+    for number in range(MANY):
+        assert pods.wait(f"load-{number}", "condition=Applied")["status"]["phase"] == "Applied"
+    assert {pods.database.state(flag) for flag in flags} == {(True, 25)}
+    attempts = "SELECT count(*) FROM flag_schedule_attempts AS a JOIN flag_schedule_objects AS o USING (schedule_id) "
+    assert pods.database.value(attempts + "WHERE o.name LIKE 'load-%%'") == MANY
+    images = {pod["spec"]["containers"][0]["image"] for pod in pods.system_pods(pods.OPERATOR)}
+    assert images == {NEXT_IMAGE}
+
+
+def test_an_uninstalled_chart_leaves_the_objects(pods: Pods) -> None:
+    """`helm uninstall` takes the programs and keeps kind, objects and rows; installing again goes on as before."""
+    flag = pods.database.flag("kept")
+    pods.plan("kept", flag="kept", after=timedelta(hours=1))
+    pods.wait("kept", "condition=Ready")
+    before = _statuses(pods)
+
+    pods.release.uninstall()
+    eventually(lambda: pods.operators() == [], "the operator is gone")
+    assert _statuses(pods) == before
+    due = pods.plan("created-meanwhile", flag="kept")
+    pods.release.install()
+
+    pods.wait("created-meanwhile", "condition=Ready")
+    pods.wait_until_due(due)
+    assert pods.run_processor().exit_code == 0
+    pods.wait("created-meanwhile", "condition=Applied")
+    assert pods.database.state(flag) == (True, 25)
+    eventually(lambda: before.items() <= _statuses(pods).items(), "nothing else has changed")
