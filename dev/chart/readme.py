@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from dev.chart.values import Value
 
-BEGIN: Final = "<!-- values: made by `make chart` from values.yaml -->\n"
+BEGIN: Final = "<!-- values: made by `make generate` from values.yaml -->\n"
 END: Final = "<!-- /values -->\n"
 _LONGEST: Final = 60
 

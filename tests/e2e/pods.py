@@ -112,6 +112,11 @@ class Pods:
         """The names of the operator's pods."""
         return [pod["metadata"]["name"] for pod in self.system_pods(self.OPERATOR)]
 
+    def has_lingering_run(self) -> bool:
+        """Whether a pod of the processor runs that looks for what comes due meanwhile."""
+        found = self.system_pods("--selector=app.kubernetes.io/component=processor")
+        return any(pod["status"]["phase"] == "Running" and "LINGER_SECONDS" in json.dumps(pod["spec"]) for pod in found)
+
     @property
     def holder(self) -> str:
         """Who holds the operator's lease: the pod's name and a word for its process; empty if nobody does."""

@@ -42,9 +42,10 @@ class Release:
             "install", "flagschedule", str(CHART), "--values=-", "--wait", "--timeout=90s", values=_VALUES
         )
 
-    def upgrade(self, tag: str) -> str:
-        """`helm upgrade` to another image; returns when everything is ready. What it printed."""
-        words = ("upgrade", "flagschedule", str(CHART), "--reuse-values", f"--set=image.tag={tag}")
+    def upgrade(self, tag: str, *values: str) -> str:
+        """`helm upgrade` to another image, with more values; returns when everything is ready. What it printed."""
+        chosen = [f"--set={value}" for value in (f"image.tag={tag}", *values)]
+        words = ("upgrade", "flagschedule", str(CHART), "--reset-then-reuse-values", *chosen)
         return self._helm(*words, "--wait", "--timeout=90s")
 
     def uninstall(self) -> str:

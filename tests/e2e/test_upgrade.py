@@ -60,6 +60,19 @@ def test_an_upgrade_under_load_loses_and_doubles_nothing(pods: Pods) -> None:
     assert images == {NEXT_IMAGE}
 
 
+def test_a_lingering_run_applies_within_seconds(pods: Pods) -> None:
+    """With lingering the CronJob's pod, once it runs, makes a change within three seconds of its time."""
+    flag = pods.database.flag("prompt")
+    pods.release.upgrade(NEXT_IMAGE.rpartition(":")[2], "processor.lingerSeconds=65")
+    eventually(pods.has_lingering_run, "a pod of the processor lingers")
+
+    due = pods.plan("prompt", flag="prompt", after=timedelta(seconds=5))
+    pods.wait("prompt", "condition=Applied")
+
+    assert pods.schedule("prompt")["applied_at"] - due <= timedelta(seconds=3)
+    assert pods.database.state(flag) == (True, 25)
+
+
 def test_an_uninstalled_chart_leaves_the_objects(pods: Pods) -> None:
     """`helm uninstall` takes the programs and keeps kind, objects and rows; installing again goes on as before."""
     flag = pods.database.flag("kept")
@@ -70,12 +83,12 @@ def test_an_uninstalled_chart_leaves_the_objects(pods: Pods) -> None:
     pods.release.uninstall()
     eventually(lambda: pods.operators() == [], "the operator is gone")
     assert _statuses(pods) == before
-    due = pods.plan("created-meanwhile", flag="kept")
+    due = pods.plan("without-programs", flag="kept")
     pods.release.install()
 
-    pods.wait("created-meanwhile", "condition=Ready")
+    pods.wait("without-programs", "condition=Ready")
     pods.wait_until_due(due)
     assert pods.run_processor().exit_code == 0
-    pods.wait("created-meanwhile", "condition=Applied")
+    pods.wait("without-programs", "condition=Applied")
     assert pods.database.state(flag) == (True, 25)
     eventually(lambda: before.items() <= _statuses(pods).items(), "nothing else has changed")
