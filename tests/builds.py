@@ -20,28 +20,15 @@ import pytest
 
 _ROOT: Final = Path(__file__).parents[1]
 # Quick ones first. A folder that is not named here comes last.
-_FOLDERS: Final = (
-    "checks",
-    "unit",
-    "gitops",
-    "monitoring",
-    "integration",
-    "chart",
-    "cluster",
-    "faults",
-    "e2e",
-    "bench",
-)
-_LEVELS: Final = (
-    "helm",
-    "node",
-    "apiserver",
-)  # the longest with a cluster first: workers end together
+_FOLDERS: Final = ("checks", "unit", "gitops", "monitoring", "integration", "chart", "cluster", "e2e")
+# The longest first, so that workers end at about the same time; a test may need several.
+_LEVELS: Final = ("node", "apiserver", "helm", "kstatus", "actionlint")
 _PROGRAMS: Final = "the programs of the cluster"
-_HELM: Final = "Helm"
 _IMAGE: Final = "the image"
 _CHOICES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
-    "helm": {_HELM: ("dev.cluster", "build", "--only", "helm")},
+    "helm": {"Helm": ("dev.cluster", "build", "--only", "helm")},
+    "actionlint": {"actionlint": ("dev.cluster", "build", "--only", "actionlint")},
+    "kstatus": {"kstatus": ("dev.cluster", "build", "--only", "kstatus")},
     "apiserver": {_PROGRAMS: ("dev.cluster", "build", "--only", "node")},
     "node": {_PROGRAMS: ("dev.cluster", "build"), _IMAGE: ("dev.image", "build")},
 }
@@ -106,7 +93,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     commands: dict[str, tuple[str, ...]] = {}
     if not session.config.option.collectonly:
         wanted = {level for item in session.items for level in _levels(item)}
-        for level in sorted(wanted):
+        for level in filter(wanted.__contains__, reversed(_LEVELS)):
             commands |= _CHOICES[level]  # "node" comes last and asks for more
     session.config.stash[_builds] = {name: Build(name, *command) for name, command in commands.items()}
 
@@ -143,9 +130,9 @@ def _levels(item: pytest.Item) -> list[str]:
 
 
 def _rank(item: pytest.Item) -> tuple[int, int]:
-    highest = max((_place(_LEVELS, level) for level in _levels(item)), default=-1)
+    levels = _levels(item)
     folder = item.path.relative_to(_ROOT / "tests").parts[0]
-    return (highest, _place(_FOLDERS, folder))
+    return (_place(_LEVELS, levels[0]) if levels else -1, _place(_FOLDERS, folder))
 
 
 def _place(names: Sequence[str], name: str) -> int:

@@ -115,7 +115,7 @@ def host_address(arguments: argparse.Namespace) -> None:
 
 def build(arguments: argparse.Namespace) -> None:
     """Do `build`, and print where the programs are."""
-    chosen = programs.MODULES.values() if arguments.only is None else [programs.MODULES[arguments.only]]
+    chosen = programs.CLUSTER if arguments.only is None else [programs.MODULES[arguments.only]]
     for name, folder in programs.ensure(chosen).items():
         print(f"{name}: {folder}")
 

@@ -1,7 +1,7 @@
-"""The programs of a cluster, and Helm; built once from upstream Go modules, cached under a hash of their sources.
+"""The programs of a cluster, and those that tests ask; built once from Go modules, cached under a hash of these.
 
-Called by the control plane, the launcher, the tests of the chart and `python -m dev.cluster build`. Several callers
-may ask at once: one builds, the others wait and show the same progress.
+Called by the control plane, the launcher, tests and `python -m dev.cluster build`. Several callers may ask at once:
+one builds, the others wait and show the same progress.
 """
 
 import hashlib
@@ -81,9 +81,11 @@ HELM = Module(
     flags=("-ldflags", f"-s -w -X helm.sh/helm/v4/internal/version.version=v{HELM_VERSION}"),
     target="tool",
 )
+KSTATUS = Module(name="kstatus", contents="kstatus", output="kstatus")
+ACTIONLINT = Module(name="actionlint", contents="actionlint", target="tool")
 
 CLUSTER = (NODE, CONTAINERD, COREDNS, PAUSE)  # what a cluster needs to run pods
-MODULES = {module.name: module for module in (*CLUSTER, HELM)}
+MODULES = {module.name: module for module in (*CLUSTER, HELM, KSTATUS, ACTIONLINT)}
 
 
 def folder_of(module: Module, version: str) -> Path:

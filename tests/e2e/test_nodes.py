@@ -159,7 +159,7 @@ def test_a_half_made_cluster_is_deleted_completely(before: dict[str, object], tm
 
 def test_a_failed_start_explains_itself_and_leaves_nothing(tmp_path: Path, before: dict[str, object]) -> None:
     """A daemon that does not stay up fails `create` at once, with the end of its log; all is removed."""
-    built = programs.ensure(programs.MODULES.values())
+    built = programs.ensure(programs.CLUSTER)
     (tmp_path / "programs").mkdir()
     for name, folder in built.items():
         if name != "coredns":

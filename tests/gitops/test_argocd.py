@@ -7,8 +7,9 @@ import pytest
 
 from flagschedule.domain.outcome import Reason, Row, State
 from tests.gitops import argocd
+from tests.gitops.told import CASES, told
 from tests.unit.builders import body, row
-from tests.unit.test_status import APPLIED, ROWS, record, status
+from tests.unit.test_status import APPLIED, status
 
 # By the status function's own table, so that a new phase needs an answer here.
 HEALTH = {
@@ -35,16 +36,9 @@ ACTIONS = {
     "Superseded": set(),
     "Cancelled": set(),
 }
-CASES = [(found, known, phase) for found, known, phase, _ in ROWS]
 
 
-def told(found: Row | None, known: dict[str, Any], phase: str) -> dict[str, Any]:
-    """An object with the status that the operator writes for this outcome."""
-    spec: dict[str, Any] = {"suspend": True} if phase == "Suspended" else {}
-    return body(status=status(found, record(**known), **spec), **spec)
-
-
-@pytest.mark.parametrize(("found", "known", "phase"), CASES, ids=[f"{case[2]}-{n}" for n, case in enumerate(CASES)])
+@pytest.mark.parametrize(("found", "known", "phase"), CASES)
 def test_each_phase_has_its_health(found: Row | None, known: dict[str, Any], phase: str) -> None:
     """Stalled and Waiting are Degraded, Suspended is Suspended, all else is Healthy; the message is ours."""
     thing = told(found, known, phase)
@@ -56,7 +50,7 @@ def test_each_phase_has_its_health(found: Row | None, known: dict[str, Any], pha
     assert seen["message"] in {condition["message"] for condition in thing["status"]["conditions"]}
 
 
-@pytest.mark.parametrize(("found", "known", "phase"), CASES, ids=[f"{case[2]}-{n}" for n, case in enumerate(CASES)])
+@pytest.mark.parametrize(("found", "known", "phase"), CASES)
 def test_an_unseen_generation_is_progressing(found: Row | None, known: dict[str, Any], phase: str) -> None:
     """Whatever the status says, it says nothing of an edit that the operator has not seen."""
     thing = told(found, known, phase)
@@ -80,7 +74,7 @@ def test_an_edit_that_came_too_late_is_healthy() -> None:
     assert argocd.health(thing)["status"] == "Healthy"
 
 
-@pytest.mark.parametrize(("found", "known", "phase"), CASES, ids=[f"{case[2]}-{n}" for n, case in enumerate(CASES)])
+@pytest.mark.parametrize(("found", "known", "phase"), CASES)
 def test_each_phase_has_its_actions(found: Row | None, known: dict[str, Any], phase: str) -> None:
     """Retry is offered where it does something; a handled schedule is frozen and offers nothing."""
     assert argocd.enabled_actions(told(found, known, phase)) == ACTIONS[phase]

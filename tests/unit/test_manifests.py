@@ -325,6 +325,16 @@ def test_samples_have_names_of_their_own() -> None:
     assert not any("namespace" in thing["metadata"] for thing in things)
 
 
+def test_every_field_of_the_spec_has_a_sample() -> None:
+    """Whatever a spec can say is shown by a sample."""
+    crd = yaml.safe_load((ROOT / "crds" / "flagschedules.yaml").read_text())
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    specs = [thing["spec"] for path in samples() for thing in yaml.safe_load_all(path.read_text())]
+
+    assert {field for spec in specs for field in spec} == schema.keys()
+    assert {field for spec in specs for field in spec["updates"]} == schema["updates"]["properties"].keys()
+
+
 @pytest.mark.parametrize("path", samples(), ids=lambda path: path.stem)
 def test_samples_speak_to_a_newcomer(path: Path) -> None:
     """Each sample starts with a comment that says what it is for."""

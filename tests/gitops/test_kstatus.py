@@ -1,0 +1,81 @@
+"""What kstatus, and with it Flux, says of a FlagSchedule, asked of the library itself; and the table that tells it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flagschedule.domain.outcome import Reason, Row
+from tests.gitops import argocd, kstatus
+from tests.gitops.told import CASES, told
+from tests.unit.builders import body
+from tests.unit.test_status import ROWS
+
+pytestmark = pytest.mark.kstatus
+
+# By the status function's own table, so that a new phase needs an answer here.
+VERDICTS = {
+    "Pending": "Current",
+    "Suspended": "Current",
+    "Waiting": "InProgress",
+    "Retrying": "Current",
+    "Applied": "Current",
+    "Superseded": "Current",
+    "Cancelled": "Current",
+    "Failed": "Failed",
+    "Expired": "Failed",
+    "Invalid": "Failed",
+}
+MEANS = {"Current": "is ready", "InProgress": "waits, until its timeout", "Failed": "fails"}
+
+
+def _label(known: dict[str, Any], phase: str) -> str:
+    if phase != "Expired":
+        return phase
+    return "Expired more than a day ago" if known.get("reason") is Reason.HISTORY else "Expired"
+
+
+@pytest.mark.parametrize(("found", "known", "phase"), CASES)
+def test_each_phase_has_its_verdict(found: Row | None, known: dict[str, Any], phase: str) -> None:
+    """Stalled is Failed, Waiting is InProgress, all else is Current; a failure is told with our message."""
+    thing = told(found, known, phase)
+
+    (verdict,) = kstatus.judge(thing)
+
+    expected = "Current" if known.get("reason") is Reason.HISTORY else VERDICTS[phase]
+    assert verdict["status"] == expected
+    if expected == "Failed":
+        assert verdict["message"] in {condition["message"] for condition in thing["status"]["conditions"]}
+
+
+def test_what_the_operator_has_not_seen_is_in_progress() -> None:
+    """A new object and an edited one are never taken for reconciled ones, whatever the status says."""
+    edited = [told(found, known, phase) for found, known, phase, _ in ROWS]
+    for thing in edited:
+        thing["metadata"]["generation"] = 2
+
+    assert {verdict["status"] for verdict in kstatus.judge(body(), *edited)} == {"InProgress"}
+
+
+def test_an_object_that_is_being_deleted_is_terminating() -> None:
+    """While the operator cancels, before it takes its finalizer off, nobody takes the object for ready."""
+    (verdict,) = kstatus.judge(body(deleting=True))
+
+    assert verdict["status"] == "Terminating"
+
+
+def test_the_page_tells_what_each_tool_says() -> None:
+    """The table of docs/gitops.md has a line for every phase, with Argo CD's, kstatus's and Flux's own answers."""
+    things = {"not yet seen in this version": body()}
+    things |= {_label(known, phase): told(found, known, phase) for found, known, phase, _ in ROWS}
+    verdicts = [verdict["status"] for verdict in kstatus.judge(*things.values())]
+    healths = [argocd.health(thing)["status"] for thing in things.values()]
+    expected = [
+        f"| {label} | {health} | {verdict} | {MEANS[verdict]} |"
+        for label, health, verdict in zip(things, healths, verdicts, strict=True)
+    ]
+
+    page = Path("docs/gitops.md").read_text().splitlines()
+    start = page.index("| FlagSchedule | Argo CD: health | kstatus | Flux: a Kustomization with `wait: true` |")
+
+    assert page[start + 2 : page.index("", start)] == expected
