@@ -22,6 +22,7 @@ from flagschedule.domain.decision import Decision, Facts, Rules, decide
 from flagschedule.domain.outcome import Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule
 from flagschedule.domain.status import compute
+from tests import roles
 from tests.integration.database import Database, connected
 from tests.integration.worlds import ACTIONS, KINDS, NEW, OLD, Action, Kind, Trial, judge, traces
 from tests.unit.builders import body
@@ -144,7 +145,7 @@ def staged(url: str, play: Callable[[Stage], Awaitable[None]]) -> None:
 
     async def run() -> None:
         with connected(url) as database:
-            async with PostgresMirrorStore(url, "default", ()) as store:
+            async with PostgresMirrorStore(roles.url(url, "operator"), "default", ()) as store:
                 await play(Stage(database, store, url))
 
     asyncio.run(run())
@@ -164,7 +165,7 @@ def processors(url: str, number: int, seed: int) -> Iterator[None]:
 
     def work(chance: random.Random) -> None:
         try:
-            with PostgresProcessStore(url) as store:
+            with PostgresProcessStore(roles.url(url, "process")) as store:
                 while not done.is_set() or store.is_anything_due([]):
                     look(store, limit=chance.randint(1, 9))
                     time.sleep(chance.uniform(0, 0.005))
@@ -232,7 +233,7 @@ def test_an_edit_that_waits_for_the_processor_comes_too_late(database_url: str, 
         waiters = (
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         )
-        with PostgresProcessStore(database_url) as processor:
+        with PostgresProcessStore(roles.url(database_url, "process")) as processor:
             with processor._connection.transaction():
                 look(processor)
                 edits = [asyncio.create_task(on.mirror(each.edited)) for each in made[:BUSY]]
@@ -251,7 +252,7 @@ def test_the_processor_leaves_what_is_being_edited(database_url: str, kind: Kind
     """A processor that comes while an edit is being stored passes by, and the next one finds what was asked for."""
 
     async def play(on: Stage) -> None:
-        with PostgresProcessStore(database_url) as processor:
+        with PostgresProcessStore(roles.url(database_url, "process")) as processor:
             for trial in [each for each in TRIALS if each[1] == kind]:
                 each = await on.plan(*trial, on.flag())
                 await on.mirror(each.edited, meanwhile=lambda: look(processor))
@@ -267,7 +268,7 @@ def test_an_edit_that_came_too_late_is_taken_back(database_url: str) -> None:
 
     async def play(on: Stage) -> None:
         made = [await on.plan(*trial, on.flag()) for trial in TRIALS if trial[0] not in {"delete", "retry"}]
-        with PostgresProcessStore(database_url) as processor:
+        with PostgresProcessStore(roles.url(database_url, "process")) as processor:
             look(processor)
             before = on.database.query("SELECT * FROM feature_flag_schedules ORDER BY id")
             for each in made:

@@ -213,7 +213,7 @@ def test_a_real_deadlock_consumes_nothing(database: Database, database_url: str)
     with trouble(database, body):
         thread.start()
         held.wait(10)
-        process(database_url + "?options=-cdeadlock_timeout%3D20ms")  # which only a superuser may set
+        process(database_url + "?options=-cdeadlock_timeout%3D20ms")  # as for what the trigger sees: a superuser
         thread.join(20)
 
     deadlocks: LiteralString = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"

@@ -41,12 +41,11 @@ class Address:
 
 @pytest.fixture
 def address(postgres: Postgres, database_url: str, database: Database) -> Iterator[Address]:
-    """The test's database, for a user of its own that may do what every program does."""
+    """The test's database, for a user of its own that may do what the processor does."""
     name = database_url.rpartition("/")[2]
     user = f"clerk_of_{name}"
     run = database.connection.execute
-    groups = ", ".join(f"flagschedule_{role}" for role in ("migrator", "operator", "processor", "cleaner"))
-    run(f"CREATE ROLE {user} LOGIN PASSWORD 'hunter2-{name}' IN ROLE {groups}".encode())
+    run(f"CREATE ROLE {user} LOGIN PASSWORD 'hunter2-{name}' IN ROLE flagschedule_processor".encode())
     yield Address(user, f"hunter2-{name}", "127.0.0.1", postgres.port, name)
     run(f"DROP OWNED BY {user}".encode())
     run(f"DROP ROLE {user}".encode())
@@ -125,7 +124,7 @@ def test_a_broken_cache_shows_no_part_of_its_address(
 
 
 def test_nothing_of_an_address_is_recorded(
-    address: Address, database: Database, flagschedule: Run, postgres: Postgres
+    address: Address, database: Database, database_url: str, flagschedule: Run, postgres: Postgres
 ) -> None:
     """Successes, failures and a lost cache leave no part of an address in any of our tables or log lines."""
     guard(database, "P0001")
@@ -139,7 +138,7 @@ def test_nothing_of_an_address_is_recorded(
     assert all(json.loads(line) for line in run.stderr.splitlines())
     options = [f"--table=*flag_{table}" for table in ("schedules", *(f"schedule_{table}" for table in TABLES[1:]))]
     dump = subprocess.run(
-        [postgres.tool("pg_dump"), "--data-only", "--inserts", *options, address.url],
+        [postgres.tool("pg_dump"), "--data-only", "--inserts", *options, database_url],
         capture_output=True,
         text=True,
         check=True,
