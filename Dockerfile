@@ -2,6 +2,7 @@
 #   docker build -t localhost/flagschedule:dev .
 # needs a package index. `python -m dev.image build` needs none inside of the build: it puts a folder `wheels` with
 # everything that is locked beside this file, and may name a base image that it made itself.
+# A release names its base by digest: --build-arg PYTHON_IMAGE=python:3.11-slim@sha256:...
 ARG PYTHON_IMAGE=python:3.11-slim
 
 FROM ${PYTHON_IMAGE} AS build
@@ -26,9 +27,14 @@ RUN set -eu; \
     /build/bin/pip --python /opt/venv/bin/python3 install --quiet --no-deps dist/*.whl; \
     /opt/venv/bin/flagschedule version
 
-FROM ${PYTHON_IMAGE}
+COPY dev/image/root.py ./
+RUN mkdir /root-fs; python3 root.py /opt/venv /root-fs
+
+# Python and what it needs, but no shell, no package manager and no other tool of the base image.
+FROM scratch
+COPY --from=build /root-fs /
 COPY --from=build /opt/venv /opt/venv
-ENV PATH=/opt/venv/bin:$PATH \
+ENV PATH=/opt/venv/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 USER 65532:65532
@@ -36,7 +42,10 @@ WORKDIR /tmp
 ENTRYPOINT ["flagschedule"]
 ARG VERSION=0.1.0
 ARG COMMIT=unknown
+ARG PYTHON_IMAGE
 LABEL org.opencontainers.image.title=flagschedule \
+      org.opencontainers.image.description="Changes feature flags at a set time" \
       org.opencontainers.image.licenses=Apache-2.0 \
       org.opencontainers.image.version=${VERSION} \
-      org.opencontainers.image.revision=${COMMIT}
+      org.opencontainers.image.revision=${COMMIT} \
+      org.opencontainers.image.base.name=${PYTHON_IMAGE}

@@ -7,7 +7,7 @@ LOCK := $(PYTHON_IN_VENV) -m piptools compile --quiet --allow-unsafe --strip-ext
 IN_PARALLEL := --numprocesses=auto --maxprocesses=4 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit e2e check generate build-programs lock clean
+.PHONY: help setup demo test test-unit e2e check generate build-programs image sbom lock clean
 
 help: ## List the commands.
 	@echo "Usage: make COMMAND. Each one sets up what it needs."
@@ -42,6 +42,12 @@ build-programs: setup ## Build the cluster's programs and the image now (once; 1
 	@$(PYTHON_IN_VENV) -m dev.cluster build
 	@echo "==> The image"
 	@$(PYTHON_IN_VENV) -m dev.image build
+
+image: setup ## Build the image localhost/flagschedule:dev with Docker, or with buildah where no Docker runs.
+	@$(PYTHON_IN_VENV) -m dev.image build
+
+sbom: image ## Build the image and write what lies in it to dist/sbom.cdx.json (CycloneDX).
+	@$(PYTHON_IN_VENV) -m dev.image sbom dist/sbom.cdx.json
 
 generate: setup ## Write the generated parts of the documentation and of the chart.
 	@$(PYTHON_IN_VENV) -m dev.generate

@@ -1,4 +1,4 @@
-"""The command: `python -m dev.image build [--tag localhost/flagschedule:dev]`."""
+"""The command: `python -m dev.image build|sbom [--tag localhost/flagschedule:dev]`."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 import flagschedule
 from dev.cluster.cache import cache_dir, locked
 from dev.cluster.system import ClusterError
-from dev.image import context, engines
+from dev.image import context, engines, materials
 from dev.image.steps import StepFailedError, step
 
 _TAG = "localhost/flagschedule:dev"
@@ -46,17 +46,40 @@ def _build(tag: str, cache: Path) -> None:
         print(f"{tag} is ready ({built[1] / 1e6:.0f} MB).")
 
 
-def main() -> int:
-    """Parse the command line; the exit code is 1 if the image could not be built."""
+def sbom(tag: str, file: Path) -> None:
+    """Write the bill of materials of an image that was built.
+
+    Raises:
+        StepFailedError: there is no such image.
+    """
+    with tempfile.TemporaryDirectory(dir=cache_dir(), prefix="image-") as folder:
+        engines.choose(cache_dir()).unpack(tag, Path(folder))
+        text = materials.text(Path(folder))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    print(f"{file} lists what lies in {tag}.")
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dev.image", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     command = commands.add_parser("build", help="build the image unless nothing has changed since the last time")
-    command.add_argument("--tag", default=_TAG, help="the name of the image (default: %(default)s)")
-    options = parser.parse_args()
+    command.set_defaults(run=lambda options: build(options.tag))
+    bill = commands.add_parser("sbom", help="write its bill of materials (CycloneDX)")
+    bill.add_argument("file", type=Path, help="where to, for example dist/sbom.cdx.json")
+    bill.set_defaults(run=lambda options: sbom(options.tag, options.file))
+    for each in (command, bill):
+        each.add_argument("--tag", default=_TAG, help="the name of the image (default: %(default)s)")
+    return parser
+
+
+def main() -> int:
+    """Parse the command line; the exit code is 1 if it could not be done."""
+    options = _parser().parse_args()
     try:
-        build(options.tag)
+        options.run(options)
     except (StepFailedError, ClusterError) as error:
-        print(f"The image could not be built. {error}", file=sys.stderr)
+        print(f"Failed: {error}", file=sys.stderr)
         return 1
     return 0
 

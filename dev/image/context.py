@@ -17,7 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LOCKS = ("requirements/runtime.txt", "requirements/build.txt")
 # The same list as in .dockerignore and the Dockerfile's COPY lines; a test compares them.
-INPUTS = ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE", "operator", "migrations", *LOCKS)
+INPUTS = (
+    *("Dockerfile", ".dockerignore", "dev/image/root.py", "pyproject.toml", "README.md", "LICENSE"),
+    *("operator", "migrations", *LOCKS),
+)
 
 PYTHON = "3.11"  # of python:3.11-slim and of Debian bookworm
 _GLIBC_MINORS = range(17, 37)  # wheels for glibc 2.17 to 2.36, which bookworm has

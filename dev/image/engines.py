@@ -37,6 +37,9 @@ class Engine(Protocol):
     def inspect(self, tag: str) -> tuple[Mapping[str, str], int] | None:
         """The labels of an image and its size in bytes; None if there is no such image."""
 
+    def unpack(self, tag: str, folder: Path) -> None:
+        """Put an image's files into an empty folder. Raises StepFailedError."""
+
 
 class Docker:
     """Docker's own builder."""
@@ -57,6 +60,16 @@ class Docker:
             return None
         image = json.loads(answer)[0]
         return image["Config"].get("Labels") or {}, image["Size"]
+
+    def unpack(self, tag: str, folder: Path) -> None:
+        """Put an image's files into an empty folder. Raises StepFailedError."""
+        container = _told(output(["docker", "create", tag]), tag)
+        try:
+            run(["docker", "export", "--output", f"{folder}.tar", container])
+        finally:
+            output(["docker", "rm", container])
+        run(["tar", "--extract", f"--file={folder}.tar", f"--directory={folder}"])
+        Path(f"{folder}.tar").unlink()
 
 
 class Buildah:
@@ -96,6 +109,16 @@ class Buildah:
             return None
         return json.loads(answer)["OCIv1"]["config"].get("Labels") or {}, found["size"]
 
+    def unpack(self, tag: str, folder: Path) -> None:
+        """Put an image's files into an empty folder. Raises StepFailedError."""
+        with _nothing_left_behind():
+            container = _told(output([*self._command, "from", "--pull-never", tag]), tag)
+            try:
+                mounted = _told(output([*self._command, "mount", container]), tag)
+                run(["cp", "--archive", f"{mounted}/.", folder])
+            finally:
+                output([*self._command, "rm", container])
+
     def _image_id(self, tag: str) -> str | None:
         found = self._images(tag)
         return found["id"] if found else None
@@ -118,6 +141,12 @@ def choose(cache: Path) -> Engine:
 def _options(args: Mapping[str, str], labels: Mapping[str, str]) -> list[str]:
     options = [f"--build-arg={name}={value}" for name, value in args.items()]
     return options + [f"--label={name}={value}" for name, value in labels.items()]
+
+
+def _told(answer: str | None, tag: str) -> str:
+    if answer is None:
+        raise StepFailedError(f"There is no image {tag}; build it first.")
+    return answer.strip()
 
 
 def _bytes(size: str) -> int:

@@ -55,16 +55,25 @@ def test_the_context_holds_what_the_dockerfile_copies() -> None:
     assert copied == let_in == set(context.INPUTS) - {"Dockerfile", ".dockerignore"}
 
 
-def test_the_image_runs_as_a_fixed_user_without_build_tools() -> None:
-    """The last stage holds the environment only, and names a numeric user so that Kubernetes can check it."""
-    last = DOCKERFILE.rsplit("\nFROM ", 1)[1]
+def test_the_image_runs_as_a_fixed_user_without_a_base() -> None:
+    """The last stage starts from nothing, runs nothing, and names a numeric user so that Kubernetes can check it."""
+    base, last = DOCKERFILE.rsplit("\nFROM ", 1)[1].split("\n", 1)
 
+    assert base == "scratch"
     assert "USER 65532:65532" in last
     assert 'ENTRYPOINT ["flagschedule"]' in last
     assert [line for line in last.splitlines() if line.startswith(("RUN", "COPY", "ADD"))] == [
-        "COPY --from=build /opt/venv /opt/venv"
+        "COPY --from=build /root-fs /",
+        "COPY --from=build /opt/venv /opt/venv",
     ]
     assert "--without-pip /opt/venv" in DOCKERFILE
+
+
+def test_the_base_image_can_be_named_by_digest() -> None:
+    """A release says which base it was built on, to the byte: every stage takes it from one argument."""
+    assert "ARG PYTHON_IMAGE=" in DOCKERFILE.partition("\nFROM ")[0]
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["${PYTHON_IMAGE}", "scratch"]
+    assert "base.name=${PYTHON_IMAGE}" in DOCKERFILE
 
 
 def test_every_install_checks_hashes() -> None:
