@@ -34,7 +34,7 @@ test-unit: setup ## Run the tests that need nothing but Python, Postgres and Red
 e2e: setup ## Run the tests in pods: install by Helm, apply, upgrade under load, uninstall, install again.
 	@$(PYTHON_IN_VENV) -m pytest tests/e2e $(PYTEST_ARGS)
 
-check: setup ## Run linter, format check, type checker and import contracts.
+check: setup ## Run linter, format check, type checker, import contracts and the check of CI's workflows.
 	@$(PYTHON_IN_VENV) -m dev.check
 
 build-programs: setup ## Build the cluster's programs and the image now (once; 15 to 20 minutes).
