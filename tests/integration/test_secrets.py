@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import redis as redis_client
@@ -148,3 +149,25 @@ def test_nothing_of_an_address_is_recorded(
     for text in (recorded, run.stderr + run.stdout):
         assert address.seen_in(text) == []
         assert [word for word in ("hunter2", "clerk", "no-such-cache", "6399") if word in text] == []
+
+
+def test_a_cache_user_that_may_only_delete_is_enough(database: Database, flagschedule: Run, redis_url: str) -> None:
+    """The user that the page about threats makes deletes our keys, and can read, write and flush nothing."""
+    page = Path("docs/threat-model.md").read_text()
+    (rules,) = re.findall(r"`ACL SETUSER flagschedule on >password (.*?)`", page)
+    key = "feature_flags:production"
+    with redis_client.Redis.from_url(redis_url) as client:
+        client.set(key, "cached")
+        client.execute_command("ACL SETUSER", "flagschedule", "reset", "on", ">password", *rules.split())
+        limited = re.sub("//.*@", "//flagschedule:password@", redis_url)
+        database.schedule(database.flag("banner"), {"enabled": True})
+
+        done = flagschedule("process", REDIS_URL=limited)
+
+        with redis_client.Redis.from_url(limited) as other:
+            for refused in (("GET", key), ("FLUSHALL",), ("DEL", "session:1"), ("CONFIG", "GET", "*")):
+                with pytest.raises(redis_client.exceptions.NoPermissionError):
+                    other.execute_command(*refused)
+        client.execute_command("ACL DELUSER", "flagschedule")
+        assert (done.returncode, client.exists(key)) == (0, 0)
+    assert database.query("SELECT * FROM flag_schedule_cache_outbox") == []
