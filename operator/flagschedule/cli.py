@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from flagschedule import __version__, bootstrap, logs, settings
+from flagschedule import __version__, logs, settings
 from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError, StatementRefusedError
 
 _log = structlog.get_logger()
@@ -128,7 +128,9 @@ def _cleanup(given: argparse.Namespace) -> None:
 
 
 def _migrate(_: argparse.Namespace) -> None:
-    applied = bootstrap.migrate(_load())
+    from flagschedule.bootstrap import migrator  # noqa: PLC0415 -- loaded by the migration only
+
+    applied = migrator.migrate(_load())
     _log.info("Schema is up to date", applied=applied)
 
 

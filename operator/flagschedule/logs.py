@@ -3,20 +3,27 @@
 Everything goes to standard error, so that standard output is free for results.
 """
 
+import json
 import logging
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO
 
+import orjson
 import structlog
 
 from flagschedule.domain.errors import FlagScheduleError
 
+Line = tuple[Literal["info", "warning", "error"], str, dict[str, Any]]
 _SHARED: Final[list[Any]] = [
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
 ]
+_LEVELS: Final = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_log = structlog.get_logger()
+_is_json = False
 
 
 def configure(level: str = "INFO", style: Literal["console", "json"] | None = None) -> None:
@@ -26,21 +33,20 @@ def configure(level: str = "INFO", style: Literal["console", "json"] | None = No
         level: the least level that is logged.
         style: None chooses `console` on a terminal, else `json`.
     """
+    global _is_json  # noqa: PLW0603 -- logging is the process's, like its standard error
     chosen = style or ("console" if sys.stderr.isatty() else "json")
+    _is_json = chosen == "json"
     renderers: list[Any] = (
-        [structlog.dev.ConsoleRenderer(exception_formatter=_write)]
-        if chosen == "console"
-        else [structlog.processors.ExceptionRenderer(_where), structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(_where), structlog.processors.JSONRenderer(_encode)]
+        if _is_json
+        else [structlog.dev.ConsoleRenderer(exception_formatter=_write)]
     )
+    # Our own lines go straight to standard error: the way through the standard library's logging costs three times
+    # the CPU.
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *_SHARED,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
+        processors=[*_SHARED, *renderers],
+        logger_factory=lambda *_: _StandardError(),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -52,6 +58,38 @@ def configure(level: str = "INFO", style: Literal["console", "json"] | None = No
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+
+
+def write(lines: Sequence[Line]) -> None:
+    """Log many lines at once, each (level, event, fields): a tenth of the CPU of as many calls."""
+    if not _is_json:
+        for level, event, fields in lines:
+            getattr(_log, level)(event, **fields)
+        return
+    least = logging.getLogger().level
+    time = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    sys.stderr.write(
+        "".join(
+            _encode({**fields, "event": event, "level": level, "time": time}) + "\n"
+            for level, event, fields in lines
+            if _LEVELS[level] >= least
+        )
+    )
+
+
+class _StandardError:
+    """A logger of structlog's that writes each line to what standard error is now."""
+
+    def msg(self, line: str) -> None:
+        sys.stderr.write(f"{line}\n")
+
+    debug = info = warning = error = critical = exception = msg
+
+
+def _encode(event: Any, **_: Any) -> str:
+    text = orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    # Some characters beyond ASCII end a line for some readers; the slower encoder escapes all of them.
+    return text if text.isascii() else json.dumps(event, default=str)
 
 
 def _where(exc_info: Any) -> str:

@@ -1,15 +1,19 @@
 """What the services need from the world, by capability. Adapters implement these; tests may too."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
-from uuid import UUID
+from __future__ import annotations
 
-from flagschedule.domain.decision import Decision, Facts
-from flagschedule.domain.events import Event
-from flagschedule.domain.outcome import Snapshot
-from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:  # half of what is here concerns one program only, and loads what the other must not wait for
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from datetime import datetime, timedelta
+    from uuid import UUID
+
+    from flagschedule.domain.decision import Decision, Facts
+    from flagschedule.domain.events import Event
+    from flagschedule.domain.outcome import Snapshot
+    from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 
 # ---- the operator's side ------------------------------------------------------------------------
 

@@ -7,8 +7,8 @@ from typing import Final, LiteralString
 
 import pytest
 
-from flagschedule import bootstrap
 from flagschedule.adapters.postgres.process import PostgresProcessStore
+from flagschedule.bootstrap import processor as bootstrap
 from flagschedule.domain import backoff
 from flagschedule.domain.errors import DependencyUnavailableError, StatementRefusedError
 from flagschedule.ports import Claimable

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from flagschedule import __version__, bootstrap, cli, settings
+from flagschedule import __version__, cli, settings
+from flagschedule.bootstrap import migrator
 
 
 def flagschedule(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -58,7 +59,7 @@ def test_a_bug_ends_with_1_and_no_traceback(
         raise KeyError("hunter2")
 
     monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1/app")
-    monkeypatch.setattr(bootstrap, "migrate", broken)
+    monkeypatch.setattr(migrator, "migrate", broken)
 
     assert cli.main(["migrate"]) == 1
     printed = capsys.readouterr().err
@@ -100,3 +101,18 @@ def test_an_unknown_program_is_refused() -> None:
 
     assert run.returncode == 2
     assert "process" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "unwanted"),
+    [
+        ("processor", {"kopf", "kubernetes", "aiohttp", "redis", "yoyo", "flagschedule.domain.schedule"}),
+        ("cleaner", {"kopf", "kubernetes", "aiohttp", "redis", "yoyo", "flagschedule.domain.schedule"}),
+    ],
+)
+def test_a_program_loads_only_what_it_needs(program: str, unwanted: set[str]) -> None:
+    """What starts each minute waits for no library of another program."""
+    script = f"import flagschedule.cli, flagschedule.entrypoints.{program}, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+
+    assert set(loaded) & unwanted == set()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,3 +89,24 @@ def test_the_level_is_a_threshold(capsys: pytest.CaptureFixture[str]) -> None:
     structlog.get_logger().warning("Failed to apply schedule")
 
     assert [line["event"] for line in lines(capsys)] == ["Failed to apply schedule"]
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_many_lines_at_once_are_the_same_lines(capsys: pytest.CaptureFixture[str], style: Any) -> None:
+    """Lines that are written together look, and are left out, as if each had been logged by itself."""
+    logs.configure("WARNING", style)
+    many: list[logs.Line] = [
+        ("info", "Schedule applied", {"flagKey": "checkout"}),
+        ("warning", "Failed to apply schedule", {"flagKey": HOSTILE, "retryCount": 1}),
+        ("error", "Retry limit exceeded", {"flagKey": "checkout"}),
+    ]
+
+    logs.write(many)
+    together = capsys.readouterr().err
+    for level, event, fields in many:
+        getattr(structlog.get_logger(), level)(event, **fields)
+    alone = capsys.readouterr().err
+
+    times = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+    assert len(times.findall(together)) == 2
+    assert times.sub("", together) == times.sub("", alone)

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from typing import Literal
 
-from flagschedule import bootstrap
+from flagschedule.bootstrap import cleaner as bootstrap
 from flagschedule.entrypoints import stopping
 from flagschedule.settings import Settings
 

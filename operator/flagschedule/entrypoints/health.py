@@ -6,7 +6,7 @@ A standby is ready when it could take over: a rollout waits for it, and an evict
 import asyncio
 from typing import Final
 
-from flagschedule import bootstrap
+from flagschedule.bootstrap import operator as bootstrap
 
 _LONGEST_WITHOUT_LIST: Final = 30  # sweeps: three full comparisons missed
 _FRESH: Final = 10.0  # seconds; a standby looks each second

@@ -14,8 +14,8 @@ from typing import Any, Final, cast
 import kopf
 import structlog
 
-from flagschedule import bootstrap
 from flagschedule.adapters.kubernetes import connection, storage
+from flagschedule.bootstrap import operator as bootstrap
 from flagschedule.domain.errors import FlagScheduleError
 from flagschedule.domain.schedule import FINALIZER, GROUP, PLURAL, VERSION, FlagSchedule
 from flagschedule.entrypoints import health, leadership, probes

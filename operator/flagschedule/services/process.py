@@ -5,13 +5,14 @@ must not lose a cache key: the outbox keeps it until Redis has said yes.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 from uuid import UUID
 
 import structlog
 
+from flagschedule import logs
 from flagschedule.domain import backoff
 from flagschedule.domain.errors import (
     DependencyUnavailableError,
@@ -173,7 +174,7 @@ class Processor:
         """Count, log, and invalidate the cache: after the commit, so that nobody caches the old value again."""
         for handled in batch.handled:
             self._summary.add(handled)
-            _log_outcome(handled)
+        logs.write([line for handled in batch.handled for line in _lines(handled)])
         if batch.cache_entries and self._invalidate(sorted(set(batch.cache_entries.values()))):
             self._store.forget_cache_entries(list(batch.cache_entries))
 
@@ -207,7 +208,8 @@ class Processor:
             raise
 
 
-def _log_outcome(handled: Handled) -> None:
+def _lines(handled: Handled) -> Iterator[logs.Line]:
+    """What is logged of one schedule."""
     fields: dict[str, Any] = {
         "scheduleId": str(handled.schedule_id),
         "flagKey": handled.flag_key,
@@ -215,13 +217,15 @@ def _log_outcome(handled: Handled) -> None:
     }
     if handled.state == "applied":
         if handled.retried:
-            _log.info("Schedule applied on retry", **fields, reason=handled.reason, retryCount=handled.retry_count)
+            fields |= {"reason": handled.reason, "retryCount": handled.retry_count}
+            yield "info", "Schedule applied on retry", fields
         else:
-            _log.info("Schedule applied", **fields, reason=handled.reason)
+            fields["reason"] = handled.reason
+            yield "info", "Schedule applied", fields
         return
     fields |= {"error": handled.error, "reason": handled.reason, "retryCount": handled.retry_count}
     if handled.next_retry_at is not None:
         fields["nextRetryAt"] = handled.next_retry_at.isoformat()
-    _log.warning("Failed to apply schedule", **fields)
+    yield "warning", "Failed to apply schedule", fields
     if handled.reason == Reason.RETRIES_EXHAUSTED:
-        _log.error("Retry limit exceeded", **fields)
+        yield "error", "Retry limit exceeded", fields

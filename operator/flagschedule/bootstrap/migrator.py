@@ -1,0 +1,18 @@
+"""Brings the schema up to date."""
+
+import structlog
+
+from flagschedule.adapters.postgres.migrate import migrate as run
+from flagschedule.settings import Settings
+
+_log = structlog.get_logger()
+
+
+def migrate(settings: Settings) -> int:
+    """Bring the schema up to date; the number of migrations applied.
+
+    Raises:
+        ConfigurationError: the URL cannot be parsed.
+        DependencyUnavailableError: the database does not answer or refuses.
+    """
+    return run(settings.database_url.get_secret_value(), lambda name: _log.info("Applying migration", migration=name))

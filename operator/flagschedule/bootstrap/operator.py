@@ -1,0 +1,77 @@
+"""Puts the operator together."""
+
+import platform
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from flagschedule.adapters.kubernetes.client import KubernetesObjectClient
+from flagschedule.adapters.kubernetes.lease import KubernetesLeaseBook, own_namespace
+from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
+from flagschedule.adapters.prometheus import PrometheusTelemetry
+from flagschedule.domain.decision import Rules
+from flagschedule.services.election import Elector
+from flagschedule.services.events import EventRecorder
+from flagschedule.services.gate import Gate
+from flagschedule.services.mirror import Mirror
+from flagschedule.services.scrape import Scraper
+from flagschedule.services.status import StatusWriter
+from flagschedule.services.sweep import Sweep
+from flagschedule.settings import Settings
+
+_OPERATIONS: Final = 6  # at a time, of the operator on its pool of 8 connections: the rest is for its ping
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator:
+    """The operator's services; without an elector it always works."""
+
+    elector: Elector | None
+    gate: Gate
+    mirror: Mirror
+    writer: StatusWriter
+    recorder: EventRecorder
+    sweep: Sweep
+    scraper: Scraper
+
+
+@asynccontextmanager
+async def operator(settings: Settings) -> AsyncIterator[Operator]:
+    """The operator's services on pools of connections; neither database nor API server need be there yet.
+
+    Raises:
+        ConfigurationError: a URL cannot be parsed, or no API server is configured.
+    """
+    url = settings.database_url.get_secret_value()
+    rules = Rules(max_retries=settings.max_retries, max_lateness=timedelta(seconds=settings.max_lateness_seconds))
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(PostgresMirrorStore(url, settings.cluster, settings.namespaces))
+        client = await stack.enter_async_context(KubernetesObjectClient(settings.namespaces))
+        elector = None
+        if namespace := settings.lease_namespace or own_namespace():
+            book = await stack.enter_async_context(KubernetesLeaseBook(namespace, settings.lease_name))
+            # A name of its own for each process: a restarted container must not take over from itself.
+            elector = Elector(book, f"{platform.node()}_{secrets.token_hex(4)}")
+        gate = Gate(store.ping, _OPERATIONS)
+        recorder = EventRecorder(client)
+        telemetry = PrometheusTelemetry()
+        writer = StatusWriter(store, client, gate, recorder, telemetry)
+        mirror = Mirror(store, client, gate, rules, writer, telemetry)
+        sweep = Sweep(
+            store, client, gate, mirror, writer, telemetry, cluster=settings.cluster, interval=settings.sweep_seconds
+        )
+        try:
+            yield Operator(
+                elector=elector,
+                gate=gate,
+                mirror=mirror,
+                writer=writer,
+                recorder=recorder,
+                sweep=sweep,
+                scraper=Scraper(store, telemetry),
+            )
+        finally:
+            gate.close()  # before the pool: nobody may wait for a database that nobody will ask any more

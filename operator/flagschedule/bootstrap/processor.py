@@ -1,0 +1,36 @@
+"""Puts a processor together."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from flagschedule.adapters.postgres.process import PostgresProcessStore
+from flagschedule.services.process import Pace, Processor
+from flagschedule.settings import Settings
+
+_log = structlog.get_logger()
+
+
+@contextmanager
+def processor(settings: Settings, stopping: Callable[[], bool]) -> Iterator[Processor]:
+    """A processor on its own database connection.
+
+    Raises:
+        ConfigurationError: a URL cannot be parsed.
+        DependencyUnavailableError: the database does not answer.
+    """
+    cache = None
+    if settings.redis_url is None:
+        _log.info("REDIS_URL is not set: there is no cache to invalidate")
+    else:
+        from flagschedule.adapters.redis import RedisCache  # noqa: PLC0415 -- takes as long as Postgres' driver
+
+        cache = RedisCache(settings.redis_url.get_secret_value())
+    pace = Pace(
+        batch_size=settings.batch_size,
+        time_budget=settings.time_budget_seconds,
+        linger=settings.linger_seconds,
+    )
+    with PostgresProcessStore(settings.database_url.get_secret_value()) as store:
+        yield Processor(store, cache, pace, stopping)
