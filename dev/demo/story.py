@@ -267,7 +267,7 @@ class Story:
             "",
             "kubectl get flagschedules --watch",
             "kubectl explain flagschedule.spec",
-            f"kubectl logs --namespace={NAMESPACE} deployment/flagschedule-operator --follow",
+            f"kubectl logs --namespace={NAMESPACE} --selector=app.kubernetes.io/component=operator --follow",
             "psql $DATABASE_URL -c 'TABLE feature_flags'",
             "",
             f"kubectl apply -f - <<END\n{launch}END",
