@@ -17,9 +17,8 @@ from flagschedule.domain.retention import Retention
 from flagschedule.ports import Leftover
 from flagschedule.services.cleanup import Cleaner
 from tests import roles
-from tests.integration.conftest import Run
+from tests.integration.conftest import Run, until
 from tests.integration.database import Database, connected
-from tests.integration.test_crashes import until
 from tests.integration.test_process import logged
 
 NOTHING = {"applied": 0, "cancelled": 0, "attempts": 0, "records": 0, "runs": 0, "refused": 0}

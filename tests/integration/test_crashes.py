@@ -1,52 +1,18 @@
 """The processor killed at every step ends, after one more run, where an undisturbed run ends."""
 
-import os
 import signal
 import socket
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
 import redis
 
-from tests import roles
-from tests.integration.conftest import Run
+from tests.integration.conftest import Run, until
 from tests.integration.database import Database, connected
 
 GATE = 4711  # an advisory lock that the test holds, and that a statement under test must pass
-
-
-@pytest.fixture
-def start(database_url: str, redis_url: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts a run in the background; what is left of it at the end is killed."""
-    started: list[subprocess.Popen[str]] = []
-
-    def run(**settings: str) -> subprocess.Popen[str]:
-        url = roles.url(database_url, "process")
-        environment = {"DATABASE_URL": url, "REDIS_URL": redis_url, "PATH": os.environ["PATH"], **settings}
-        command = [sys.executable, "-m", "flagschedule", "process"]
-        started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-        return started[-1]
-
-    yield run
-    for process in started:
-        process.kill()
-        process.wait()
-        assert process.stderr
-        process.stderr.close()
-
-
-def until(condition: Callable[[], Any], *, seconds: float = 90) -> Any:
-    """Wait for a condition; its value."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, "the condition did not come true"
-        time.sleep(0.01)
-    return value
 
 
 @contextmanager

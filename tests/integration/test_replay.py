@@ -8,9 +8,9 @@ from uuid import UUID
 from flagschedule.domain.decision import Decision, Facts, decide
 from flagschedule.domain.messages import explain
 from flagschedule.domain.outcome import Phase, Reason, Snapshot, State
-from tests.integration.conftest import Run
+from tests.integration.conftest import Run, until
 from tests.integration.database import Database, connected
-from tests.integration.test_crashes import held, held_in_mid_statement, until
+from tests.integration.test_crashes import held, held_in_mid_statement
 from tests.integration.test_mirror_store import RULES, Scene, played, row_of, scene
 
 DUE = timedelta(seconds=-1)

@@ -14,9 +14,8 @@ from flagschedule.domain.errors import DependencyUnavailableError, StatementRefu
 from flagschedule.ports import Claimable
 from flagschedule.settings import Settings
 from tests import roles
-from tests.integration.conftest import Run
+from tests.integration.conftest import Run, until
 from tests.integration.database import Database, connected
-from tests.integration.test_crashes import until
 from tests.integration.test_failures import guard, make_due
 from tests.integration.test_process import logged
 
