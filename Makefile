@@ -7,7 +7,7 @@ LOCK := $(PYTHON_IN_VENV) -m piptools compile --quiet --allow-unsafe --strip-ext
 IN_PARALLEL := --numprocesses=auto --maxprocesses=4 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit e2e check generate build-programs image sbom lock clean
+.PHONY: help setup demo test test-unit e2e bench bench-quick check generate build-programs image sbom lock clean
 
 help: ## List the commands.
 	@echo "Usage: make COMMAND. Each one sets up what it needs."
@@ -33,6 +33,12 @@ test-unit: setup ## Run the tests that need nothing but Python, Postgres and Red
 
 e2e: setup ## Run the tests in pods: install by Helm, apply, upgrade under load, uninstall, install again.
 	@$(PYTHON_IN_VENV) -m pytest tests/e2e $(PYTEST_ARGS)
+
+bench: setup ## Measure the processor against a ceiling and the former way; a quiet machine, a quarter of an hour.
+	@$(PYTHON_IN_VENV) -m tests.bench $(BENCH_ARGS)
+
+bench-quick: setup ## The same with less of everything, in a few minutes.
+	@$(PYTHON_IN_VENV) -m tests.bench --size=quick $(BENCH_ARGS)
 
 check: setup ## Run linter, format check, type checker, import contracts and the check of CI's workflows.
 	@$(PYTHON_IN_VENV) -m dev.check

@@ -1,0 +1,80 @@
+"""The table under test: a server with fsync on, flags, and schedules that are due."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from dev.parts.postgres import Postgres
+from flagschedule.adapters.postgres.migrate import migrate
+from tests import roles
+
+_TABLES = (
+    "feature_flag_schedules, flag_schedule_attempts, flag_schedule_status_outbox, flag_schedule_cache_outbox, "
+    "flag_schedule_watermarks, flag_schedule_runs"
+)
+
+
+class Scene:
+    """One database with the product's schema."""
+
+    def __init__(self, url: str, flags: int) -> None:
+        self.url = url
+        self.session: psycopg.Connection[tuple[Any, ...]] = psycopg.connect(url, autocommit=True)
+        self.session.execute(
+            "INSERT INTO feature_flags (flag_key) SELECT 'flag-' || n FROM generate_series(1, %s) n", [flags]
+        )
+        self._flags = flags
+
+    def fill(self, due: int, *, history: int = 0, future: int = 0, bad: float = 0) -> None:
+        """Begin anew: so many rows that are due, behind so many that were applied and before so many to come.
+
+        Args:
+            due: rows whose time has come, spread over an hour and over all flags.
+            history: rows that were applied before.
+            future: rows of the next days.
+            bad: which part of those that are due holds a change that cannot be made.
+        """
+        run = self.session.execute
+        run(f"TRUNCATE {_TABLES}".encode())
+        plan = (
+            "INSERT INTO feature_flag_schedules (flag_id, scheduled_at, updates, status, applied_at) "
+            "SELECT f.id, {at}, CASE WHEN n %% 1000 < %(bad)s * 1000 THEN '{{\"rolloutPercentage\": 700}}'::jsonb "
+            "ELSE jsonb_build_object('enabled', n %% 2 = 0, 'rolloutPercentage', n %% 101) END, {status} "
+            "FROM generate_series(1, %(rows)s) AS n "
+            "JOIN (SELECT id, row_number() OVER (ORDER BY id) AS place FROM feature_flags) AS f "
+            "ON f.place = n %% %(flags)s + 1"
+        )
+        for rows, part, at, status in (
+            (history, 0.0, "now() - interval '30 days' - n * interval '1 second'", "'applied', now()"),
+            (due, bad, "now() - interval '1 hour' + n * interval '1 hour' / %(rows)s", "'pending', NULL"),
+            (future, 0.0, "now() + interval '1 day' + n * interval '1 second'", "'pending', NULL"),
+        ):
+            if rows:
+                values = {"rows": rows, "bad": part, "flags": self._flags}
+                run(plan.format(at=at, status=status).encode(), values)
+        run("ANALYZE")
+        run("CHECKPOINT")
+
+    def left(self) -> int:
+        """How many rows are still due."""
+        found = self.session.execute(
+            "SELECT count(*) FROM feature_flag_schedules WHERE status = 'pending' AND scheduled_at <= now()"
+        ).fetchone()
+        assert found
+        return int(found[0])
+
+
+@contextmanager
+def scene(flags: int = 5000) -> Iterator[Scene]:
+    """A server of its own, with fsync on as in production, and a database with this many flags."""
+    with Postgres(fsync=True) as server:
+        roles.create(server)
+        url = server.create_database("bench")
+        migrate(roles.url(url, "migrate"))
+        found = Scene(url, flags)
+        try:
+            yield found
+        finally:
+            found.session.close()

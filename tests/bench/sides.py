@@ -1,0 +1,100 @@
+"""What is compared: each side brings everything that is due to its end and says how long that took."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import psycopg
+
+from tests import roles
+from tests.bench.scene import Scene
+
+BATCH = 100
+
+
+@dataclass(frozen=True)
+class Drained:
+    """How many schedules a side brought to an end, in how many seconds, with how many of its own CPU."""
+
+    schedules: int
+    seconds: float
+    cpu: float
+
+
+def product(scene: Scene, **settings: str) -> Drained:
+    """The program as it is shipped: `flagschedule process` with its defaults, its log written to a file."""
+    before = _cpu()
+    run = subprocess.run(
+        [sys.executable, "-m", "flagschedule", "process", "--output=json"],
+        env={"DATABASE_URL": roles.url(scene.url, "process"), "PATH": os.environ["PATH"], **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
+    summary = json.loads(run.stdout)
+    return Drained(summary["processed"], summary["duration"], _cpu() - before)
+
+
+def known_ids(scene: Scene) -> Drained:
+    """A ceiling: somebody tells which rows to take; two updates and a commit for each batch, pipelined."""
+    found = scene.session.execute(
+        "SELECT id FROM feature_flag_schedules WHERE status = 'pending' AND scheduled_at <= now() "
+        "ORDER BY scheduled_at, id"
+    ).fetchall()
+    ids = [row[0] for row in found]
+    flags = (
+        "UPDATE feature_flags AS f SET enabled = (s.updates ->> 'enabled')::boolean, "
+        "rollout_percentage = (s.updates ->> 'rolloutPercentage')::integer, updated_at = now() "
+        "FROM feature_flag_schedules AS s WHERE s.id = ANY (%s) AND f.id = s.flag_id"
+    )
+    schedules = (
+        "UPDATE feature_flag_schedules SET status = 'applied', applied_at = now(), updated_at = now() "
+        "WHERE id = ANY (%s)"
+    )
+    with psycopg.connect(scene.url) as session:
+        started, before = time.monotonic(), time.process_time()
+        for at in range(0, len(ids), BATCH):
+            batch = ids[at : at + BATCH]
+            with session.pipeline():
+                session.execute(flags, [batch], prepare=True)
+                session.execute(schedules, [batch], prepare=True)
+                session.commit()
+        return Drained(len(ids), time.monotonic() - started, time.process_time() - before)
+
+
+def row_by_row(scene: Scene) -> Drained:
+    """The way of the scheduler before: claim a batch, then a savepoint and two updates for each row."""
+    claim = (
+        "SELECT id, flag_id, updates FROM feature_flag_schedules WHERE status = 'pending' AND scheduled_at <= now() "
+        "ORDER BY scheduled_at LIMIT 100 FOR UPDATE SKIP LOCKED"
+    )
+    done = 0
+    with psycopg.connect(scene.url) as session:
+        started, before = time.monotonic(), time.process_time()
+        while True:
+            rows = session.execute(claim).fetchall()
+            if not rows:
+                return Drained(done, time.monotonic() - started, time.process_time() - before)
+            for schedule, flag, updates in rows:
+                with session.transaction():
+                    session.execute(
+                        "UPDATE feature_flags SET enabled = %s, rollout_percentage = %s, updated_at = now() "
+                        "WHERE id = %s",
+                        [updates["enabled"], updates["rolloutPercentage"], flag],
+                    )
+                    session.execute(
+                        "UPDATE feature_flag_schedules SET status = 'applied', applied_at = now(), updated_at = now() "
+                        "WHERE id = %s",
+                        [schedule],
+                    )
+            session.commit()
+            done += len(rows)
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -1,0 +1,103 @@
+"""The benchmarks: every figure is a ratio of two sides in one run, several rounds in turn, as medians."""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tests.bench import sides
+from tests.bench.scene import Scene, scene
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much each benchmark does: schedules that are due, rows of history, and rounds."""
+
+    due: int = 20_000
+    history: int = 1_000_000
+    rounds: int = 4
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row of the table: what was measured, in each round, and the median of it."""
+
+    name: str
+    unit: str
+    rounds: list[float]
+
+    @property
+    def median(self) -> float:
+        """The figure to compare."""
+        return statistics.median(self.rounds)
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {"name": self.name, "unit": self.unit, "median": self.median, "rounds": self.rounds}
+
+
+def run(size: Size, say: Callable[[str], None]) -> Iterator[Result]:
+    """Every benchmark on one server, one after the other."""
+    with scene() as on:
+        for benchmark in (_against, _bad_rows, _idle, _client):
+            say(f"{benchmark.__name__.strip('_')}: {(benchmark.__doc__ or '').strip()}")
+            yield from benchmark(on, size)
+
+
+def _against(on: Scene, size: Size) -> Iterator[Result]:
+    """Rates of the product, of the ceiling with known ids, and of the way row by row."""
+    found: dict[str, list[float]] = {"known ids": [], "row by row": []}
+    rates: list[float] = []
+    for _ in range(size.rounds):
+        ours = _rate(on, size, sides.product)
+        rates.append(ours)
+        found["known ids"].append(ours / _rate(on, size, sides.known_ids))
+        # Its rate does not depend on how much there is, and it takes its time.
+        found["row by row"].append(ours / _rate(on, Size(due=max(size.due // 10, 100)), sides.row_by_row))
+    yield Result("drain, schedules per second", "1/s", rates)
+    for name, ratios in found.items():
+        yield Result(f"drain, rate against {name}", "ratio", ratios)
+
+
+def _bad_rows(on: Scene, size: Size) -> Iterator[Result]:
+    """Rates with 1 % and 10 % of the rows bad, against none."""
+    found: dict[float, list[float]] = {0.01: [], 0.1: []}
+    for _ in range(size.rounds):
+        clean = _rate(on, size, sides.product)
+        for part, ratios in found.items():
+            ratios.append(_rate(on, size, sides.product, bad=part) / clean)
+    for part, ratios in found.items():
+        yield Result(f"drain with {part:.0%} bad rows, rate against none", "ratio", ratios)
+
+
+def _idle(on: Scene, size: Size) -> Iterator[Result]:
+    """A run with nothing due, behind much history: its duration by itself, and from process start to end."""
+    on.fill(0, history=size.history, future=size.history // 100)
+    durations, whole = [], []
+    for _ in range(size.rounds):
+        started = time.monotonic()
+        durations.append(1000 * sides.product(on).seconds)
+        whole.append(time.monotonic() - started)
+    yield Result(f"run with nothing due behind {size.history:,} rows, work", "ms", durations)
+    yield Result("the same, from process start to its end", "s", whole)
+
+
+def _client(on: Scene, size: Size) -> Iterator[Result]:
+    """CPU of the client for each schedule, its log line included and its start taken away."""
+    found = []
+    for _ in range(size.rounds):
+        on.fill(0)
+        start = sides.product(on).cpu
+        on.fill(size.due)
+        drained = sides.product(on)
+        found.append(1e6 * (drained.cpu - start) / drained.schedules)
+    yield Result("client's CPU for each schedule", "us", found)
+
+
+def _rate(on: Scene, size: Size, side: Callable[[Scene], sides.Drained], *, bad: float = 0) -> float:
+    on.fill(size.due, bad=bad)
+    drained = side(on)
+    assert drained.schedules == size.due, f"{drained.schedules} of {size.due}"
+    assert on.left() == 0
+    return drained.schedules / drained.seconds
