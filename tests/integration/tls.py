@@ -23,12 +23,14 @@ class Authority:
         self.certificate = folder / "ca.crt"
         self._key = folder / "ca.key"
         self._folder = folder
-        self._openssl("-x509", "-subj", "/CN=test", "-keyout", str(self._key), "-out", str(self.certificate))
+        use = ("-addext", "keyUsage=critical,keyCertSign")  # from Python 3.13 on an authority must say so
+        self._openssl("-x509", *use, "-subj", "/CN=test", "-keyout", str(self._key), "-out", str(self.certificate))
 
     def server(self, name: str) -> ssl.SSLContext:
         """What a server of that host name shows."""
         certificate, key = self._folder / f"{name}.crt", self._folder / f"{name}.key"
-        signed = ("-CA", str(self.certificate), "-CAkey", str(self._key), "-addext", f"subjectAltName=DNS:{name}")
+        says = ("-addext", f"subjectAltName=DNS:{name}", "-addext", "basicConstraints=CA:FALSE")
+        signed = ("-CA", str(self.certificate), "-CAkey", str(self._key), *says)
         self._openssl("-x509", *signed, "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(certificate))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
