@@ -12,7 +12,7 @@ IN_PARALLEL := --numprocesses=auto --maxprocesses=4 --no-loadscope-reorder
 help: ## List the commands.
 	@echo "Usage: make COMMAND. Each one sets up what it needs."
 	@echo
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
 		printf '%-18s %s\n' "$$name" "$$text"; done
 
 setup: .venv/.ready ## Make .venv with the locked packages; does nothing when they are there.
@@ -34,10 +34,10 @@ test-unit: setup ## Run the tests that need nothing but Python, Postgres and Red
 e2e: setup ## Run the tests in pods: install by Helm, apply, upgrade under load, uninstall, install again.
 	@$(PYTHON_IN_VENV) -m pytest tests/e2e $(PYTEST_ARGS)
 
-bench: setup ## Measure the processor against a ceiling and the former way; a quiet machine, a quarter of an hour.
+bench: setup ## Measure the processor against a ceiling and the former way; some minutes on a quiet machine.
 	@$(PYTHON_IN_VENV) -m tests.bench $(BENCH_ARGS)
 
-bench-quick: setup ## The same with less of everything, in a few minutes.
+bench-quick: setup ## The same with less of everything, in under a minute.
 	@$(PYTHON_IN_VENV) -m tests.bench --size=quick $(BENCH_ARGS)
 
 check: setup ## Run linter, format check, type checker, import contracts and the check of CI's workflows.
