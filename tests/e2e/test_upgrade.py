@@ -13,7 +13,8 @@ from tests.e2e.pods import NAMESPACE, Pods
 pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]
 
 MANY = 40
-TAKEOVER = timedelta(seconds=20)
+TAKEOVER = timedelta(seconds=40)  # 15 of them by design; the rest is for a busy machine
+LINGERING = timedelta(seconds=10)  # one of them by design; without lingering it is up to a minute
 NEXT_IMAGE = f"{IMAGE}-next"
 
 
@@ -61,7 +62,7 @@ def test_an_upgrade_under_load_loses_and_doubles_nothing(pods: Pods) -> None:
 
 
 def test_a_lingering_run_applies_within_seconds(pods: Pods) -> None:
-    """With lingering the CronJob's pod, once it runs, makes a change within three seconds of its time."""
+    """With lingering the CronJob's pod, once it runs, makes a change within seconds of its time."""
     flag = pods.database.flag("prompt")
     pods.release.upgrade(NEXT_IMAGE.rpartition(":")[2], "processor.lingerSeconds=65")
     eventually(pods.has_lingering_run, "a pod of the processor lingers")
@@ -69,7 +70,7 @@ def test_a_lingering_run_applies_within_seconds(pods: Pods) -> None:
     due = pods.plan("prompt", flag="prompt", after=timedelta(seconds=5))
     pods.wait("prompt", "condition=Applied")
 
-    assert pods.schedule("prompt")["applied_at"] - due <= timedelta(seconds=3)
+    assert pods.schedule("prompt")["applied_at"] - due <= LINGERING
     assert pods.database.state(flag) == (True, 25)
 
 
