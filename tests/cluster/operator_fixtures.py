@@ -85,10 +85,10 @@ class Operator:
         assert self._process is not None
         return self._process.wait(30)
 
-    def lines(self, event: str) -> list[dict[str, Any]]:
-        """What it has logged under this message."""
+    def lines(self, event: str | None = None) -> list[dict[str, Any]]:
+        """What it has logged under this message; everything if none is given."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-        return [line for line in lines if line["event"] == event]
+        return [line for line in lines if event in {None, line["event"]}]
 
     def _end(self, how: signal.Signals) -> int:
         if self._process is None:

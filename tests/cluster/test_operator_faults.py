@@ -156,6 +156,26 @@ def test_it_stops_orderly(scene: Scene) -> None:
     assert scene.operator.stop() == 0
 
 
+def test_it_stops_orderly_while_it_starts(scene: Scene) -> None:
+    """SIGTERM ends the operator with exit code 0 and without a complaint, also while it finds its objects."""
+    for number in range(60):
+        scene.create(f"found-{number}")
+    scene.reaches("found-59", "Pending")
+    scene.operator.stop()
+
+    codes = [_start_and_stop(scene.operator) for _ in range(5)]
+
+    assert codes == [0] * 5
+    assert "error" not in {line["level"] for line in scene.operator.lines()}
+
+
+def _start_and_stop(operator: Operator) -> int:
+    starts = len(operator.lines("Operator started"))
+    operator.start(wait=False)
+    eventually(lambda: len(operator.lines("Operator started")) > starts, "it begins")
+    return operator.stop()
+
+
 def test_it_stops_orderly_without_a_database(fragile: tuple[Scene, Postgres]) -> None:
     """SIGTERM ends the operator with exit code 0, also while handlers wait for the database."""
     scene, server = fragile

@@ -18,7 +18,7 @@ from flagschedule.adapters.kubernetes import connection, storage
 from flagschedule.bootstrap import operator as bootstrap
 from flagschedule.domain.errors import FlagScheduleError
 from flagschedule.domain.schedule import FINALIZER, GROUP, PLURAL, VERSION, FlagSchedule
-from flagschedule.entrypoints import health, leadership, probes
+from flagschedule.entrypoints import health, leadership, probes, tasks
 from flagschedule.services.gate import Gate
 from flagschedule.services.mirror import Mirror
 from flagschedule.settings import Settings
@@ -82,7 +82,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 10
     settings.networking.request_timeout = 30  # the default pins an object for 5 minutes to a dead connection
     settings.networking.error_backoffs = _Backoffs()
-    settings.queueing.exit_timeout = 8  # for the transactions at hand
+    settings.queueing.exit_timeout = 2  # for the transactions at hand; Kopf may wait this long for none at all
     settings.scanning.disabled = True  # no need to list namespaces and CRDs, nor the rights
     settings.execution.max_workers = 1  # there are no synchronous handlers
     return settings
@@ -134,7 +134,7 @@ async def _work(services: bootstrap.Operator, settings: Settings, stop: asyncio.
 async def _run_kopf(services: bootstrap.Operator, settings: Settings, stop: asyncio.Event) -> None:
     """Run Kopf and our root tasks until one of them ends, which ends all, or until we are told to stop."""
     others = asyncio.all_tasks()
-    tasks = await kopf.spawn_tasks(
+    kopf_tasks = await kopf.spawn_tasks(
         registry=build_registry(services.mirror),
         settings=kopf_settings(),
         # For peering, which is off. By default Kopf asks for our user's name, and a container's uid has none.
@@ -152,7 +152,7 @@ async def _run_kopf(services: bootstrap.Operator, settings: Settings, stop: asyn
         asyncio.create_task(_close_at(stop, services.gate), name="gate keeper"),
     ]
     _log.info("Operator started", namespaces=list(settings.namespaces) or "all", cluster=settings.cluster)
-    await kopf.run_tasks([*tasks, *own], ignored=others)
+    await tasks.run_until_one_ends([*kopf_tasks, *own], stop, others)
     if not stop.is_set():
         raise FlagScheduleError("a part of the operator ended unexpectedly; its log says which")
 

@@ -70,8 +70,8 @@ class PostgresMirrorStore:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # Kopf ends by cancelling every task that is younger than itself, in Python 3.11 also those that the pool's
-        # helpers make for each wait; closing the pool then finds a helper cancelled, which is what it wanted.
+        # The operator ends by cancelling every task that Kopf might have started, in Python 3.11 also those that
+        # the pool's helpers make for each wait; closing the pool then finds a helper cancelled, as it wanted.
         with suppress(asyncio.CancelledError):
             await self._pool.close()
 

@@ -1,0 +1,105 @@
+"""How the operator's tasks end."""
+
+import asyncio
+import logging
+
+import pytest
+
+from flagschedule.entrypoints.tasks import run_until_one_ends
+
+
+async def _forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def _deaf(times: int) -> None:
+    """Does not notice that many cancellations, as `asyncio.wait_for` of Python 3.11 at times."""
+    for _ in range(times):
+        try:
+            await _forever()
+        except asyncio.CancelledError:
+            continue
+    await _forever()
+
+
+async def _fail_when_cancelled() -> None:
+    try:
+        await _forever()
+    finally:
+        raise RuntimeError("cancelled")
+
+
+async def _fail() -> None:
+    raise RuntimeError("first")
+
+
+@pytest.fixture(autouse=True)
+def _kopf_may_speak_again() -> None:
+    logging.getLogger("kopf").setLevel(logging.NOTSET)
+
+
+def test_a_task_that_misses_its_cancellation_is_cancelled_again() -> None:
+    """Nothing that was lost once keeps the operator from ending."""
+
+    async def scene() -> None:
+        stop = asyncio.Event()
+        stopping = asyncio.create_task(stop.wait())
+        deaf = asyncio.create_task(_deaf(2))
+        stop.set()
+
+        await run_until_one_ends([stopping, deaf], stop, [], patience=0.01)
+
+        assert deaf.cancelled()
+
+    asyncio.run(scene())
+
+
+def test_children_end_and_others_live() -> None:
+    """Tasks that were started by those that end are ended, those from before are left alone."""
+
+    async def scene() -> None:
+        other = asyncio.create_task(_forever())
+        stop = asyncio.Event()
+        stop.set()
+        child = asyncio.create_task(_forever())
+
+        await run_until_one_ends([asyncio.create_task(stop.wait())], stop, [other, *_current()])
+
+        assert child.cancelled()
+        assert not other.done()
+        other.cancel()
+
+    asyncio.run(scene())
+
+
+def test_the_first_failure_is_raised() -> None:
+    """What ends the operator by itself is its failure, not what the others say to it."""
+
+    async def scene() -> None:
+        tasks = [asyncio.create_task(_fail_when_cancelled()), asyncio.create_task(_fail())]
+
+        with pytest.raises(RuntimeError, match="first"):
+            await run_until_one_ends(tasks, asyncio.Event(), _current())
+
+    asyncio.run(scene())
+
+
+def test_whoever_is_told_to_end_may_fail() -> None:
+    """An orderly end is one, whatever the parts say while they end."""
+
+    async def scene() -> None:
+        stop = asyncio.Event()
+        stop.set()
+        tasks = [asyncio.create_task(stop.wait()), asyncio.create_task(_fail_when_cancelled())]
+
+        await run_until_one_ends(tasks, stop, _current())
+
+        assert tasks[1].done()
+
+    asyncio.run(scene())
+
+
+def _current() -> set[asyncio.Task[object]]:
+    task = asyncio.current_task()
+    assert task
+    return {task}
