@@ -7,7 +7,7 @@ LOCK := $(PYTHON_IN_VENV) -m piptools compile --quiet --allow-unsafe --strip-ext
 IN_PARALLEL := --numprocesses=auto --maxprocesses=4 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit e2e bench bench-quick check generate build-programs image sbom lock clean
+.PHONY: help setup demo test test-unit e2e e2e-full bench bench-quick check generate build-programs image sbom lock clean
 
 help: ## List the commands.
 	@echo "Usage: make COMMAND. Each one sets up what it needs."
@@ -33,6 +33,9 @@ test-unit: setup ## Run the tests that need nothing but Python, Postgres and Red
 
 e2e: setup ## Run the tests in pods: install by Helm, apply, upgrade under load, uninstall, install again.
 	@$(PYTHON_IN_VENV) -m pytest tests/e2e $(PYTEST_ARGS)
+
+e2e-full: e2e ## The same, and every test with an API server on the oldest Kubernetes as well; another 15 minutes of building once.
+	@FLAGSCHEDULE_KUBERNETES=oldest $(PYTHON_IN_VENV) -m pytest -m apiserver $(IN_PARALLEL) $(PYTEST_ARGS)
 
 bench: setup ## Measure the processor against a ceiling and the former way; some minutes on a quiet machine.
 	@$(PYTHON_IN_VENV) -m tests.bench $(BENCH_ARGS)

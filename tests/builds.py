@@ -18,6 +18,8 @@ from typing import Any, Final
 
 import pytest
 
+from dev.cluster import programs
+
 _ROOT: Final = Path(__file__).parents[1]
 # Quick ones first. A folder that is not named here comes last.
 _FOLDERS: Final = ("checks", "unit", "gitops", "monitoring", "integration", "chart", "bench", "cluster", "e2e")
@@ -29,7 +31,7 @@ _CHOICES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "helm": {"Helm": ("dev.cluster", "build", "--only", "helm")},
     "actionlint": {"actionlint": ("dev.cluster", "build", "--only", "actionlint")},
     "kstatus": {"kstatus": ("dev.cluster", "build", "--only", "kstatus")},
-    "apiserver": {_PROGRAMS: ("dev.cluster", "build", "--only", "node")},
+    "apiserver": {_PROGRAMS: ("dev.cluster", "build", "--only", programs.control_plane().name)},
     "node": {_PROGRAMS: ("dev.cluster", "build"), _IMAGE: ("dev.image", "build")},
 }
 

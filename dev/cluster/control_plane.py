@@ -113,7 +113,8 @@ class ControlPlane:
             ClusterError: the programs could not be built, or a daemon did not come up; nothing is left running.
         """
         system.require(system.CONTROL_PLANE_PARTS)
-        self._programs = programs.ensure([programs.NODE])["node"]
+        module = programs.control_plane()
+        self._programs = programs.ensure([module])[module.name]
         try:
             self._folder = _new_folder(self._cleanup)
             self._ports = {name: _reserved_port(self._cleanup) for name in ("etcd", "etcd-peers", "api")}

@@ -5,6 +5,7 @@ one builds, the others wait and show the same progress.
 """
 
 import hashlib
+import os
 import shutil
 import tempfile
 import time
@@ -16,19 +17,11 @@ from pathlib import Path
 from dev.cluster import cache, go
 from dev.cluster.compiler import Compiler
 from dev.cluster.progress import Progress, say
+from dev.cluster.system import ClusterError
 
 KUBERNETES = "1.37.2"
+OLDEST_KUBERNETES = "1.34.4"
 HELM_VERSION = "4.3.1"
-_VERSION = "k8s.io/component-base/version"
-_NODE_LDFLAGS = " ".join(
-    (
-        "-s -w",
-        f"-X {_VERSION}.gitVersion=v{KUBERNETES}",
-        f"-X {_VERSION}.gitMajor=1",
-        f"-X {_VERSION}.gitMinor=37",
-        f"-X {_VERSION}.gitTreeState=clean",
-    ),
-)
 _WAIT_SECONDS = 0.5
 
 
@@ -52,10 +45,17 @@ class Module:
         return go.PROGRAMS / self.name
 
 
+def _as_version(version: str) -> tuple[str, ...]:
+    major, minor, _ = version.split(".")
+    package = "k8s.io/component-base/version"
+    told = {"gitVersion": f"v{version}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    return ("-ldflags", " ".join(["-s -w", *(f"-X {package}.{name}={value}" for name, value in told.items())]))
+
+
 NODE = Module(
     name="node",
     contents=f"Kubernetes {KUBERNETES} and etcd",
-    flags=("-ldflags", _NODE_LDFLAGS),
+    flags=_as_version(KUBERNETES),
     output="kn",
     links=(
         "etcd",
@@ -66,6 +66,13 @@ NODE = Module(
         "kubelet",
         "kubectl",
     ),
+)
+OLDEST = Module(
+    name="oldest",
+    contents=f"Kubernetes {OLDEST_KUBERNETES} and its etcd",
+    flags=_as_version(OLDEST_KUBERNETES),
+    output="kn",
+    links=("etcd", "kube-apiserver", "kube-controller-manager", "kubectl"),
 )
 CONTAINERD = Module(
     name="containerd",
@@ -85,7 +92,21 @@ KSTATUS = Module(name="kstatus", contents="kstatus", output="kstatus")
 ACTIONLINT = Module(name="actionlint", contents="actionlint", target="tool")
 
 CLUSTER = (NODE, CONTAINERD, COREDNS, PAUSE)  # what a cluster needs to run pods
-MODULES = {module.name: module for module in (*CLUSTER, HELM, KSTATUS, ACTIONLINT)}
+MODULES = {module.name: module for module in (*CLUSTER, OLDEST, HELM, KSTATUS, ACTIONLINT)}
+
+
+def control_plane() -> Module:
+    """Return what a control plane without nodes is made of.
+
+    FLAGSCHEDULE_KUBERNETES=oldest chooses the oldest version that is supported instead of the newest.
+
+    Raises:
+        ClusterError: the variable says something else.
+    """
+    chosen = os.environ.get("FLAGSCHEDULE_KUBERNETES")
+    if chosen not in {None, "", "oldest"}:
+        raise ClusterError(f"FLAGSCHEDULE_KUBERNETES={chosen}: say oldest ({OLDEST_KUBERNETES}), or leave it out")
+    return OLDEST if chosen else NODE
 
 
 def folder_of(module: Module, version: str) -> Path:
@@ -116,7 +137,7 @@ def ensure(modules: Iterable[Module]) -> dict[str, Path]:
 
 def _announce(missing: list[Module]) -> None:
     what = ", ".join(module.contents for module in missing)
-    time_needed = "about 15 minutes on 2 cores" if NODE in missing else "up to 3 minutes on 2 cores"
+    time_needed = "about 15 minutes on 2 cores" if {NODE, OLDEST} & {*missing} else "up to 3 minutes on 2 cores"
     where = cache.cache_dir() / "programs"
     say(f"Building {what} from source, because this version is not in the cache yet:")
     say(f"{time_needed}, once; kept in {where}. It can be stopped and goes on where it was.")

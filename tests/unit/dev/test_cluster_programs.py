@@ -43,6 +43,17 @@ def test_another_compiler_or_flag_is_a_new_key() -> None:
     assert len(set(keys)) == 3
 
 
+def test_the_oldest_version_is_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests run on the newest Kubernetes unless they are told to use the oldest; another word is refused."""
+    monkeypatch.delenv("FLAGSCHEDULE_KUBERNETES", raising=False)
+    assert programs.control_plane() is programs.NODE
+    monkeypatch.setenv("FLAGSCHEDULE_KUBERNETES", "oldest")
+    assert programs.control_plane() is programs.OLDEST
+    monkeypatch.setenv("FLAGSCHEDULE_KUBERNETES", "1.34")
+    with pytest.raises(system.ClusterError, match="say oldest"):
+        programs.control_plane()
+
+
 def test_every_module_is_locked() -> None:
     """Each module's dependencies have their checksums in its go.sum, and none is taken from this machine."""
     for module in programs.MODULES.values():
