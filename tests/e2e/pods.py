@@ -2,15 +2,16 @@
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import redis
 
 from dev.demo import samples
-from dev.demo.commands import Kubectl
+from dev.demo.commands import CommandFailedError, Kubectl
 from dev.demo.installation import NAMESPACE as SYSTEM
 from dev.parts.postgres import Postgres
 from tests.cluster.api import eventually
@@ -19,6 +20,9 @@ from tests.integration.database import Database
 
 NAMESPACE = "shop"
 _numbers = itertools.count(1)
+_CRASH: Final = (
+    "c=1; for p in /proc/[0-9]*; do grep -qz '/{daemon}$' $p/cmdline && kill -9 ${{p#/proc/}} && c=0; done; exit $c"
+)
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,15 @@ class Pods:
 
     def plan(self, name: str, *, flag: str, after: timedelta = timedelta(seconds=5)) -> datetime:
         """Create a FlagSchedule that switches a flag on for 25 %; when it is due."""
-        due = (datetime.now(UTC) + after).replace(microsecond=0)
+        due = self.clock(after)
         text = samples.yaml(name, flag, samples.clock(due), "{enabled: true, rolloutPercentage: 25}")
         self.kubectl("apply", f"--namespace={NAMESPACE}", "-f", "-", stdin=text)
         return due
+
+    def clock(self, after: timedelta) -> datetime:
+        """The database's time, to the second, and a while."""
+        found: datetime = self.database.value("SELECT date_trunc('second', now() + %s)", after)
+        return found.astimezone(UTC)
 
     def wait(self, name: str, condition: str, seconds: int = 45) -> dict[str, Any]:
         """Wait until an object has a condition, such as `condition=Applied`; the object."""
@@ -64,6 +73,20 @@ class Pods:
             name,
         )
         return row
+
+    def attempts(self, name: str) -> list[str]:
+        """The outcomes of all attempts to apply an object, in their order."""
+        found = self.database.query(
+            "SELECT a.outcome FROM flag_schedule_attempts AS a JOIN flag_schedule_objects AS o USING (schedule_id) "
+            "WHERE o.name = %s ORDER BY a.attempted_at",
+            name,
+        )
+        return [row["outcome"] for row in found]
+
+    def is_ready(self, pod: str) -> bool:
+        """Whether one of the product's pods says so."""
+        path = '--output=jsonpath={.status.conditions[?(@.type=="Ready")].status}'
+        return self._system("get", f"pod/{pod}", path) == "True"
 
     def wait_until_due(self, due: datetime) -> None:
         """Wait until the database's clock says so."""
@@ -122,16 +145,43 @@ class Pods:
         """Who holds the operator's lease: the pod's name and a word for its process; empty if nobody does."""
         return self._system("get", "lease/flagschedule-operator", "--output=jsonpath={.spec.holderIdentity}")
 
-    def kill(self, pod: str) -> None:
-        """End the program of one of the product's pods by SIGKILL; deleting a pod would let it say goodbye."""
+    def signal(self, pod: str, name: str) -> None:
+        """Send a signal to the program of one of the product's pods; deleting a pod would let it say goodbye."""
         where = "--output=jsonpath={.status.containerStatuses[0].containerID}"
         container = self._system("get", f"pod/{pod}", where).removeprefix("containerd://")
-        self.in_node("ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", container)
+        self.in_node("ctr", "--namespace=k8s.io", "tasks", "kill", f"--signal={name}", container)
 
     def kill_operator(self) -> None:
         """End the programs of all replicas of the operator by SIGKILL."""
         for pod in self.operators():
-            self.kill(pod)
+            self.signal(pod, "SIGKILL")
+
+    def restarts(self, pod: str) -> int:
+        """How often the program of one of the product's pods was started again."""
+        return int(self._system("get", f"pod/{pod}", "--output=jsonpath={.status.containerStatuses[0].restartCount}"))
+
+    @contextmanager
+    def database_unreachable(self) -> Iterator[None]:
+        """Packets from pods to the database vanish meanwhile, and nobody says so: a black hole."""
+        table = "table inet fault"
+        chain = "chain inet fault drops { type filter hook forward priority -10 ; }"
+        rule = f"rule inet fault drops tcp dport {self.postgres.port} drop"
+        self.in_node("nft", f"add {table} ; add {chain} ; add {rule}")
+        try:
+            yield
+        finally:
+            self.in_node("nft", f"delete {table}")
+
+    def crash(self, daemon: str) -> None:
+        """End one of the node's own programs by SIGKILL, and return when the API server answers again."""
+        self.in_node("bash", "-c", _CRASH.format(daemon=daemon))
+        eventually(self._answers, f"the cluster answers after the crash of {daemon}")
+
+    def _answers(self) -> bool:
+        try:
+            return self.kubectl("get", "--raw", "/readyz") == "ok"
+        except CommandFailedError:
+            return False
 
     def _system(self, *words: str, stdin: str | None = None) -> str:
         return self.kubectl(f"--namespace={SYSTEM}", *words, stdin=stdin)

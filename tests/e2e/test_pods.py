@@ -1,7 +1,10 @@
 """The product in pods: from YAML to the changed flag and back to the status, and what its pods may do."""
 
 import json
+import re
 from datetime import timedelta
+from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -10,18 +13,21 @@ from tests.e2e.pods import Pods
 pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]  # the first one waits for the cluster and for a minute
 
 CACHE_KEY = "feature_flags:production"
+README: Final = Path(__file__).parents[2] / "README.md"
+_TIME: Final = re.compile(r'scheduledAt: "[^"]*"')
 LONGEST_DELAY = timedelta(seconds=75)
 
 
-def test_the_cronjobs_pod_applies_a_schedule_in_time(pods: Pods) -> None:
-    """A schedule created with kubectl is applied by the CronJob's pod within 75 s; status and cache say so."""
-    flag = pods.database.flag("checkout-v2")
+def test_the_first_screen_of_the_readme_comes_true(pods: Pods) -> None:
+    """Its YAML is applied by the CronJob's pod within 75 s of its time, and `kubectl get` shows what it says there."""
+    name, flag = "checkout-v2-launch", pods.database.flag("checkout-v2")
     pods.cache.set(CACHE_KEY, '{"checkout-v2": false}', ex=300)
-    due = pods.plan("launch", flag="checkout-v2")
+    due = pods.clock(timedelta(seconds=5))
+    pods.kubectl("apply", "-f", "-", stdin=_TIME.sub(f'scheduledAt: "{due:%FT%TZ}"', _block("yaml")))
 
-    status = pods.wait("launch", "condition=Applied", seconds=90)["status"]
+    status = pods.wait(name, "condition=Applied", seconds=90)["status"]
 
-    row = pods.schedule("launch")
+    row = pods.schedule(name)
     assert timedelta(0) <= row["applied_at"] - due <= LONGEST_DELAY
     assert status["phase"] == "Applied"
     assert status["change"] == "enabled=true, rolloutPercentage=25"
@@ -29,6 +35,21 @@ def test_the_cronjobs_pod_applies_a_schedule_in_time(pods: Pods) -> None:
     assert not pods.cache.exists(CACHE_KEY)
     (pod,) = _processors_that_applied(pods, str(row["id"]))
     assert pod.startswith("flagschedule-processor-")
+    promised = _rows(_block("console").partition("\n")[2])[name]
+    found = _rows(pods.kubectl("get", "flagschedules", "--namespace", "shop"))[name]
+    its_own = {"SCHEDULED": f"{due:%FT%TZ}", "AGE": found["AGE"]}
+    assert found == promised | its_own
+
+
+def _block(language: str) -> str:
+    """The first block of the README in this language."""
+    return README.read_text().partition(f"```{language}\n")[2].partition("```")[0]
+
+
+def _rows(table: str) -> dict[str, dict[str, str]]:
+    """What kubectl prints, by name and column."""
+    header, *rows = [re.split(r"  +", line.strip()) for line in table.strip().splitlines()]
+    return {row[0]: dict(zip(header, row, strict=True)) for row in rows}
 
 
 def test_a_missing_flag_is_waited_for(pods: Pods) -> None:

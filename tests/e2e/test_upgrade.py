@@ -29,7 +29,7 @@ def test_the_standby_takes_over(pods: Pods) -> None:
     holder = pods.holder
     killed_at = pods.database.value("SELECT clock_timestamp()")
 
-    pods.kill(holder.rpartition("_")[0])
+    pods.signal(holder.rpartition("_")[0], "SIGKILL")
 
     pods.plan("handed-over", flag="handover", after=timedelta(hours=1))
     assert pods.wait("handed-over", "condition=Ready")["status"]["phase"] == "Pending"
