@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:  # half of what is here concerns one program only, and loads what the other must not wait for
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -170,19 +170,18 @@ class MetricsText(Protocol):
 # ---- the processor's side -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Handled:
-    """One schedule that a batch brought to an end or to its next retry."""
+class Handled(NamedTuple):
+    """One schedule that a batch brought to an end or to its next retry. A tuple, because there are many of them."""
 
-    schedule_id: UUID
+    schedule_id: str
     flag_key: str
     environment: str
     state: str
     reason: str
     retry_count: int
-    next_retry_at: datetime | None
     error: str | None
     retried: bool
+    next_retry_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ must not lose a cache key: the outbox keeps it until Redis has said yes.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -79,6 +80,9 @@ class Processor:
         self._set_aside: list[UUID] = []
         self._systemic: str | None = None
         self._started = time.monotonic()
+        self._reporter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="report")
+        self._report: Future[None] | None = None
+        self._invalidated: list[int] = []
 
     def run(self) -> Summary:
         """Apply until nothing is due, the time budget is spent or the program is told to stop.
@@ -89,10 +93,11 @@ class Processor:
         self._store.start_run()
         self._store.prune_status_entries()
         self._drain_cache()
-        self._drain(busy_looks=_BUSY_LOOKS)
-        while self._spent() + _LOOK_EVERY < self._pace.linger and not self._stopping():
-            time.sleep(_LOOK_EVERY)
-            self._drain(busy_looks=1)
+        with self._reporter:
+            self._drain(busy_looks=_BUSY_LOOKS)
+            while self._spent() + _LOOK_EVERY < self._pace.linger and not self._stopping():
+                time.sleep(_LOOK_EVERY)
+                self._drain(busy_looks=1)
         self._summary.duration = round(self._spent(), 3)
         counts = asdict(self._summary)
         self._store.finish_run({name: count for name, count in counts.items() if name != "duration"})
@@ -109,6 +114,14 @@ class Processor:
         return self._stopping() or self._spent() >= max(self._pace.time_budget, self._pace.linger)
 
     def _drain(self, *, busy_looks: int) -> None:
+        """Bring to its outcome what is due, and report it to the end."""
+        self._apply_until_empty(busy_looks)
+        self._wait_for_report()
+        if self._invalidated:
+            self._store.forget_cache_entries(self._invalidated)
+            self._invalidated = []
+
+    def _apply_until_empty(self, busy_looks: int) -> None:
         """Batch by batch, retries and first attempts alike, until both are empty."""
         looks = 0
         while not self._out_of_time():
@@ -171,12 +184,21 @@ class Processor:
             raise DependencyUnavailableError(f"{error}, for {_MOST_SET_ASIDE} schedules; {_ADVICE}")
 
     def _finish(self, batch: Batch) -> None:
-        """Count, log, and invalidate the cache: after the commit, so that nobody caches the old value again."""
+        """Count a batch, and report it while the database is at work on the next one."""
         for handled in batch.handled:
             self._summary.add(handled)
-        logs.write([line for handled in batch.handled for line in _lines(handled)])
+        self._wait_for_report()
+        self._report = self._reporter.submit(self._tell, batch)
+
+    def _wait_for_report(self) -> None:
+        if self._report is not None:
+            self._report.result()
+
+    def _tell(self, batch: Batch) -> None:
+        """Invalidate the cache, after the commit, so that nobody caches the old value again; and log."""
         if batch.cache_entries and self._invalidate(sorted(set(batch.cache_entries.values()))):
-            self._store.forget_cache_entries(list(batch.cache_entries))
+            self._invalidated.extend(batch.cache_entries)  # forgotten together: each time costs a commit
+        logs.write([line for handled in batch.handled for line in _lines(handled)])
 
     def _drain_cache(self) -> None:
         """What an earlier run could not finish: its cache was away, or it was killed."""
@@ -211,7 +233,7 @@ class Processor:
 def _lines(handled: Handled) -> Iterator[logs.Line]:
     """What is logged of one schedule."""
     fields: dict[str, Any] = {
-        "scheduleId": str(handled.schedule_id),
+        "scheduleId": handled.schedule_id,
         "flagKey": handled.flag_key,
         "environment": handled.environment,
     }

@@ -10,7 +10,7 @@
 WITH claimed AS MATERIALIZED (
     /* claim */ SELECT
 ),
-candidates AS MATERIALIZED (
+judged AS MATERIALIZED (
     SELECT c.*,
            -- CASE, because AND may evaluate both of its sides, and a cast of a text would raise.
            CASE
@@ -30,12 +30,18 @@ candidates AS MATERIALIZED (
            END AS fault
     FROM claimed AS c
 ),
+-- Of a boolean column the planner expects half of the rows to be true, of a CASE IS NULL next to none: it would join
+-- the parts of a batch by comparing each row with each.
+candidates AS MATERIALIZED (
+    SELECT j.*, j.fault IS NULL AS is_valid
+    FROM judged AS j
+),
 valid AS MATERIALIZED (
     SELECT c.*,
            (c.updates ->> 'enabled')::boolean AS new_enabled,
            (c.updates ->> 'rolloutPercentage')::numeric::integer AS new_rollout_percentage
     FROM candidates AS c
-    WHERE c.fault IS NULL
+    WHERE c.is_valid
 ),
 -- Per flag, the batch's latest schedule for each property.
 latest AS MATERIALIZED (

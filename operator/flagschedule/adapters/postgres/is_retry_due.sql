@@ -1,0 +1,8 @@
+-- Whether a retry is due, also one that another transaction holds at this moment. Not by EXISTS: see is_anything_due.sql.
+SELECT coalesce((
+    SELECT true FROM feature_flag_schedules AS s
+    WHERE s.status = 'failed' AND s.next_retry_at IS NOT NULL AND NOT s.suspended AND s.next_retry_at <= now()
+      AND s.id <> ALL (%(set_aside)s)
+    ORDER BY s.next_retry_at, s.scheduled_at, s.id
+    LIMIT 1
+), false)
