@@ -4,10 +4,10 @@ Everything that runs gets them from `bootstrap`; nothing else reads the environm
 """
 
 import logging
+import os
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from flagschedule.domain.backoff import MAX_RETRIES
 from flagschedule.domain.errors import ConfigurationError
@@ -17,10 +17,14 @@ _DEFAULT_MAX_RETRIES: Final = 3
 _PREFIX: Final = "FLAG_SCHEDULE_"
 
 
-class Settings(BaseSettings):
-    """Every setting, with its default and effect."""
+def _prefixed(name: str) -> str:
+    return f"{_PREFIX}{name.upper()}"
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
+
+class Settings(BaseModel):
+    """Every setting, with its default and effect. Fields are given by the names of their variables."""
+
+    model_config = ConfigDict(alias_generator=_prefixed, frozen=True, extra="ignore", hide_input_in_errors=True)
 
     database_url: Annotated[
         SecretStr,
@@ -102,7 +106,6 @@ class Settings(BaseSettings):
     ] = "default"
     namespaces: Annotated[
         tuple[str, ...],
-        NoDecode,
         Field(description="The namespaces that the operator watches, separated by commas. Without it, it watches all."),
     ] = ()
     sweep_seconds: Annotated[
@@ -185,8 +188,7 @@ class Settings(BaseSettings):
 
 def variable(name: str) -> str:
     """The environment variable of a setting."""
-    alias = Settings.model_fields[name].validation_alias
-    return alias if isinstance(alias, str) else f"{_PREFIX}{name.upper()}"
+    return str(Settings.model_fields[name].validation_alias)
 
 
 def default(name: str) -> str:
@@ -204,15 +206,13 @@ def load() -> Settings:
         ConfigurationError: with a line for every faulty variable, none of which shows a value.
     """
     try:
-        return Settings()
+        return Settings.model_validate(dict(os.environ))
     except ValidationError as error:
         faults = [_explain(str(fault["loc"][0]), fault) for fault in error.errors(include_input=False)]
         raise ConfigurationError(faults) from None
 
 
 def _explain(name: str, fault: Any) -> str:
-    if name.lower() in Settings.model_fields:
-        name = variable(name.lower())
     if fault["type"] == "missing":
         return f"{name} is not set: {Settings.model_fields['database_url'].description}"
     return f"{name}: {fault['msg'].removeprefix('Value error, ')}"
