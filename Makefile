@@ -40,7 +40,7 @@ e2e-full: e2e ## The same, and every test with an API server on the oldest Kuber
 bench: setup ## Measure the processor against a ceiling and the former way; some minutes on a quiet machine.
 	@$(PYTHON_IN_VENV) -m tests.bench $(BENCH_ARGS)
 
-bench-quick: setup ## The same with less of everything, in under a minute.
+bench-quick: setup ## The same with less of everything, in about a minute.
 	@$(PYTHON_IN_VENV) -m tests.bench --size=quick $(BENCH_ARGS)
 
 check: setup ## Run linter, format check, type checker, import contracts and the check of CI's workflows.

@@ -57,6 +57,30 @@ class Scene:
         run("ANALYZE")
         run("CHECKPOINT")
 
+    def scatter(self, due: int, *, among: int) -> None:
+        """Begin anew: rows that are due, each of them among rows of history that were made at the same time."""
+        run = self.session.execute
+        run(f"TRUNCATE {_TABLES}".encode())
+        run(
+            """
+            INSERT INTO feature_flag_schedules (id, flag_id, scheduled_at, updates, status, applied_at)
+            SELECT uuidv7(made - now()), f.id, CASE WHEN waits THEN now() - interval '1 minute' ELSE made END,
+                   jsonb_build_object('enabled', n %% 2 = 0, 'rolloutPercentage', n %% 101),
+                   CASE WHEN waits THEN 'pending' ELSE 'applied' END, CASE WHEN NOT waits THEN made END
+            FROM (
+                SELECT n, n %% %(every)s = 0 AS waits,
+                       now() - interval '30 days' + n * interval '30 days' / %(rows)s AS made
+                FROM generate_series(1, %(rows)s) AS n
+            ) AS r
+            JOIN (SELECT id, row_number() OVER (ORDER BY id) AS place FROM feature_flags) AS f
+                ON f.place = n * 7919::bigint %% %(flags)s + 1
+            ORDER BY n
+            """,
+            {"rows": due * (among // due + 1), "every": among // due + 1, "flags": self._flags},
+        )
+        run("ANALYZE")
+        run("CHECKPOINT")
+
     def left(self) -> int:
         """How many rows are still due."""
         found = self.session.execute(

@@ -1,12 +1,16 @@
 """What is compared: each side brings everything that is due to its end and says how long that took."""
 
 import json
+import math
 import os
 import resource
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
 
 import psycopg
 
@@ -18,7 +22,7 @@ BATCH = 100
 
 @dataclass(frozen=True)
 class Drained:
-    """How many schedules a side brought to an end, in how many seconds, with how many of its own CPU."""
+    """How many schedules a side brought to an end, in how many seconds, with how many of its own CPU (of one alone)."""
 
     schedules: int
     seconds: float
@@ -39,13 +43,37 @@ def product(scene: Scene, **settings: str) -> Drained:
     return Drained(summary["processed"], summary["duration"], _cpu() - before)
 
 
+def two_products(scene: Scene) -> Drained:
+    """Two runs at once, as when one minute's run takes longer than a minute."""
+    with ThreadPoolExecutor(2) as pool:
+        return _together(list(pool.map(product, [scene, scene])))
+
+
 def known_ids(scene: Scene) -> Drained:
     """A ceiling: somebody tells which rows to take; two updates and a commit for each batch, pipelined."""
+    return _update(scene, _due(scene))
+
+
+def known_ids_by_two(scene: Scene) -> Drained:
+    """The same ceiling with two clients, each with its half of the flags."""
+    ids = _due(scene)
+    with ThreadPoolExecutor(2) as pool:
+        return _together(list(pool.map(partial(_update, scene), [ids[::2], ids[1::2]])))
+
+
+def _together(done: list[Drained]) -> Drained:
+    return Drained(sum(each.schedules for each in done), max(each.seconds for each in done), math.nan)
+
+
+def _due(scene: Scene) -> list[UUID]:
     found = scene.session.execute(
         "SELECT id FROM feature_flag_schedules WHERE status = 'pending' AND scheduled_at <= now() "
         "ORDER BY scheduled_at, id"
     ).fetchall()
-    ids = [row[0] for row in found]
+    return [row[0] for row in found]
+
+
+def _update(scene: Scene, ids: list[UUID]) -> Drained:
     flags = (
         "UPDATE feature_flags AS f SET enabled = (s.updates ->> 'enabled')::boolean, "
         "rollout_percentage = (s.updates ->> 'rolloutPercentage')::integer, updated_at = now() "

@@ -3,8 +3,11 @@
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
+
+import psycopg
 
 from tests.bench import sides
 from tests.bench.scene import Scene, scene
@@ -40,7 +43,7 @@ class Result:
 def run(size: Size, say: Callable[[str], None]) -> Iterator[Result]:
     """Every benchmark on one server, one after the other."""
     with scene() as on:
-        for benchmark in (_against, _bad_rows, _idle, _client):
+        for benchmark in (_against, _two, _held_snapshot, _bad_rows, _history, _idle, _client):
             say(f"{benchmark.__name__.strip('_')}: {(benchmark.__doc__ or '').strip()}")
             yield from benchmark(on, size)
 
@@ -58,6 +61,41 @@ def _against(on: Scene, size: Size) -> Iterator[Result]:
     yield Result("drain, schedules per second", "1/s", rates)
     for name, ratios in found.items():
         yield Result(f"drain, rate against {name}", "ratio", ratios)
+
+
+def _two(on: Scene, size: Size) -> Iterator[Result]:
+    """Two processors at once, against the ceiling with two clients."""
+    ratios = [_rate(on, size, sides.two_products) / _rate(on, size, sides.known_ids_by_two) for _ in range(size.rounds)]
+    yield Result("drain by two processors, rate against known ids by two", "ratio", ratios)
+
+
+def _held_snapshot(on: Scene, size: Size) -> Iterator[Result]:
+    """Twice as much, with an old snapshot held by somebody else, against the same without."""
+    twice = replace(size, due=2 * size.due)
+    ratios = []
+    for _ in range(size.rounds):
+        free = _rate(on, twice, sides.product)
+        ratios.append(_rate(on, twice, partial(_beside_a_snapshot, sides.product)) / free)
+    yield Result("drain beside a snapshot held since before, rate against none", "ratio", ratios)
+
+
+def _beside_a_snapshot(side: Callable[[Scene], sides.Drained], on: Scene) -> sides.Drained:
+    with psycopg.connect(on.url) as stranger:
+        stranger.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        stranger.execute("SELECT count(*) FROM feature_flags")
+        return side(on)
+
+
+def _history(on: Scene, size: Size) -> Iterator[Result]:
+    """Rows that are due and lie scattered among history, against the same without history."""
+    ratios = []
+    for _ in range(size.rounds):
+        alone = _rate(on, size, sides.product)
+        on.scatter(size.due, among=size.history)
+        drained = sides.product(on)
+        assert (drained.schedules, on.left()) == (size.due, 0)
+        ratios.append(drained.schedules / drained.seconds / alone)
+    yield Result(f"drain scattered among {size.history:,} rows, rate against none", "ratio", ratios)
 
 
 def _bad_rows(on: Scene, size: Size) -> Iterator[Result]:
