@@ -1,6 +1,6 @@
 """The table under test: a server with fsync on, flags, and schedules that are due."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,8 +36,6 @@ class Scene:
             future: rows of the next days.
             bad: which part of those that are due holds a change that cannot be made.
         """
-        run = self.session.execute
-        run(f"TRUNCATE {_TABLES}".encode())
         plan = (
             "INSERT INTO feature_flag_schedules (flag_id, scheduled_at, updates, status, applied_at) "
             "SELECT f.id, {at}, CASE WHEN n %% 1000 < %(bad)s * 1000 THEN '{{\"rolloutPercentage\": 700}}'::jsonb "
@@ -46,40 +44,43 @@ class Scene:
             "JOIN (SELECT id, row_number() OVER (ORDER BY id) AS place FROM feature_flags) AS f "
             "ON f.place = n %% %(flags)s + 1"
         )
-        for rows, part, at, status in (
-            (history, 0.0, "now() - interval '30 days' - n * interval '1 second'", "'applied', now()"),
-            (due, bad, "now() - interval '1 hour' + n * interval '1 hour' / %(rows)s", "'pending', NULL"),
-            (future, 0.0, "now() + interval '1 day' + n * interval '1 second'", "'pending', NULL"),
-        ):
-            if rows:
-                values = {"rows": rows, "bad": part, "flags": self._flags}
-                run(plan.format(at=at, status=status).encode(), values)
-        run("ANALYZE")
-        run("CHECKPOINT")
+        with self._begun_anew() as run:
+            for rows, part, at, status in (
+                (history, 0.0, "now() - interval '30 days' - n * interval '1 second'", "'applied', now()"),
+                (due, bad, "now() - interval '1 hour' + n * interval '1 hour' / %(rows)s", "'pending', NULL"),
+                (future, 0.0, "now() + interval '1 day' + n * interval '1 second'", "'pending', NULL"),
+            ):
+                if rows:
+                    run(plan.format(at=at, status=status), {"rows": rows, "bad": part, "flags": self._flags})
 
     def scatter(self, due: int, *, among: int) -> None:
         """Begin anew: rows that are due, each of them among rows of history that were made at the same time."""
-        run = self.session.execute
-        run(f"TRUNCATE {_TABLES}".encode())
-        run(
-            """
-            INSERT INTO feature_flag_schedules (id, flag_id, scheduled_at, updates, status, applied_at)
-            SELECT uuidv7(made - now()), f.id, CASE WHEN waits THEN now() - interval '1 minute' ELSE made END,
-                   jsonb_build_object('enabled', n %% 2 = 0, 'rolloutPercentage', n %% 101),
-                   CASE WHEN waits THEN 'pending' ELSE 'applied' END, CASE WHEN NOT waits THEN made END
-            FROM (
-                SELECT n, n %% %(every)s = 0 AS waits,
-                       now() - interval '30 days' + n * interval '30 days' / %(rows)s AS made
-                FROM generate_series(1, %(rows)s) AS n
-            ) AS r
-            JOIN (SELECT id, row_number() OVER (ORDER BY id) AS place FROM feature_flags) AS f
-                ON f.place = n * 7919::bigint %% %(flags)s + 1
-            ORDER BY n
-            """,
-            {"rows": due * (among // due + 1), "every": among // due + 1, "flags": self._flags},
-        )
-        run("ANALYZE")
-        run("CHECKPOINT")
+        with self._begun_anew() as run:
+            run(
+                """
+                INSERT INTO feature_flag_schedules (id, flag_id, scheduled_at, updates, status, applied_at)
+                SELECT uuidv7(made - now()), f.id, CASE WHEN waits THEN now() - interval '1 minute' ELSE made END,
+                       jsonb_build_object('enabled', n %% 2 = 0, 'rolloutPercentage', n %% 101),
+                       CASE WHEN waits THEN 'pending' ELSE 'applied' END, CASE WHEN NOT waits THEN made END
+                FROM (
+                    SELECT n, n %% %(every)s = 0 AS waits,
+                           now() - interval '30 days' + n * interval '30 days' / %(rows)s AS made
+                    FROM generate_series(1, %(rows)s) AS n
+                ) AS r
+                JOIN (SELECT id, row_number() OVER (ORDER BY id) AS place FROM feature_flags) AS f
+                    ON f.place = n * 7919::bigint %% %(flags)s + 1
+                ORDER BY n
+                """,
+                {"rows": due * (among // due + 1), "every": among // due + 1, "flags": self._flags},
+            )
+
+    @contextmanager
+    def _begun_anew(self) -> Iterator[Callable[[str, dict[str, Any]], object]]:
+        """Runs statements that fill the empty tables; measurements start from statistics and pages that are fresh."""
+        self.session.execute(f"TRUNCATE {_TABLES}".encode())
+        yield lambda statement, values: self.session.execute(statement.encode(), values)
+        self.session.execute("ANALYZE")
+        self.session.execute("CHECKPOINT")
 
     def left(self) -> int:
         """How many rows are still due."""

@@ -92,9 +92,7 @@ def _history(on: Scene, size: Size) -> Iterator[Result]:
     for _ in range(size.rounds):
         alone = _rate(on, size, sides.product)
         on.scatter(size.due, among=size.history)
-        drained = sides.product(on)
-        assert (drained.schedules, on.left()) == (size.due, 0)
-        ratios.append(drained.schedules / drained.seconds / alone)
+        ratios.append(_rate_of(sides.product, on, size) / alone)
     yield Result(f"drain scattered among {size.history:,} rows, rate against none", "ratio", ratios)
 
 
@@ -135,6 +133,10 @@ def _client(on: Scene, size: Size) -> Iterator[Result]:
 
 def _rate(on: Scene, size: Size, side: Callable[[Scene], sides.Drained], *, bad: float = 0) -> float:
     on.fill(size.due, bad=bad)
+    return _rate_of(side, on, size)
+
+
+def _rate_of(side: Callable[[Scene], sides.Drained], on: Scene, size: Size) -> float:
     drained = side(on)
     assert drained.schedules == size.due, f"{drained.schedules} of {size.due}"
     assert on.left() == 0

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 import redis
 
@@ -20,9 +20,12 @@ from tests.integration.database import Database
 
 NAMESPACE = "shop"
 _numbers = itertools.count(1)
-_CRASH: Final = (
-    "c=1; for p in /proc/[0-9]*; do grep -qz '/{daemon}$' $p/cmdline && kill -9 ${{p#/proc/}} && c=0; done; exit $c"
-)
+
+
+def crash(daemon: str) -> tuple[str, ...]:
+    """The command that ends one of a node's own programs by SIGKILL, in the node; it fails if there is none."""
+    each = f"grep -qz '/{daemon}$' $p/cmdline && kill -9 ${{p#/proc/}} && code=0"
+    return ("bash", "-c", f"code=1; for p in /proc/[0-9]*; do {each}; done; exit $code")
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,7 @@ class Pods:
 
     def attempts(self, name: str) -> list[str]:
         """The outcomes of all attempts to apply an object, in their order."""
-        found = self.database.query(
-            "SELECT a.outcome FROM flag_schedule_attempts AS a JOIN flag_schedule_objects AS o USING (schedule_id) "
-            "WHERE o.name = %s ORDER BY a.attempted_at",
-            name,
-        )
-        return [row["outcome"] for row in found]
+        return [attempt["outcome"] for attempt in self.database.attempts(self.schedule(name)["id"])]
 
     def is_ready(self, pod: str) -> bool:
         """Whether one of the product's pods says so."""
@@ -174,7 +172,7 @@ class Pods:
 
     def crash(self, daemon: str) -> None:
         """End one of the node's own programs by SIGKILL, and return when the API server answers again."""
-        self.in_node("bash", "-c", _CRASH.format(daemon=daemon))
+        self.in_node(*crash(daemon))
         eventually(self._answers, f"the cluster answers after the crash of {daemon}")
 
     def _answers(self) -> bool:

@@ -14,6 +14,7 @@ from pytest_kind import KindCluster
 from dev.cluster import cache, launcher, programs
 from dev.cluster.kind_binary import OWN_KIND, is_own
 from tests.cluster.api import eventually
+from tests.e2e.pods import crash
 
 pytestmark = [
     pytest.mark.node,
@@ -127,8 +128,7 @@ def test_images_are_loaded_from_an_archive(two_clusters: list[KindCluster]) -> N
 def test_a_crashed_daemon_comes_back(two_clusters: list[KindCluster]) -> None:
     """After SIGKILL of the API server inside the node, the supervisor starts it again and pods keep running."""
     cluster = two_clusters[1]
-    crash = "for p in /proc/[0-9]*; do grep -qz '/kube-apiserver$' $p/cmdline && kill -9 ${p#/proc/}; done; true"
-    kind("exec", cluster.name, "bash", "-c", crash)
+    kind("exec", cluster.name, *crash("kube-apiserver"))
     log = cache.state_dir() / cluster.name / "node.log"
     eventually(lambda: "kube-apiserver ended with -9" in log.read_text(), "it is seen")
     ready = ("kubectl", "get", "--raw", "/readyz")

@@ -14,7 +14,7 @@ LOOKS = {
     "first attempts": statements.apply_with(statements.read("claim_due")),
     "retries": statements.apply_with(statements.read("claim_retries")),
     "is a retry due": statements.read("is_retry_due"),
-    "is anything due": statements.read("is_anything_due"),
+    "is anything due": statements.either(statements.read("is_first_attempt_due"), statements.read("is_retry_due")),
 }
 
 

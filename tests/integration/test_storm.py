@@ -6,19 +6,18 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import pytest
 import redis as redis_client
 
 from tests import roles
-from tests.integration.conftest import Run
+from tests.integration.conftest import Run, until
 from tests.integration.database import Database, connected
-from tests.integration.test_order import replay
+from tests.integration.test_order import wrong_flags
 
 PROCESSORS: Final = 4
 ENVIRONMENTS: Final = ("production", "staging", "development")
@@ -141,10 +140,10 @@ class Herd:
             self._bury(ended)
             self._alive.append(self._start())
 
-    def end(self, how: signal.Signals) -> None:
-        """All of them."""
+    def kill_all(self) -> None:
+        """SIGKILL of all of them."""
         for process in self._alive:
-            process.send_signal(how)
+            process.kill()
         for process in self._alive:
             self._bury(process)
 
@@ -181,14 +180,17 @@ def test_a_storm_ends_like_a_chronological_replay(
                 )
             herd.replace_the_dead()
             herd.kill_one()
-    herd.end(signal.SIGKILL)
+    herd.kill_all()
 
     assert application.failures == []
     assert flagschedule("process").returncode == 0
     assert set(herd.codes) <= {0, UNAVAILABLE, -signal.SIGKILL}
     assert herd.codes.count(-signal.SIGKILL) >= kills
     assert database.value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
-    assert _wrong(database) == []
+    applied = database.query(
+        "SELECT id, flag_id, scheduled_at, updates FROM feature_flag_schedules WHERE status = 'applied'"
+    )
+    assert wrong_flags(database, applied) == []
     assert database.value("SELECT count(*) FROM feature_flag_schedules WHERE status IN ('pending', 'failed')") == 0
     assert _applied_not_once(database) == 0
     assert database.value("SELECT count(*) FROM flag_schedule_cache_outbox") == 0
@@ -200,10 +202,7 @@ def _wait_for_progress(database: Database) -> None:
     """Wait until much was applied since now, so that those who are killed are at work."""
     applied = "SELECT count(*) FROM feature_flag_schedules WHERE status = 'applied'"
     wanted = database.value(applied) + BETWEEN_KILLS
-    end = time.monotonic() + 60
-    while database.value(applied) < wanted:
-        assert time.monotonic() < end, "nobody applies anything"
-        time.sleep(0.05)
+    until(lambda: database.value(applied) >= wanted, seconds=60)
 
 
 def _applied_not_once(database: Database) -> int:
@@ -216,19 +215,3 @@ def _applied_not_once(database: Database) -> int:
         """
     )
     return found
-
-
-def _wrong(database: Database) -> list[dict[str, Any]]:
-    """Flags that differ from the replay of their applied schedules."""
-    expected = replay(
-        database.query("SELECT id, flag_id, scheduled_at, updates FROM feature_flag_schedules WHERE status = 'applied'")
-    )
-    return [
-        flag
-        for flag in database.query("SELECT id, flag_key, enabled, rollout_percentage FROM feature_flags")
-        if (flag["enabled"], flag["rollout_percentage"])
-        != (
-            expected.get(flag["id"], {}).get("enabled", False),
-            expected.get(flag["id"], {}).get("rolloutPercentage", 0),
-        )
-    ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Iterator
 
 import pytest
 
@@ -34,7 +35,8 @@ async def _fail() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _kopf_may_speak_again() -> None:
+def _kopf_may_speak_again() -> Iterator[None]:
+    yield
     logging.getLogger("kopf").setLevel(logging.NOTSET)
 
 

@@ -1,4 +1,4 @@
--- Whether a retry is due, also one that another transaction holds at this moment. Not by EXISTS: see is_anything_due.sql.
+-- Whether a retry is due, also one that another transaction holds at this moment. As in is_first_attempt_due.sql.
 SELECT coalesce((
     SELECT true FROM feature_flag_schedules AS s
     WHERE s.status = 'failed' AND s.next_retry_at IS NOT NULL AND NOT s.suspended AND s.next_retry_at <= now()

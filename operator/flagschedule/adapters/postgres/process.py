@@ -23,6 +23,8 @@ class PostgresProcessStore:
         self._parameters = connection.parameters(url, "flagschedule-processor")
         self._claim = {True: statements.read("claim_retries"), False: statements.read("claim_due")}
         self._apply = {retries: statements.apply_with(claim) for retries, claim in self._claim.items()}
+        self._is_retry_due = statements.read("is_retry_due")
+        self._is_anything_due = statements.either(statements.read("is_first_attempt_due"), self._is_retry_due)
         self._apply_only = statements.apply_with(statements.read("claim_only"))
         self._run_id = 0
 
@@ -57,7 +59,7 @@ class PostgresProcessStore:
     def apply(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Batch:
         """See ports.ProcessStore."""
         # To start the whole statement for nothing takes a tenth of a full batch, and retries are seldom.
-        if retries and not self._is(statements.read("is_retry_due"), set_aside):
+        if retries and not self._is(self._is_retry_due, set_aside):
             return _NOTHING
         return self._batch(statements.limited(self._apply[retries], limit), set_aside=list(set_aside))
 
@@ -68,7 +70,7 @@ class PostgresProcessStore:
 
     def is_anything_due(self, set_aside: Sequence[UUID]) -> bool:
         """See ports.ProcessStore."""
-        return self._is(statements.read("is_anything_due"), set_aside)
+        return self._is(self._is_anything_due, set_aside)
 
     def _is(self, question: LiteralString, set_aside: Sequence[UUID]) -> bool:
         ((answer,),) = self._fetch(question, set_aside=list(set_aside))

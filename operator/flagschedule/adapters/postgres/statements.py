@@ -25,6 +25,11 @@ def limited(text: LiteralString, limit: int) -> LiteralString:
     return text.replace(_LIMIT, str(int(limit)))
 
 
+def either(one: LiteralString, other: LiteralString) -> LiteralString:
+    """One question of two: each is a SELECT of one boolean, and the second is asked only if the first says no."""
+    return f"SELECT ({one}) OR ({other})"
+
+
 def apply_with(claim: LiteralString) -> LiteralString:
     """The statement that applies, with `claim` deciding which rows it takes.
 
