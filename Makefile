@@ -41,7 +41,7 @@ bench: setup ## Measure the processor against a ceiling and the former way; some
 	@$(PYTHON_IN_VENV) -m tests.bench $(BENCH_ARGS)
 
 bench-quick: setup ## The same with less of everything, in about a minute.
-	@$(PYTHON_IN_VENV) -m tests.bench --size=quick $(BENCH_ARGS)
+	@$(PYTHON_IN_VENV) -m tests.bench --quick $(BENCH_ARGS)
 
 check: setup ## Run linter, format check, type checker, import contracts and the check of CI's workflows.
 	@$(PYTHON_IN_VENV) -m dev.check

@@ -11,17 +11,21 @@ from pathlib import Path
 import psycopg
 
 import flagschedule
-from tests.bench.suite import Size, run
+from tests.bench import processor
+from tests.bench.results import Part
 
-SIZES = {"quick": Size(due=5_000, history=100_000, rounds=3), "full": Size()}
+PARTS: dict[str, Part] = {"processor": processor}
 
 
 def main() -> int:
-    """Run them all."""
+    """Run them all, or those that are named."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").partition(": ")[2])
-    parser.add_argument("--size", choices=SIZES, default="full", help="quick takes some minutes; full is what counts")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; without any, all of them")
+    parser.add_argument("--quick", action="store_true", help="less of everything, for a first look")
     parser.add_argument("--json", type=Path, help="write the results into this file, too")
     given = parser.parse_args()
+    if unknown := set(given.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     facts = {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "cores": os.cpu_count(),
@@ -29,16 +33,18 @@ def main() -> int:
         "python": platform.python_version(),
         "psycopg": psycopg.__version__,
         "flagschedule": flagschedule.__version__,
-        "size": vars(SIZES[given.size]),
+        "size": "quick" if given.quick else "full",
     }
     sys.stdout.write(", ".join(f"{name} {value}" for name, value in facts.items()) + "\n")
     results = []
-    for result in run(SIZES[given.size], _progress):
-        results.append(result)
-        sys.stdout.write(f"| {result.name} | {result.median:.3g} {result.unit} | {_spread(result.rounds)} |\n")
-        sys.stdout.flush()
-    if given.json:
-        given.json.write_text(json.dumps({**facts, "results": [each.as_json() for each in results]}, indent=2) + "\n")
+    for name in given.parts or PARTS:
+        part = PARTS[name]
+        for result in part.run(part.QUICK if given.quick else part.FULL, _progress):
+            results.append(result.as_json())
+            sys.stdout.write(f"| {result.name} | {result.median:.3g} {result.unit} | {_spread(result.rounds)} |\n")
+            sys.stdout.flush()
+            if given.json:  # after each, because the whole takes long and may be interrupted
+                given.json.write_text(json.dumps({**facts, "results": results}, indent=2) + "\n")
     return 0
 
 

@@ -30,6 +30,8 @@ class Scene:
     def fill(self, due: int, *, history: int = 0, future: int = 0, bad: float = 0) -> None:
         """Begin anew: so many rows that are due, behind so many that were applied and before so many to come.
 
+        Their ids are of version 7, as the mirror makes them.
+
         Args:
             due: rows whose time has come, spread over an hour and over all flags.
             history: rows that were applied before.
@@ -37,8 +39,9 @@ class Scene:
             bad: which part of those that are due holds a change that cannot be made.
         """
         plan = (
-            "INSERT INTO feature_flag_schedules (flag_id, scheduled_at, updates, status, applied_at) "
-            "SELECT f.id, {at}, CASE WHEN n %% 1000 < %(bad)s * 1000 THEN '{{\"rolloutPercentage\": 700}}'::jsonb "
+            "INSERT INTO feature_flag_schedules (id, flag_id, scheduled_at, updates, status, applied_at) "
+            "SELECT uuidv7(), f.id, {at}, "
+            "CASE WHEN n %% 1000 < %(bad)s * 1000 THEN '{{\"rolloutPercentage\": 700}}'::jsonb "
             "ELSE jsonb_build_object('enabled', n %% 2 = 0, 'rolloutPercentage', n %% 101) END, {status} "
             "FROM generate_series(1, %(rows)s) AS n "
             "JOIN (SELECT id, row_number() OVER (ORDER BY id) AS place FROM feature_flags) AS f "

@@ -1,15 +1,14 @@
-"""The benchmarks: every figure is a ratio of two sides in one run, several rounds in turn, as medians."""
+"""The processor against a ceiling and the former way, and against itself under harder conditions."""
 
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import psycopg
 
 from tests.bench import sides
+from tests.bench.results import Result
 from tests.bench.scene import Scene, scene
 
 
@@ -22,26 +21,12 @@ class Size:
     rounds: int = 4
 
 
-@dataclass(frozen=True)
-class Result:
-    """One row of the table: what was measured, in each round, and the median of it."""
-
-    name: str
-    unit: str
-    rounds: list[float]
-
-    @property
-    def median(self) -> float:
-        """The figure to compare."""
-        return statistics.median(self.rounds)
-
-    def as_json(self) -> dict[str, Any]:
-        """For programs."""
-        return {"name": self.name, "unit": self.unit, "median": self.median, "rounds": self.rounds}
+QUICK = Size(due=5_000, history=100_000, rounds=3)
+FULL = Size()
 
 
 def run(size: Size, say: Callable[[str], None]) -> Iterator[Result]:
-    """Every benchmark on one server, one after the other."""
+    """Every one on one server, one after the other."""
     with scene() as on:
         for benchmark in (_against, _two, _held_snapshot, _bad_rows, _history, _idle, _client):
             say(f"{benchmark.__name__.strip('_')}: {(benchmark.__doc__ or '').strip()}")
