@@ -25,14 +25,18 @@ class Postgres(server.Server):
     Args:
         listen: the addresses of this machine to listen on; the first one stands in the URLs.
         fsync: whether committed data shall outlive a power cut; slower.
+        shared_buffers: its cache, as in postgresql.conf.
     """
 
     program: ClassVar = "postgres"
     quit_signal: ClassVar = signal.SIGQUIT
 
-    def __init__(self, *, listen: Sequence[str] = ("127.0.0.1",), fsync: bool = False) -> None:
+    def __init__(
+        self, *, listen: Sequence[str] = ("127.0.0.1",), fsync: bool = False, shared_buffers: str = "64MB"
+    ) -> None:
         super().__init__(listen=listen)
         self._fsync = fsync
+        self._shared_buffers = shared_buffers
 
     @property
     def url(self) -> str:
@@ -100,7 +104,7 @@ class Postgres(server.Server):
             "port": str(self.port),
             "unix_socket_directories": "",
             "max_connections": "200",
-            "shared_buffers": "64MB",
+            "shared_buffers": self._shared_buffers,
             "dynamic_shared_memory_type": "mmap",  # in the data folder, so that a crash leaves nothing in /dev/shm
             "timezone": "UTC",
             "fsync": "on" if self._fsync else "off",

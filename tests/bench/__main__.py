@@ -11,10 +11,10 @@ from pathlib import Path
 import psycopg
 
 import flagschedule
-from tests.bench import processor
+from tests.bench import processor, scale
 from tests.bench.results import Part
 
-PARTS: dict[str, Part] = {"processor": processor}
+PARTS: dict[str, Part] = {"processor": processor, "scale": scale}
 
 
 def main() -> int:

@@ -28,7 +28,7 @@ FULL = Size()
 def run(size: Size, say: Callable[[str], None]) -> Iterator[Result]:
     """Every one on one server, one after the other."""
     with scene() as on:
-        for benchmark in (_against, _two, _held_snapshot, _bad_rows, _history, _idle, _client):
+        for benchmark in (_against, _two, _held_snapshot, _bad_rows, _idle, _client):
             say(f"{benchmark.__name__.strip('_')}: {(benchmark.__doc__ or '').strip()}")
             yield from benchmark(on, size)
 
@@ -69,16 +69,6 @@ def _beside_a_snapshot(side: Callable[[Scene], sides.Drained], on: Scene) -> sid
         stranger.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         stranger.execute("SELECT count(*) FROM feature_flags")
         return side(on)
-
-
-def _history(on: Scene, size: Size) -> Iterator[Result]:
-    """Rows that are due and lie scattered among history, against the same without history."""
-    ratios = []
-    for _ in range(size.rounds):
-        alone = _rate(on, size, sides.product)
-        on.scatter(size.due, among=size.history)
-        ratios.append(_rate_of(sides.product, on, size) / alone)
-    yield Result(f"drain scattered among {size.history:,} rows, rate against none", "ratio", ratios)
 
 
 def _bad_rows(on: Scene, size: Size) -> Iterator[Result]:

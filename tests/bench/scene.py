@@ -10,6 +10,7 @@ from dev.parts.postgres import Postgres
 from flagschedule.adapters.postgres.migrate import migrate
 from tests import roles
 
+_NAME = "bench"
 _TABLES = (
     "feature_flag_schedules, flag_schedule_attempts, flag_schedule_status_outbox, flag_schedule_cache_outbox, "
     "flag_schedule_watermarks, flag_schedule_runs"
@@ -21,10 +22,7 @@ class Scene:
 
     def __init__(self, url: str, flags: int) -> None:
         self.url = url
-        self.session: psycopg.Connection[tuple[Any, ...]] = psycopg.connect(url, autocommit=True)
-        self.session.execute(
-            "INSERT INTO feature_flags (flag_key) SELECT 'flag-' || n FROM generate_series(1, %s) n", [flags]
-        )
+        self.session = _session(url)
         self._flags = flags
 
     def fill(self, due: int, *, history: int = 0, future: int = 0, bad: float = 0) -> None:
@@ -85,6 +83,35 @@ class Scene:
         self.session.execute("ANALYZE")
         self.session.execute("CHECKPOINT")
 
+    def add_future(self, rows: int) -> None:
+        """Add rows of the next days to what is there."""
+        self.session.execute(
+            "INSERT INTO feature_flag_schedules (id, flag_id, scheduled_at, updates) "
+            "SELECT uuidv7(), f.id, now() + interval '1 day' + n * interval '1 second', '{\"enabled\": true}' "
+            "FROM generate_series(1, %s) AS n "
+            "JOIN (SELECT id, row_number() OVER (ORDER BY id) AS place FROM feature_flags) AS f "
+            "ON f.place = n %% %s + 1",
+            [rows, self._flags],
+        )
+        self.session.execute("ANALYZE")
+
+    @contextmanager
+    def copy(self) -> Iterator["Scene"]:
+        """The same once more, for a round that uses it up: copied file by file it lies as the first one does."""
+        name = "copy"
+        self.session.close()
+        url = self.url.rpartition("/")[0]
+        with _session(f"{url}/postgres") as server:
+            server.execute(f"CREATE DATABASE {name} TEMPLATE {_NAME} STRATEGY file_copy".encode())
+            copy = Scene(f"{url}/{name}", self._flags)
+            copy.session.execute("CHECKPOINT")
+            try:
+                yield copy
+            finally:
+                copy.session.close()
+                server.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+        self.session = _session(self.url)
+
     def left(self) -> int:
         """How many rows are still due."""
         found = self.session.execute(
@@ -97,12 +124,19 @@ class Scene:
 @contextmanager
 def scene(flags: int = 5000) -> Iterator[Scene]:
     """A server of its own, with fsync on as in production, and a database with this many flags."""
-    with Postgres(fsync=True) as server:
+    with Postgres(fsync=True, shared_buffers="1GB") as server:
         roles.create(server)
-        url = server.create_database("bench")
+        url = server.create_database(_NAME)
         migrate(roles.url(url, "migrate"))
         found = Scene(url, flags)
         try:
+            found.session.execute(
+                "INSERT INTO feature_flags (flag_key) SELECT 'flag-' || n FROM generate_series(1, %s) n", [flags]
+            )
             yield found
         finally:
             found.session.close()
+
+
+def _session(url: str) -> psycopg.Connection[tuple[Any, ...]]:
+    return psycopg.connect(url, autocommit=True)

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -22,25 +21,36 @@ BATCH = 100
 
 @dataclass(frozen=True)
 class Drained:
-    """How many schedules a side brought to an end, in how many seconds, with how many of its own CPU (of one alone)."""
+    """How a side brought schedules to their end.
+
+    Args:
+        schedules: how many.
+        seconds: from its first look until nothing was left.
+        cpu: seconds of its own, where it is a process of its own from its start.
+        peak: its memory at most, in MB, where it is such a process.
+    """
 
     schedules: int
     seconds: float
-    cpu: float
+    cpu: float = math.nan
+    peak: float = math.nan
 
 
 def product(scene: Scene, **settings: str) -> Drained:
-    """The program as it is shipped: `flagschedule process` with its defaults, its log written to a file."""
-    before = _cpu()
-    run = subprocess.run(
+    """The program as it is shipped: `flagschedule process` with its defaults, its log written away."""
+    with subprocess.Popen(
         [sys.executable, "-m", "flagschedule", "process", "--output=json"],
         env={"DATABASE_URL": roles.url(scene.url, "process"), "PATH": os.environ["PATH"], **settings},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        check=True,
-    )
-    summary = json.loads(run.stdout)
-    return Drained(summary["processed"], summary["duration"], _cpu() - before)
+    ) as run:
+        assert run.stdout
+        output = run.stdout.read()
+        _, status, used = os.wait4(run.pid, 0)
+        run.returncode = os.waitstatus_to_exitcode(status)
+    assert run.returncode == 0, f"exit code {run.returncode}"
+    summary = json.loads(output)
+    return Drained(summary["processed"], summary["duration"], used.ru_utime + used.ru_stime, peak=used.ru_maxrss / 1024)
 
 
 def two_products(scene: Scene) -> Drained:
@@ -62,7 +72,7 @@ def known_ids_by_two(scene: Scene) -> Drained:
 
 
 def _together(done: list[Drained]) -> Drained:
-    return Drained(sum(each.schedules for each in done), max(each.seconds for each in done), math.nan)
+    return Drained(sum(each.schedules for each in done), max(each.seconds for each in done))
 
 
 def _due(scene: Scene) -> list[UUID]:
@@ -84,14 +94,14 @@ def _update(scene: Scene, ids: list[UUID]) -> Drained:
         "WHERE id = ANY (%s)"
     )
     with psycopg.connect(scene.url) as session:
-        started, before = time.monotonic(), time.process_time()
+        started = time.monotonic()
         for at in range(0, len(ids), BATCH):
             batch = ids[at : at + BATCH]
             with session.pipeline():
                 session.execute(flags, [batch], prepare=True)
                 session.execute(schedules, [batch], prepare=True)
                 session.commit()
-        return Drained(len(ids), time.monotonic() - started, time.process_time() - before)
+        return Drained(len(ids), time.monotonic() - started)
 
 
 def row_by_row(scene: Scene) -> Drained:
@@ -102,11 +112,11 @@ def row_by_row(scene: Scene) -> Drained:
     )
     done = 0
     with psycopg.connect(scene.url) as session:
-        started, before = time.monotonic(), time.process_time()
+        started = time.monotonic()
         while True:
             rows = session.execute(claim).fetchall()
             if not rows:
-                return Drained(done, time.monotonic() - started, time.process_time() - before)
+                return Drained(done, time.monotonic() - started)
             for schedule, flag, updates in rows:
                 with session.transaction():
                     session.execute(
@@ -121,8 +131,3 @@ def row_by_row(scene: Scene) -> Drained:
                     )
             session.commit()
             done += len(rows)
-
-
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime

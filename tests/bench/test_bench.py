@@ -1,12 +1,25 @@
 """The benchmarks still run; what they measure is for people to judge."""
 
-from tests.bench.processor import Size, run
+from typing import Any
+
+import pytest
+
+from tests.bench import processor, scale
+from tests.bench.results import Part
 
 
-def test_every_benchmark_measures_something() -> None:
+@pytest.mark.parametrize(
+    ("part", "size", "expected"),
+    [
+        (processor, processor.Size(due=200, history=100, rounds=1), 10),
+        (scale, scale.Size(due=200, histories=(1_000,), future=10, at_once=200, many=200, rounds=1), 9),
+    ],
+    ids=["processor", "scale"],
+)
+def test_every_benchmark_measures_something(part: Part, size: Any, expected: int) -> None:
     """At the smallest size each of them ends with figures above zero, for each round."""
-    results = list(run(Size(due=200, history=100, rounds=1), lambda _: None))
+    results = list(part.run(size, lambda _: None))
 
-    assert len(results) == 11
+    assert len(results) == expected
     assert all(len(result.rounds) == 1 for result in results)
     assert all(result.median > 0 for result in results if "CPU" not in result.name)

@@ -28,6 +28,7 @@ _log: Final = structlog.get_logger()
 _LEFTOVERS: Final = 1000
 _BUSY_WAIT: Final = 0.02  # seconds until rows that another transaction holds are looked at again
 _BUSY_LOOKS: Final = 50
+_RETRIES_EVERY: Final = 10  # rounds, where the last look found none
 _LOOK_EVERY: Final = 1.0  # seconds between looks while lingering
 _MOST_SET_ASIDE: Final = 100  # with more of them it is not the rows
 _ADVICE: Final = "run `flagschedule migrate`, and check the database and the rights of its role"
@@ -124,10 +125,13 @@ class Processor:
     def _apply_until_empty(self, busy_looks: int) -> None:
         """Batch by batch, retries and first attempts alike, until both are empty."""
         looks = 0
+        pause = 0  # rounds until retries are looked for again, because they are seldom and each look takes its time
         while not self._out_of_time():
-            # Both in every round: retries alone, when they keep failing, would starve the rest.
-            found = [self._batch(retries=True), self._batch(retries=False)]
-            looks = 0 if any(found) else looks + 1
+            # Both as long as there are both: retries alone, when they keep failing, would starve the rest.
+            retried = not pause and self._batch(retries=True)
+            applied = self._batch(retries=False)
+            pause = 0 if retried or not applied else (pause or _RETRIES_EVERY) - 1
+            looks = 0 if retried or applied else looks + 1
             # Rows that are due and that nobody could claim are held by another transaction, likely not for long.
             if looks and (looks >= busy_looks or not self._store.is_anything_due(self._set_aside)):
                 return

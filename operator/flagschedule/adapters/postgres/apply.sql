@@ -12,54 +12,45 @@ WITH claimed AS MATERIALIZED (
 ),
 judged AS MATERIALIZED (
     SELECT c.*,
-           -- CASE, because AND may evaluate both of its sides, and a cast of a text would raise.
+           -- CASE, because AND may evaluate both of its sides, and an operator that finds no object would raise.
            CASE
                WHEN c.status = 'pending' AND c.not_after < now() THEN 'DeadlineExceeded'
                WHEN jsonb_typeof(c.updates) <> 'object' THEN 'InvalidUpdates'
-               WHEN NOT c.updates ?| ARRAY['enabled', 'rolloutPercentage'] THEN 'InvalidUpdates'
-               WHEN c.updates - 'enabled' - 'rolloutPercentage' <> jsonb_build_object() THEN 'InvalidUpdates'
-               WHEN c.updates ? 'enabled' AND jsonb_typeof(c.updates -> 'enabled') <> 'boolean'
-                   THEN 'InvalidUpdates'
-               WHEN c.updates ? 'rolloutPercentage' THEN
-                   CASE
-                       WHEN jsonb_typeof(c.updates -> 'rolloutPercentage') <> 'number' THEN 'InvalidUpdates'
-                       WHEN (c.updates ->> 'rolloutPercentage')::numeric NOT BETWEEN 0 AND 100 THEN 'InvalidUpdates'
-                       WHEN trunc((c.updates ->> 'rolloutPercentage')::numeric)
-                            <> (c.updates ->> 'rolloutPercentage')::numeric THEN 'InvalidUpdates'
-                   END
+               WHEN c.updates = '{}' OR c.updates - '{enabled,rolloutPercentage}'::text[] <> '{}' THEN 'InvalidUpdates'
+               WHEN jsonb_typeof(c.updates -> 'enabled') <> 'boolean' THEN 'InvalidUpdates'
+               WHEN jsonb_typeof(c.updates -> 'rolloutPercentage') <> 'number' THEN 'InvalidUpdates'
+               -- jsonb writes a number without exponent and keeps its zeros: 1e1 is 10, 5.0 is 5.0.
+               WHEN c.updates ->> 'rolloutPercentage' !~ '^(100|[1-9]?[0-9])([.]0+)?$' THEN 'InvalidUpdates'
            END AS fault
     FROM claimed AS c
 ),
 -- Of a boolean column the planner expects half of the rows to be true, of a CASE IS NULL next to none: it would join
 -- the parts of a batch by comparing each row with each.
 candidates AS MATERIALIZED (
-    SELECT j.*, j.fault IS NULL AS is_valid
+    SELECT j.*, j.fault IS NULL AS is_valid,
+           CASE WHEN j.fault IS NULL THEN (j.updates ->> 'enabled')::boolean END AS new_enabled,
+           CASE WHEN j.fault IS NULL THEN (j.updates ->> 'rolloutPercentage')::numeric::integer END
+               AS new_rollout_percentage
     FROM judged AS j
-),
-valid AS MATERIALIZED (
-    SELECT c.*,
-           (c.updates ->> 'enabled')::boolean AS new_enabled,
-           (c.updates ->> 'rolloutPercentage')::numeric::integer AS new_rollout_percentage
-    FROM candidates AS c
-    WHERE c.is_valid
 ),
 -- Per flag, the batch's latest schedule for each property.
 latest AS MATERIALIZED (
-    SELECT v.flag_id,
-           (array_agg(v.new_enabled ORDER BY v.scheduled_at DESC, v.id DESC)
-               FILTER (WHERE v.new_enabled IS NOT NULL))[1] AS enabled,
-           (array_agg(v.scheduled_at ORDER BY v.scheduled_at DESC, v.id DESC)
-               FILTER (WHERE v.new_enabled IS NOT NULL))[1] AS enabled_at,
-           (array_agg(v.id ORDER BY v.scheduled_at DESC, v.id DESC)
-               FILTER (WHERE v.new_enabled IS NOT NULL))[1] AS enabled_by,
-           (array_agg(v.new_rollout_percentage ORDER BY v.scheduled_at DESC, v.id DESC)
-               FILTER (WHERE v.new_rollout_percentage IS NOT NULL))[1] AS rollout_percentage,
-           (array_agg(v.scheduled_at ORDER BY v.scheduled_at DESC, v.id DESC)
-               FILTER (WHERE v.new_rollout_percentage IS NOT NULL))[1] AS rollout_percentage_at,
-           (array_agg(v.id ORDER BY v.scheduled_at DESC, v.id DESC)
-               FILTER (WHERE v.new_rollout_percentage IS NOT NULL))[1] AS rollout_percentage_by
-    FROM valid AS v
-    GROUP BY v.flag_id
+    SELECT c.flag_id,
+           (array_agg(c.new_enabled ORDER BY c.scheduled_at DESC, c.id DESC)
+               FILTER (WHERE c.new_enabled IS NOT NULL))[1] AS enabled,
+           (array_agg(c.scheduled_at ORDER BY c.scheduled_at DESC, c.id DESC)
+               FILTER (WHERE c.new_enabled IS NOT NULL))[1] AS enabled_at,
+           (array_agg(c.id ORDER BY c.scheduled_at DESC, c.id DESC)
+               FILTER (WHERE c.new_enabled IS NOT NULL))[1] AS enabled_by,
+           (array_agg(c.new_rollout_percentage ORDER BY c.scheduled_at DESC, c.id DESC)
+               FILTER (WHERE c.new_rollout_percentage IS NOT NULL))[1] AS rollout_percentage,
+           (array_agg(c.scheduled_at ORDER BY c.scheduled_at DESC, c.id DESC)
+               FILTER (WHERE c.new_rollout_percentage IS NOT NULL))[1] AS rollout_percentage_at,
+           (array_agg(c.id ORDER BY c.scheduled_at DESC, c.id DESC)
+               FILTER (WHERE c.new_rollout_percentage IS NOT NULL))[1] AS rollout_percentage_by
+    FROM candidates AS c
+    WHERE c.is_valid
+    GROUP BY c.flag_id
 ),
 -- Pairs are compared as pairs: the time alone would lose ties. A property never set before is older than all.
 watermarks AS (
