@@ -69,6 +69,8 @@ lock: setup ## Lock the newest allowed versions in requirements/, with hashes. R
 	@$(LOCK) --upgrade --constraint=requirements/runtime.txt --output-file=requirements/dev.txt pyproject.toml requirements/dev.in
 	@echo "==> requirements/build.txt"
 	@$(LOCK) --upgrade --constraint=requirements/dev.txt --only-build-deps --build-deps-for=wheel --output-file=requirements/build.txt pyproject.toml
+	@echo "==> requirements/bench.txt"
+	@$(LOCK) --upgrade --constraint=requirements/runtime.txt --output-file=requirements/bench.txt requirements/bench.in
 
 clean: ## Remove .venv and everything generated here. What was built stays in the cache, outside of the repository.
 	@echo "==> Removing .venv, build, dist and the tools' caches"

@@ -11,10 +11,10 @@ from pathlib import Path
 import psycopg
 
 import flagschedule
-from tests.bench import processor, scale
+from tests.bench import lateness, peers, processor, scale
 from tests.bench.results import Part
 
-PARTS: dict[str, Part] = {"processor": processor, "scale": scale}
+PARTS: dict[str, Part] = {"processor": processor, "scale": scale, "peers": peers, "lateness": lateness}
 
 
 def main() -> int:

@@ -24,6 +24,11 @@ class Scene:
         self.url = url
         self.session = _session(url)
         self._flags = flags
+        self.session.execute(
+            "INSERT INTO feature_flags (flag_key) SELECT 'flag-' || n FROM generate_series(1, %s) AS n "
+            "ON CONFLICT DO NOTHING",  # a copy has them
+            [flags],
+        )
 
     def fill(self, due: int, *, history: int = 0, future: int = 0, bad: float = 0) -> None:
         """Begin anew: so many rows that are due, behind so many that were applied and before so many to come.
@@ -130,9 +135,6 @@ def scene(flags: int = 5000) -> Iterator[Scene]:
         migrate(roles.url(url, "migrate"))
         found = Scene(url, flags)
         try:
-            found.session.execute(
-                "INSERT INTO feature_flags (flag_key) SELECT 'flag-' || n FROM generate_series(1, %s) n", [flags]
-            )
             yield found
         finally:
             found.session.close()
