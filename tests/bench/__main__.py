@@ -1,20 +1,23 @@
-"""The command `python -m tests.bench`: runs the benchmarks, shows their table and writes their JSON."""
+"""The command `python -m tests.bench`: runs the benchmarks, shows their table, and draws their plots."""
 
 import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
 import flagschedule
-from tests.bench import lateness, peers, processor, scale
+from tests.bench import environments, lateness, peers, processor, scale
 from tests.bench.results import Part
 
 PARTS: dict[str, Part] = {"processor": processor, "scale": scale, "peers": peers, "lateness": lateness}
+_PLOTS = Path(__file__).parent / "programs" / "plots.py"
 
 
 def main() -> int:
@@ -22,30 +25,45 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").partition(": ")[2])
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; without any, all of them")
     parser.add_argument("--quick", action="store_true", help="less of everything, for a first look")
-    parser.add_argument("--json", type=Path, help="write the results into this file, too")
+    parser.add_argument(
+        "--into",
+        type=Path,
+        metavar="FOLDER",
+        help="write benchmarks.json and the plots there; what it holds of other parts stays",
+    )
     given = parser.parse_args()
     if unknown := set(given.parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    facts = {
+    for name in given.parts or PARTS:
+        results: list[dict[str, Any]] = []
+        found = {**_facts(), "size": "quick" if given.quick else "full", "results": results}
+        sys.stdout.write(", ".join(f"{key} {value}" for key, value in found.items() if key != "results") + "\n")
+        part = PARTS[name]
+        for result in part.run(part.QUICK if given.quick else part.FULL, _progress):
+            results.append(result.as_json())
+            sys.stdout.write(f"| {result.name} | {result.median:.3g} {result.unit} | {_spread(result.rounds)} |\n")
+            sys.stdout.flush()
+            if given.into:  # after each, because the whole takes long and may be interrupted
+                _keep(given.into / "benchmarks.json", name, found)
+    if given.into:
+        subprocess.run([environments.python(), _PLOTS, given.into / "benchmarks.json", given.into], check=True)
+    return 0
+
+
+def _facts() -> dict[str, Any]:
+    return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "cores": os.cpu_count(),
         "load before": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),
         "psycopg": psycopg.__version__,
         "flagschedule": flagschedule.__version__,
-        "size": "quick" if given.quick else "full",
     }
-    sys.stdout.write(", ".join(f"{name} {value}" for name, value in facts.items()) + "\n")
-    results = []
-    for name in given.parts or PARTS:
-        part = PARTS[name]
-        for result in part.run(part.QUICK if given.quick else part.FULL, _progress):
-            results.append(result.as_json())
-            sys.stdout.write(f"| {result.name} | {result.median:.3g} {result.unit} | {_spread(result.rounds)} |\n")
-            sys.stdout.flush()
-            if given.json:  # after each, because the whole takes long and may be interrupted
-                given.json.write_text(json.dumps({**facts, "results": results}, indent=2) + "\n")
-    return 0
+
+
+def _keep(file: Path, name: str, found: dict[str, Any]) -> None:
+    kept = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps({**kept, name: found}) + "\n")
 
 
 def _progress(line: str) -> None:

@@ -1,4 +1,4 @@
-"""Draws the plots of docs/benchmarks.md: `python plots.py RESULTS.json FOLDER`.
+"""Draws the plots of docs/benchmarks.md: `python plots.py BENCHMARKS.json FOLDER`.
 
 Run by the suite with the Python of its own environment, which has matplotlib.
 """
@@ -13,7 +13,7 @@ import matplotlib as mpl
 
 mpl.use("svg")
 
-from matplotlib import pyplot as plt  # noqa: E402 -- after the choice of what draws
+from matplotlib import pyplot as plt
 
 
 def history(results: list[dict[str, Any]], to: Path) -> None:
@@ -58,6 +58,7 @@ def _save(figure: Any, to: Path) -> None:
 
 if __name__ == "__main__":
     mpl.rcParams["svg.hashsalt"] = "flagschedule"
-    found = json.loads(Path(sys.argv[1]).read_text())["results"]
+    parts = json.loads(Path(sys.argv[1]).read_text()).values()
+    found = [result for part in parts for result in part["results"]]
     history(found, Path(sys.argv[2], "rate-by-history.svg"))
     lateness(found, Path(sys.argv[2], "lateness.svg"))

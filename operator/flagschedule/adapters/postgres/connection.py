@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg_pool import PoolTimeout
 
 from flagschedule.domain.errors import (
     ConfigurationError,
@@ -91,8 +90,6 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
-    except PoolTimeout as error:
-        raise DependencyUnavailableError(_AWAY) from error
     except psycopg.Error as error:
         raise _meaning(error) from error
 
