@@ -21,7 +21,6 @@ _SHARED: Final[list[Any]] = [
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
 ]
-_OPTIONS: Final = orjson.OPT_NON_STR_KEYS
 _LEVELS: Final = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _log = structlog.get_logger()
 _is_json = False
@@ -69,13 +68,13 @@ def write(lines: Sequence[Line]) -> None:
         return
     least = logging.getLogger().level
     time = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    events = [
-        {**fields, "event": event, "level": level, "time": time}
-        for level, event, fields in lines
-        if _LEVELS[level] >= least
-    ]
-    text = b"".join([orjson.dumps(event, default=str, option=_OPTIONS | orjson.OPT_APPEND_NEWLINE) for event in events])
-    sys.stderr.write(text.decode() if text.isascii() else "".join([f"{_encode(event)}\n" for event in events]))
+    sys.stderr.write(
+        "".join(
+            _encode({**fields, "event": event, "level": level, "time": time}) + "\n"
+            for level, event, fields in lines
+            if _LEVELS[level] >= least
+        )
+    )
 
 
 class _StandardError:
@@ -88,7 +87,7 @@ class _StandardError:
 
 
 def _encode(event: Any, **_: Any) -> str:
-    text = orjson.dumps(event, default=str, option=_OPTIONS).decode()
+    text = orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     # Some characters beyond ASCII end a line for some readers; the slower encoder escapes all of them.
     return text if text.isascii() else json.dumps(event, default=str)
 

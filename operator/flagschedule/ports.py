@@ -226,6 +226,9 @@ class ProcessStore(Protocol):
     def is_anything_due(self, set_aside: Sequence[UUID]) -> bool:
         """Whether rows are due, also ones that another transaction holds now."""
 
+    def seconds_until_due(self) -> float | None:
+        """How soon the next row comes due that is not due yet; None if that is not within a second."""
+
     def apply_only(self, ids: Sequence[UUID]) -> Batch:
         """As `apply`, for those of `ids` that are still due and free."""
 

@@ -67,8 +67,8 @@ class Settings(BaseModel):
         Field(
             ge=0,
             allow_inf_nan=False,
-            description="How long a run of the processor stays after its start and looks again each second, "
-            "so that changes are made within about a second. With 0 it ends when nothing is due.",
+            description="How long a run of the processor stays after its start and looks for what comes due, at the "
+            "latest each second. With 0 it ends when nothing is due.",
         ),
     ] = 0
     max_lateness_seconds: Annotated[

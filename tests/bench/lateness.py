@@ -11,7 +11,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Literal
@@ -67,15 +67,14 @@ FULL = Size(minutes=10, cases=(Case(0, "Forbid"), Case(55, "Forbid"), Case(55, "
 
 
 def run(size: Size, say: Callable[[str], None]) -> Iterator[Result]:
-    """Runs alone first, then the cases, side by side as far as there are cores: they start in the same moment."""
-    at_once = os.cpu_count() or 1
+    """Runs alone first, then the cases side by side: what they cost each other is seen in the load average."""
     with place(say) as on:
         if not kind_binary.is_own():
             say("runs alone, CPU and memory are left out: the control groups of kind's pods are not known")
         elif size.starts:
             yield from _alone(on, size, say)
-        for number in range(0, len(size.cases), at_once):
-            yield from _minutes(on, replace(size, cases=size.cases[number : number + at_once]), say)
+        if size.cases:
+            yield from _minutes(on, size, say)
 
 
 def _alone(on: Place, size: Size, say: Callable[[str], None]) -> Iterator[Result]:

@@ -222,7 +222,7 @@ def test_settings_are_written_as_the_programs_read_them(everything: Render, defa
 
     assert environment["FLAG_SCHEDULE_MAX_LATENESS_SECONDS"] == "1000000"
     assert environment["FLAG_SCHEDULE_CLUSTER"] == "west"
-    assert environment["FLAG_SCHEDULE_LINGER_SECONDS"] == "65"
+    assert environment["FLAG_SCHEDULE_LINGER_SECONDS"] == "75"
     assert everything.environment("cleanup")["FLAG_SCHEDULE_KEEP_CANCELLED_DAYS"] == "5"
     assert {name for name in default.environment("operator") if name.startswith("FLAG_")} == {
         "FLAG_SCHEDULE_LEASE_NAME",

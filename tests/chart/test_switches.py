@@ -126,8 +126,8 @@ def test_lingering_lets_runs_overlap(helm: Helm) -> None:
         found = helm.render({"processor": processor}).one("CronJob", "flagschedule-processor")
         return str(found["spec"]["concurrencyPolicy"])
 
-    assert policy() == "Forbid"
-    assert policy(lingerSeconds=65) == "Allow"
+    assert policy() == "Allow"
+    assert policy(lingerSeconds=0) == "Forbid"
     assert policy(lingerSeconds=0, concurrencyPolicy="Replace") == "Replace"
     assert policy(lingerSeconds=65, concurrencyPolicy="Forbid") == "Forbid"
 

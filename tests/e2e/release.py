@@ -19,11 +19,13 @@ _KEYS: Final[dict[str, tuple[str, roles.Program]]] = {
     "processor": ("database-url-processor", "process"),
     "cleanup": ("database-url-cleaner", "cleanup"),
 }
-# Postgres and Redis on this machine speak no TLS; everything else is the chart's default.
+# Postgres and Redis on this machine speak no TLS, and tests say themselves when a run begins and see it end; everything
+# else is the chart's default.
 _VALUES: Final[dict[str, Any]] = {
     "image": {"repository": _REPOSITORY, "tag": _TAG},
     "database": {"tls": {"mode": "disable"}},
-    **{program: {"databaseSecret": {"key": key}} for program, (key, _) in _KEYS.items()},
+    **{program: {"databaseSecret": {"key": key}} for program, (key, _) in _KEYS.items() if program != "processor"},
+    "processor": {"databaseSecret": {"key": _KEYS["processor"][0]}, "lingerSeconds": 0},
 }
 
 

@@ -13,6 +13,7 @@ HISTORY = 100_000
 LOOKS = {
     "first attempts": statements.apply_with(statements.read("claim_due")),
     "retries": statements.apply_with(statements.read("claim_retries")),
+    "seconds until due": statements.read("seconds_until_due"),
     "is a retry due": statements.read("is_retry_due"),
     "is anything due": statements.either(statements.read("is_first_attempt_due"), statements.read("is_retry_due")),
 }

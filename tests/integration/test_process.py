@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -10,6 +11,10 @@ from typing import Any
 import pytest
 import redis
 
+from flagschedule.adapters.postgres import statements
+from flagschedule.adapters.postgres.process import PostgresProcessStore
+from flagschedule.services.process import Pace, Processor
+from tests import roles
 from tests.integration.conftest import Run, until
 from tests.integration.database import Database
 
@@ -17,7 +22,8 @@ INVALID = [
     {}, [], 1, "x", None, True,
     {"enabled": 1}, {"enabled": "true"}, {"enabled": None},
     {"rolloutPercentage": 101}, {"rolloutPercentage": -1}, {"rolloutPercentage": 50.5}, {"rolloutPercentage": "50"},
-    {"rolloutPercentage": None}, {"rolloutPercentage": 10**30},
+    {"rolloutPercentage": None}, {"rolloutPercentage": 10**30}, {"rolloutPercentage": 100.01},
+    {"rolloutPercentage": 5.05}, {"rolloutPercentage": 1e-7}, {"rolloutPercentage": -0.5},
     {"enabled": True, "colour": "red"}, {"colour": "red"},
 ]  # fmt: skip
 
@@ -180,6 +186,58 @@ def test_a_lingering_run_applies_what_comes_due_meanwhile(
     until(lambda: database.row(second)["status"] == "applied")
 
     assert run.poll() is None
+
+
+def test_how_soon_the_next_one_comes_due(database: Database) -> None:
+    """A run is told of the next schedule or retry within a second, and of none that is later, held or due already."""
+    flag, second = database.flag("checkout-v2"), timedelta(seconds=1)
+    look = statements.read("seconds_until_due")
+    with database.connection.transaction():  # in which it is the same moment throughout
+        database.schedule(flag, {"enabled": True})
+        database.schedule(flag, {"enabled": True}, due=second)
+        database.schedule(flag, {"enabled": True}, due=0.1 * second, suspended=True)
+        assert database.value(look) is None
+
+        retry = database.schedule(flag, {"enabled": True}, status="failed")
+        database.run("UPDATE feature_flag_schedules SET next_retry_at = now() + interval '0.9 s' WHERE id = %s", retry)
+        assert database.value(look) == pytest.approx(0.9)
+
+        database.schedule(flag, {"enabled": True}, due=0.5 * second)
+        assert database.value(look) == pytest.approx(0.5)
+
+
+def test_a_lingering_run_wakes_when_the_next_one_comes_due(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It sleeps until the next time that the database tells, and for a second where it tells none."""
+    told, slept = [0.25, None], []
+    monkeypatch.setattr(time, "sleep", slept.append)
+
+    class Telling(PostgresProcessStore):
+        """As if something came due soon."""
+
+        def seconds_until_due(self) -> float | None:
+            return told.pop(0)
+
+    with Telling(roles.url(database_url, "process")) as store:
+        Processor(store, None, Pace(linger=60), stopping=lambda: not told).run()
+
+    assert slept == [0.25, 1.0]
+    assert database.query("SELECT finished_at FROM flag_schedule_runs WHERE finished_at IS NOT NULL")
+
+
+@pytest.mark.parametrize("number", ["0", "100", "1e2", "5.0", "100.000", "-0", "0.5e1"])
+def test_a_whole_number_may_be_written_in_any_way(database: Database, flagschedule: Run, number: str) -> None:
+    """JSON has one kind of number: what is whole and from 0 to 100 is a percentage, however it is written."""
+    flag = database.flag("checkout-v2")
+    row = database.schedule(flag, {"enabled": True})
+    database.run(
+        "UPDATE feature_flag_schedules SET updates = %s::jsonb WHERE id = %s", f'{{"rolloutPercentage": {number}}}', row
+    )
+
+    flagschedule("process")
+
+    assert database.state(flag) == (False, int(float(number)))
 
 
 def test_an_older_schedule_applied_later_changes_nothing(database: Database, flagschedule: Run) -> None:

@@ -206,16 +206,17 @@ def test_each_program_can_have_its_own_database_user(tmp_path: Path) -> None:
 
 
 def test_the_processor_has_the_designed_figures(base: list[Thing]) -> None:
-    """Every minute, never two at once, bounded in time and memory, no retry by Kubernetes."""
+    """Every minute, overlapping so that somebody always looks, bounded in time and memory, no retry by Kubernetes."""
     spec = find(base, "CronJob", "flagschedule-processor")["spec"]
     job, pod = spec["jobTemplate"]["spec"], spec["jobTemplate"]["spec"]["template"]["spec"]
 
     assert (spec["schedule"], spec["concurrencyPolicy"], spec["startingDeadlineSeconds"]) == (
         "* * * * *",
-        "Forbid",
+        "Allow",
         200,
     )
     assert (job["activeDeadlineSeconds"], job["backoffLimit"], pod["restartPolicy"]) == (120, 0, "Never")
+    assert {"name": "FLAG_SCHEDULE_LINGER_SECONDS", "value": "65"} in pod["containers"][0]["env"]
     assert pod["containers"][0]["resources"]["limits"]["memory"] == "512Mi"
     assert spec["successfulJobsHistoryLimit"] <= 5
     assert spec["failedJobsHistoryLimit"] <= 5

@@ -29,7 +29,7 @@ _LEFTOVERS: Final = 1000
 _BUSY_WAIT: Final = 0.02  # seconds until rows that another transaction holds are looked at again
 _BUSY_LOOKS: Final = 50
 _RETRIES_EVERY: Final = 10  # rounds, where the last look found none
-_LOOK_EVERY: Final = 1.0  # seconds between looks while lingering
+_LOOK_EVERY: Final = 1.0  # seconds between looks while lingering, at most
 _MOST_SET_ASIDE: Final = 100  # with more of them it is not the rows
 _ADVICE: Final = "run `flagschedule migrate`, and check the database and the rights of its role"
 
@@ -97,8 +97,10 @@ class Processor:
         with self._reporter:
             self._drain(busy_looks=_BUSY_LOOKS)
             while self._spent() + _LOOK_EVERY < self._pace.linger and not self._stopping():
-                time.sleep(_LOOK_EVERY)
-                self._drain(busy_looks=1)
+                # In time for what is known to come, and often enough for what is made or moved meanwhile.
+                time.sleep(self._store.seconds_until_due() or _LOOK_EVERY)
+                if self._store.is_anything_due(self._set_aside):
+                    self._drain(busy_looks=1)
         self._summary.duration = round(self._spent(), 3)
         counts = asdict(self._summary)
         self._store.finish_run({name: count for name, count in counts.items() if name != "duration"})

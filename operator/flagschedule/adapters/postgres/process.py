@@ -72,6 +72,11 @@ class PostgresProcessStore:
         """See ports.ProcessStore."""
         return self._is(self._is_anything_due, set_aside)
 
+    def seconds_until_due(self) -> float | None:
+        """See ports.ProcessStore."""
+        ((seconds,),) = self._fetch(statements.read("seconds_until_due"))
+        return None if seconds is None else float(seconds)
+
     def _is(self, question: LiteralString, set_aside: Sequence[UUID]) -> bool:
         ((answer,),) = self._fetch(question, set_aside=list(set_aside))
         return bool(answer)
