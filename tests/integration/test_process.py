@@ -210,7 +210,8 @@ def test_a_lingering_run_wakes_when_the_next_one_comes_due(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It sleeps until the next time that the database tells, and for a second where it tells none."""
-    told, slept = [0.25, None], []
+    told: list[float | None] = [0.25, None]
+    slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
 
     class Telling(PostgresProcessStore):
