@@ -85,7 +85,15 @@ class Place:
             "processor": {"successfulJobsHistoryLimit": _KEEP, "failedJobsHistoryLimit": _KEEP, **processor},
         }
         only = [f"--show-only=templates/{name}.yaml" for name in _TEMPLATES]
-        template = [self.helm, "template", "flagschedule", str(CHART), f"--namespace={namespace}", "--values=-", *only]
+        template = [
+            str(self.helm),
+            "template",
+            "flagschedule",
+            str(CHART),
+            f"--namespace={namespace}",
+            "--values=-",
+            *only,
+        ]
         return list(yaml.safe_load_all(run(template, stdin=json.dumps(values))))
 
 
