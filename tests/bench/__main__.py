@@ -13,10 +13,16 @@ from typing import Any
 import psycopg
 
 import flagschedule
-from tests.bench import environments, lateness, peers, processor, scale
+from tests.bench import environments, lateness, mirror, peers, processor, scale
 from tests.bench.results import Part
 
-PARTS: dict[str, Part] = {"processor": processor, "scale": scale, "peers": peers, "lateness": lateness}
+PARTS: dict[str, Part] = {
+    "processor": processor,
+    "scale": scale,
+    "peers": peers,
+    "lateness": lateness,
+    "mirror": mirror,
+}
 _PLOTS = Path(__file__).parent / "programs" / "plots.py"
 
 

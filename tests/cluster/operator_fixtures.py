@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -28,13 +29,16 @@ from tests.integration.database import Database, connected
 
 SYSTEM = "flagschedule-system"
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/flagschedule-operator"
+_PATCHES = re.compile(
+    r'^apiserver_request_total\{(?=.*verb="PATCH")(?=.*resource="flagschedules").*\} (\S+)', re.MULTILINE
+)
 
 
 class Operator:
     """The operator's process; `start` it, end it in one of two ways, start it again."""
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.database_url = environment["DATABASE_URL"]  # the superuser's, for those who set scenes
         self.log = log
         own = {"DATABASE_URL": roles.url(self.database_url, "operator"), "FLAG_SCHEDULE_PROBE_PORT": str(self.port)}
@@ -161,14 +165,24 @@ class Scene:
         return found
 
 
+def count_patches(control_plane: ControlPlane) -> int:
+    """The PATCH requests for FlagSchedules and their statuses so far, by the API server's own count."""
+    return sum(int(float(count)) for count in _PATCHES.findall(control_plane.kubectl("get", "--raw", "/metrics")))
+
+
+def operator_kubeconfig(control_plane: ControlPlane) -> Path:
+    """The kubeconfig of the service account of the manifests."""
+    token = control_plane.kubectl("create", "token", "flagschedule-operator", f"--namespace={SYSTEM}").strip()
+    return control_plane.kubeconfig(token=token)
+
+
 @contextmanager
 def operators(control_plane: ControlPlane, namespace: str, folder: Path) -> Iterator[Callable[..., Operator]]:
     """Makes operators of one namespace, with the rights of the manifests and the operator's database role.
 
     They are ended at the end.
     """
-    token = control_plane.kubectl("create", "token", "flagschedule-operator", f"--namespace={SYSTEM}").strip()
-    kubeconfig = control_plane.kubeconfig(token=token)
+    kubeconfig = operator_kubeconfig(control_plane)
     made: list[Operator] = []
 
     def make(database_url: str, **settings: str) -> Operator:
@@ -224,7 +238,8 @@ def _allow_retries(control_plane: ControlPlane, number: int) -> None:
     eventually(lambda: api.create(thing, dry_run=True).ok == (number > 10), "the changed schema is in effect")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

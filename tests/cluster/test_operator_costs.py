@@ -1,25 +1,21 @@
 """What the operator costs the API server: counted by the API server itself."""
 
-import re
 from collections.abc import Callable
 
 import pytest
 
 from dev.cluster.control_plane import ControlPlane
-from tests.cluster.operator_fixtures import Scene
+from tests.cluster.operator_fixtures import Scene, count_patches
 
 pytestmark = pytest.mark.apiserver
 
 _OBJECTS = 20
-_COUNTER = re.compile(
-    r'^apiserver_request_total\{(?=.*verb="PATCH")(?=.*resource="flagschedules").*\} (\d+)', re.MULTILINE
-)
 
 
 @pytest.fixture
 def patches(installed: ControlPlane) -> Callable[[], int]:
     """The number of PATCH requests for FlagSchedules and their statuses so far."""
-    return lambda: sum(int(count) for count in _COUNTER.findall(installed.kubectl("get", "--raw", "/metrics")))
+    return lambda: count_patches(installed)
 
 
 @pytest.fixture
