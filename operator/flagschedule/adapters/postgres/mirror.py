@@ -107,33 +107,36 @@ class PostgresMirrorStore:
             await session.execute(statements.read("lock_object"), values)
             await session.execute(statements.read("lock_row"), values)
             await session.execute(statements.read("adopt_record"), values)
-            facts = await self._facts(session, values)
+            facts, has_namesakes = await self._facts(session, values)
             decision = decide(facts)
             if thing.deleting and facts.record is None:
                 return Snapshot(record=None, row=None, now=facts.now)
             schedule_id = await _store_row(session, facts, decision)
             record = {**values, **_record_values(decision.record), "schedule_id": schedule_id}
-            if facts.record is None:
+            if facts.record is None and has_namesakes:
                 await _replace_predecessors(session, record)
-                if (await self._facts(session, values)).replayed_at != facts.replayed_at:
+                now, _ = await self._facts(session, values)
+                if now.replayed_at != facts.replayed_at:
                     raise _OvertakenError
             if decision.record != facts.record or schedule_id != decision.record.schedule_id:
                 await session.execute(statements.read("save_record"), record)
             snapshot = await self._read(session, thing.ref.uid)
             return snapshot or Snapshot(record=None, row=None, now=facts.now)
 
-    async def _facts(self, session: AsyncConnection[DictRow], values: dict[str, Any]) -> Facts:
+    async def _facts(self, session: AsyncConnection[DictRow], values: dict[str, Any]) -> tuple[Facts, bool]:
+        """What to decide by, and whether there ever was another object of this name."""
         snapshot = await self._read(session, values["uid"])
         around = await (await session.execute(statements.read("facts"), values)).fetchone()
         if around is None:
             raise AssertionError("a SELECT without FROM returns a row")
-        return Facts(
+        facts = Facts(
             record=snapshot.record if snapshot else None,
             row=snapshot.row if snapshot else None,
             flag_id=around["flag_id"],
             replayed_at=around["replayed_at"],
             now=around["now"],
         )
+        return facts, around["has_namesakes"]
 
     async def _read(self, session: AsyncConnection[DictRow], uid: Uid) -> Snapshot | None:
         found = await (await session.execute(_SNAPSHOT, {"uid": uid})).fetchone()
