@@ -44,17 +44,17 @@ class Mirror:
     async def reconcile(self, thing: FlagSchedule) -> None:
         """Mirror the object and tell it so. Waits while the database is away; API trouble is the writer's to retry."""
         try:
-            thing = await self._mirror(thing, "Schedule mirrored")
+            thing, snapshot = await self._mirror(thing, "Schedule mirrored")
         except ObjectGoneError:  # it went while we waited; the sweep gives up what it had planned
             return
-        await self._writer.write_or_keep(thing.ref, thing)
+        await self._writer.write_or_keep(thing.ref, thing, snapshot)
 
     async def release(self, thing: FlagSchedule) -> None:
         """Give up what an object that is being deleted had planned; returns once that is committed."""
         await self._mirror(thing, "Schedule released")
 
-    async def _mirror(self, thing: FlagSchedule, event: str) -> FlagSchedule:
-        """One transaction; one line if it changed anything. Returns the object as it was mirrored."""
+    async def _mirror(self, thing: FlagSchedule, event: str) -> tuple[FlagSchedule, Snapshot]:
+        """One transaction; one line if it changed anything. Returns the object as it was mirrored, and the outcome."""
         seen_at = asyncio.get_running_loop().time()
         effect: tuple[Facts, Decision] | None = None
 
@@ -77,7 +77,7 @@ class Mirror:
             if is_forgotten(thing, facts.record, facts.row):
                 event = "Restored from status"
             _tell(event, thing, snapshot)
-        return thing
+        return thing, snapshot
 
 
 def _tell(event: str, thing: FlagSchedule, snapshot: Snapshot) -> None:

@@ -16,7 +16,7 @@ import structlog
 
 from flagschedule.domain import status
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
-from flagschedule.domain.outcome import is_forgotten
+from flagschedule.domain.outcome import Snapshot, is_forgotten
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 from flagschedule.ports import MirrorStore, ObjectClient, Telemetry
 from flagschedule.services.concurrently import for_each
@@ -59,15 +59,19 @@ class StatusWriter:
             if not await self._serve():
                 await asyncio.sleep(_LOOK)
 
-    async def write_or_keep(self, ref: ObjectRef, hint: FlagSchedule | None = None) -> bool:
+    async def write_or_keep(
+        self, ref: ObjectRef, hint: FlagSchedule | None = None, snapshot: Snapshot | None = None
+    ) -> bool:
         """Bring an object's status up to date; what fails is tried again later. Whether it was done.
 
         Args:
             ref: the object.
             hint: the object as somebody saw it lately; saves a look, and is never trusted.
+            snapshot: what the database knew of it after that; saves another look. Where a later one was told
+                meanwhile, the object is not the hint any more, and both are looked at anew.
         """
         try:
-            await self._write(ref, hint)
+            await self._write(ref, hint, snapshot)
         except DependencyUnavailableError as error:
             if not self._failing:
                 _log.warning("Statuses cannot be written and are kept for later", error=str(error))
@@ -114,13 +118,13 @@ class StatusWriter:
         await for_each(refs, write)
         return served
 
-    async def _write(self, ref: ObjectRef, hint: FlagSchedule | None) -> None:
+    async def _write(self, ref: ObjectRef, hint: FlagSchedule | None, snapshot: Snapshot | None) -> None:
         lock = self._locks.setdefault(ref.uid, asyncio.Lock())
         async with lock:
             with suppress(ObjectGoneError):  # nobody is left to be told
-                await self._write_alone(ref, hint)
+                await self._write_alone(ref, hint, snapshot)
 
-    async def _write_alone(self, ref: ObjectRef, hint: FlagSchedule | None) -> None:
+    async def _write_alone(self, ref: ObjectRef, hint: FlagSchedule | None, snapshot: Snapshot | None) -> None:
         """Read, compute, compare, write; read both again where the object changed in between."""
         refused: str | None = None
         for _ in range(_TRIES):
@@ -129,7 +133,8 @@ class StatusWriter:
                 # Not the object has changed: the API server does not accept this status, and will not later.
                 _log.error("Status refused by its schema", namespace=ref.namespace, name=ref.name, uid=str(ref.uid))
                 return
-            snapshot = await self._gate.run(partial(self._store.snapshot, ref.uid))
+            if snapshot is None:
+                snapshot = await self._gate.run(partial(self._store.snapshot, ref.uid))
             if snapshot is None or thing.deleting or is_forgotten(thing, snapshot.record, snapshot.row):
                 return  # nothing to tell, or the mirror must first restore what only this status still knows
             wanted = status.compute(thing, snapshot)
@@ -138,7 +143,7 @@ class StatusWriter:
             try:
                 await self._client.write_status(ref, thing.resource_version, wanted)
             except ObjectChangedError:
-                hint, refused = None, thing.resource_version
+                hint, snapshot, refused = None, None, thing.resource_version
             else:
                 self._recorder.record(ref, thing.status, wanted, snapshot.now)
                 self._telemetry.status_written(thing, wanted)
