@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ def main() -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; without any, all of them")
     parser.add_argument("--quick", action="store_true", help="less of everything, for a first look")
     parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=NUMBER", help="another size, such as objects=50000"
+    )
+    parser.add_argument(
         "--into",
         type=Path,
         metavar="FOLDER",
@@ -40,12 +44,14 @@ def main() -> int:
     given = parser.parse_args()
     if unknown := set(given.parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    sizes = {name: int(number) for name, _, number in (each.partition("=") for each in given.set)}
     for name in given.parts or PARTS:
         results: list[dict[str, Any]] = []
-        found = {**_facts(), "size": "quick" if given.quick else "full", "results": results}
+        size = " ".join(["quick" if given.quick else "full", *given.set])
+        found = {**_facts(), "size": size, "results": results}
         sys.stdout.write(", ".join(f"{key} {value}" for key, value in found.items() if key != "results") + "\n")
         part = PARTS[name]
-        for result in part.run(part.QUICK if given.quick else part.FULL, _progress):
+        for result in part.run(replace(part.QUICK if given.quick else part.FULL, **sizes), _progress):
             results.append(result.as_json())
             sys.stdout.write(f"| {result.name} | {result.median:.3g} {result.unit} | {_spread(result.rounds)} |\n")
             sys.stdout.flush()
