@@ -38,8 +38,10 @@ def node(source: Path) -> Path:
     """A copy of the folder of a package.json, with its packages beside it, where Node looks for them.
 
     Raises:
-        ClusterError: there is no npm, or it could not install them, or they need a newer Node.
+        ClusterError: there is no Node or npm, or it could not install them, or they need a newer Node.
     """
+    if not system.which("node"):
+        raise system.ClusterError("the program node is not on this machine; please install it")
 
     def make(folder: Path) -> None:
         shutil.copytree(source, folder, dirs_exist_ok=True)

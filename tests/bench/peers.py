@@ -4,7 +4,6 @@ They run from their own packages, tuned as their documentation advises; the prog
 """
 
 import json
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Final, LiteralString
 from urllib.parse import quote
 
-from dev.cluster.system import ClusterError
+from dev.cluster import system
 from tests.bench import environments, sides
 from tests.bench.results import Result
 from tests.bench.scene import Scene, scene
@@ -93,7 +92,7 @@ def _ready(say: Callable[[str], None]) -> Iterator[tuple[Peer, list[str | Path]]
     ):
         try:
             yield peer, peer.command()
-        except ClusterError as reason:
+        except system.ClusterError as reason:
             say(f"peers: {peer.name} is left out: {reason}")
 
 
@@ -113,20 +112,18 @@ def _ours(on: Scene, due: int) -> float:
 
 
 def _theirs(on: Scene, jobs: int, peer: Peer, command: list[str | Path]) -> float:
-    """The rate that the program tells: from the start of its first job to the end of its last one."""
+    """The rate that the program tells: from the start of its first job to the end of its last one.
+
+    That is in its favour: the product's time begins before its first claim.
+    """
     on.fill(jobs)
     on.session.execute(f"DROP SCHEMA IF EXISTS {peer.schema} CASCADE; CREATE SCHEMA {peer.schema}".encode())
     since = _value(on, "SELECT clock_timestamp()")
-    # The kernel kills it when we are gone, even by SIGKILL.
+    url = f"{on.url}?options={quote(f'-c search_path={peer.schema},public')}"
     done = subprocess.run(
-        [
-            "setpriv",
-            "--pdeathsig",
-            "KILL",
-            *command,
-            f"{on.url}?options={quote(f'-c search_path={peer.schema},public')}",
-        ],
-        env={"PATH": os.environ["PATH"]},
+        # The kernel kills it when we are gone, even by SIGKILL.
+        ["setpriv", "--pdeathsig", "KILL", *command, url],
+        env={"PATH": system.PATH},
         capture_output=True,
         text=True,
         check=False,
@@ -138,7 +135,7 @@ def _theirs(on: Scene, jobs: int, peer: Peer, command: list[str | Path]) -> floa
     assert _value(on, _UNCHANGED, since) == 0
     on.session.execute(f"DROP SCHEMA {peer.schema} CASCADE".encode())
     peer.version = told["version"]
-    return told["jobs"] / told["seconds"]
+    return float(told["jobs"] / told["seconds"])
 
 
 def _value(on: Scene, query: LiteralString, *values: object) -> object:

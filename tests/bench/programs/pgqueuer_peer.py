@@ -9,6 +9,7 @@ import asyncpg
 import uvloop
 from pgqueuer import PgQueuer
 from pgqueuer.db import AsyncpgDriver
+from pgqueuer.models import Job
 from pgqueuer.types import QueueExecutionMode
 
 BATCH = 100
@@ -23,7 +24,7 @@ async def main(url: str) -> None:
         connection = await asyncpg.connect(url)
         queue = PgQueuer(AsyncpgDriver(connection))
 
-        async def apply(job: object) -> None:
+        async def apply(job: Job) -> None:
             starts.append(time.monotonic())
             flag, enabled, rollout = json.loads(job.payload)
             await pool.execute(UPDATE, flag, enabled, rollout)
