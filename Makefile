@@ -37,11 +37,11 @@ e2e: setup ## Run the tests in pods: install by Helm, apply, upgrade under load,
 e2e-full: e2e ## The same, and every test with an API server on the oldest Kubernetes as well; another 15 minutes of building once.
 	@FLAGSCHEDULE_KUBERNETES=oldest $(PYTHON_IN_VENV) -m pytest -m apiserver $(IN_PARALLEL) $(PYTEST_ARGS)
 
-bench: setup ## Measure the processor against a ceiling and the former way; some minutes on a quiet machine.
+bench: setup ## Measure everything, beside other queues, on a cluster and with an API server; an hour on a quiet machine.
 	@$(PYTHON_IN_VENV) -m tests.bench $(BENCH_ARGS)
 
-bench-quick: setup ## The same with less of everything, in about a minute.
-	@$(PYTHON_IN_VENV) -m tests.bench --quick $(BENCH_ARGS)
+bench-quick: setup ## Measure the processor, alone and beside other queues, with less of everything; under five minutes.
+	@$(PYTHON_IN_VENV) -m tests.bench --quick processor scale peers $(BENCH_ARGS)
 
 check: setup ## Run linter, format check, type checker, import contracts and the check of CI's workflows.
 	@$(PYTHON_IN_VENV) -m dev.check
