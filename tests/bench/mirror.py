@@ -3,7 +3,6 @@
 Each side has an API server and a database of its own in each round, and the operator's rights on both.
 """
 
-import re
 import statistics
 import sys
 import time
@@ -23,7 +22,6 @@ from tests.cluster.operator_fixtures import free_port
 
 _YARDSTICK: Final = Path(__file__).parent / "programs" / "yardstick"
 _HEAD_START: Final = 3.0  # seconds that the processor waits for the moment when much becomes due
-_RECONCILED: Final = re.compile(rb"^flagschedule_reconcile_duration_seconds_count (\S+)", re.MULTILINE)
 
 _ADOPTION: Final = "adoption of all, from process start"
 _DUE: Final = "from due to Applied, the last one"
@@ -119,21 +117,20 @@ def _adoption(on: Stage, watch: Watch, program: Program, size: Size) -> Iterator
 
 
 def _restart(program: Program, port: str, size: Size) -> Iterator[Figure]:
-    """Everything is in order: until every object was looked at, and what it took."""
-    while _reconciled(port) < size.objects:
-        time.sleep(0.2)
-    yield "restart, until all were seen", "s", time.time() - program.started
-    program.settle()
+    """Everything is in order: until all was compared, and until nothing is left to do."""
+    while not _is_ready(port):
+        time.sleep(0.1)
+    yield "restart, until ready: all compared", "s", time.time() - program.started
+    yield "restart, until idle", "s", program.settle() - program.started
     yield "restart, CPU per object", "ms", 1000 * program.cpu() / size.objects
 
 
-def _reconciled(port: str) -> int:
+def _is_ready(port: str) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            found = _RECONCILED.search(answer.read())
-    except OSError:  # it only just starts
-        return 0
-    return int(float(found[1])) if found else 0
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10).close()
+    except OSError:  # it only just starts, or says that it is not
+        return False
+    return True
 
 
 def _due(on: Stage, watch: Watch, size: Size) -> Iterator[Figure]:

@@ -49,13 +49,13 @@ class Program:
         (line,) = (line for line in self._read("status").splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) / 1024
 
-    def settle(self) -> None:
-        """Wait until it has next to nothing to do."""
-        busy = True
-        while busy:
-            before = self.cpu()
+    def settle(self) -> float:
+        """Wait until it has next to nothing to do; since when."""
+        while True:
+            since, before = time.time(), self.cpu()
             time.sleep(1)
-            busy = self.cpu() - before > 0.05
+            if self.cpu() - before < 0.05:
+                return since
 
     def _read(self, name: str) -> str:
         assert self._process.poll() is None, "it has ended by itself"
