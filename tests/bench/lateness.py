@@ -79,7 +79,7 @@ def run(size: Size, say: Callable[[str], None]) -> Iterator[Result]:
 
 def _alone(on: Place, size: Size, say: Callable[[str], None]) -> Iterator[Result]:
     say(f"alone: {size.starts} runs with nothing due, and one with {size.due:,}")
-    with on.installed({"alone": {"suspend": True}}) as scenes, Watch(on.name, every=0.01) as watch:
+    with on.installed({"alone": {"suspend": True, "lingerSeconds": 0}}) as scenes, Watch(on.name, every=0.01) as watch:
         idle = [_run_alone(on, scenes["alone"], watch) for _ in range(size.starts)]
         scenes["alone"].fill(size.due)
         busy, _ = _run_alone(on, scenes["alone"], watch)
