@@ -16,6 +16,7 @@ PATH = os.pathsep.join(
     [os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"],
 )
 CNI_FOLDER = Path("/usr/lib/cni")
+_APT = 1800.0  # seconds; a mirror may be slow
 
 # What must exist, and the Debian package that brings it.
 NODE_PARTS = {
@@ -59,7 +60,9 @@ def run(*command: str | Path, stdin: str | None = None, timeout: float = 300) ->
     """
     words = [str(word) for word in command]
     try:
-        done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False, env=environment())
+        done = subprocess.run(
+            words, input=stdin, capture_output=True, text=True, check=False, env=environment(), timeout=timeout
+        )
     except FileNotFoundError as error:
         raise ClusterError(f"the program {words[0]} is not on this machine; please install it") from error
     except subprocess.TimeoutExpired as error:
@@ -102,8 +105,8 @@ def require(parts: dict[str, str]) -> None:
     quiet = ("env", "DEBIAN_FRONTEND=noninteractive", *apt)
     cache_dir().mkdir(parents=True, exist_ok=True)
     with locked(cache_dir() / "apt.lock"):  # `apt-get update` does not wait for another one, it fails
-        run(*quiet, "update")
-        run(*quiet, "install", "--yes", "--no-install-recommends", *packages)
+        run(*quiet, "update", timeout=_APT)
+        run(*quiet, "install", "--yes", "--no-install-recommends", *packages, timeout=_APT)
     if still := _missing(parts):
         raise ClusterError(f"apt installed {names}, but {' '.join(still)} did not bring what is needed")
 

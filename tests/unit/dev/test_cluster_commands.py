@@ -131,3 +131,9 @@ def test_the_pause_image_is_the_same_each_time(tmp_path: Path) -> None:
     assert config["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(content['layer.tar']).hexdigest()}"]
     with tarfile.open(fileobj=io.BytesIO(content["layer.tar"])) as layer:
         assert [(entry.name, entry.mode) for entry in layer] == [("pause", 0o755)]
+
+
+def test_a_program_that_hangs_is_ended() -> None:
+    """What takes longer than it may is ended, and the message says which program it was."""
+    with pytest.raises(system.ClusterError, match="sleep 60: not finished after 0 seconds"):
+        system.run("sleep", "60", timeout=0.1)
