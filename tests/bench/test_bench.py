@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from dev.cluster import kind_binary
-from tests.bench import lateness, processor, scale
+from tests.bench import processor, scale
 from tests.bench.results import Part
 
 
@@ -24,13 +23,3 @@ def test_every_benchmark_measures_something(part: Part, size: Any, expected: int
     assert len(results) == expected
     assert all(len(result.rounds) == 1 for result in results)
     assert all(result.median > 0 for result in results if "CPU" not in result.name)
-
-
-@pytest.mark.node
-@pytest.mark.skipif(not kind_binary.is_own(), reason="the control groups of kind's pods are not known")
-def test_a_run_in_a_pod_is_measured() -> None:
-    """A run of the CronJob's template is seen from its process's start to its end, with what it used."""
-    results = list(lateness.run(lateness.Size(minutes=0, cases=(), starts=1, due=100), lambda _: None))
-
-    assert len(results) == 8
-    assert all(result.median > 0 for result in results)
