@@ -30,8 +30,8 @@ class Result:
         return statistics.median(self.rounds)
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
-        return {**vars(self), "median": self.median}
+        """For programs, as exact as a measurement can be."""
+        return {**vars(self), "rounds": [float(f"{each:.4g}") for each in self.rounds], "median": self.median}
 
 
 class Part(Protocol):
