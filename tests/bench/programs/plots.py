@@ -42,7 +42,7 @@ def lateness(results: list[dict[str, Any]], to: Path) -> None:
     figure, axes = plt.subplots(figsize=(7, 3.5))
     for case in cases:
         axes.ecdf(case["rounds"], label=case["name"])
-    axes.set(xscale="symlog", xlim=(0, None), xlabel="seconds from due to applied", ylabel="part of the schedules")
+    axes.set(xscale="log", xlabel="seconds from due to applied", ylabel="part of the schedules")
     axes.set_title("Lateness with the real CronJob's pods")
     axes.legend(fontsize="small")
     _save(figure, to)
