@@ -6,6 +6,7 @@ Called at start by the client, and by Kopf whenever its session expires, so that
 import ssl
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from urllib.request import getproxies
 
 import aiohttp
 import kopf
@@ -35,6 +36,7 @@ async def configuration() -> Any:
             raise ConfigurationError(
                 ["KUBECONFIG: names no usable cluster; set it to a kubeconfig file, or run the operator in a pod"]
             ) from None
+    found.client_session_kwargs = {"trust_env": _behind_proxy()}
     return found
 
 
@@ -45,10 +47,15 @@ async def login(**_: object) -> kopf.AiohttpSession:
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=_tls(found)),
         headers={"Authorization": token} if token else {},
-        trust_env=True,
+        trust_env=_behind_proxy(),
     )
     # Kopf reads the token again only when the session expires or is refused.
     return kopf.AiohttpSession(server=found.host, aiohttp_session=session, expiration=datetime.now(UTC) + _LIFETIME)
+
+
+def _behind_proxy() -> bool:
+    # If told to heed the environment, aiohttp looks it up for every request anew, and a .netrc, in two threads.
+    return bool(getproxies())
 
 
 def _tls(found: Any) -> ssl.SSLContext:
