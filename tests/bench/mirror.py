@@ -135,7 +135,7 @@ def _is_ready(port: str) -> bool:
 
 def _due(on: Stage, watch: Watch, size: Size) -> Iterator[Figure]:
     """Many are due at the same moment, with a processor at work: until each of them shows that it was applied."""
-    due = seconds_from_now(10 + size.due / 80)
+    due = seconds_from_now(10 + size.due / 25)
     on.create("due", size.due, due.strftime("%Y-%m-%dT%H:%M:%SZ"))
     watch.times("due", "Pending", size.due)
     wait = due.timestamp() - time.time() - _HEAD_START
