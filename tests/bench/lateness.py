@@ -67,7 +67,11 @@ FULL = Size(minutes=10, cases=(Case(0, "Forbid"), Case(55, "Forbid"), Case(55, "
 
 
 def run(size: Size, say: Callable[[str], None]) -> Iterator[Result]:
-    """Runs alone first, then the cases side by side: what they cost each other is seen in the load average."""
+    """Runs alone first, then the cases side by side.
+
+    Their pods start in the same moment: on two cores, four begin a second later than one. The load average hides that;
+    the time from the minute to the first statement shows it, and so does what is due on the minute where runs pause.
+    """
     with place(say) as on:
         if not kind_binary.is_own():
             say("runs alone, CPU and memory are left out: the control groups of kind's pods are not known")
