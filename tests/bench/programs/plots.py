@@ -41,10 +41,10 @@ def lateness(results: list[dict[str, Any]], to: Path) -> None:
         return
     figure, axes = plt.subplots(figsize=(7, 3.5))
     for case in cases:
-        axes.ecdf(case["rounds"], label=case["name"])
+        axes.ecdf(case["rounds"], label=case["name"].removeprefix("lateness, "))
     axes.set(xscale="log", xlabel="seconds from due to applied", ylabel="part of the schedules")
     axes.set_title("Lateness with the real CronJob's pods")
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc=(0.3, 0.6))
     _save(figure, to)
 
 
