@@ -123,6 +123,7 @@ def _restart(program: Program, port: str, size: Size) -> Iterator[Figure]:
     yield "restart, until ready: all compared", "s", time.time() - program.started
     yield "restart, until idle", "s", program.settle() - program.started
     yield "restart, CPU per object", "ms", 1000 * program.cpu() / size.objects
+    yield "restart, peak memory", "MB", program.peak()
 
 
 def _is_ready(port: str) -> bool:

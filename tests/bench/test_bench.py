@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.bench import processor, scale
+from tests.bench import mirror, processor, scale
 from tests.bench.results import Part
+from tests.bench.stage import stage
 
 
 @pytest.mark.parametrize(
@@ -23,3 +24,14 @@ def test_every_benchmark_measures_something(part: Part, size: Any, expected: int
     assert len(results) == expected
     assert all(len(result.rounds) == 1 for result in results)
     assert all(result.median > 0 for result in results if "CPU" not in result.name)
+
+
+@pytest.mark.apiserver
+def test_the_operator_is_measured_with_many_objects() -> None:
+    """All that is said of the operator in the mirror's part has a figure, and a restart costs no PATCH."""
+    with stage() as on:
+        figures = {name: figure for name, _, figure in mirror._operator(on, size=mirror.Size(20, due=10, flood=10))}
+
+    assert figures.pop("restart, PATCHes") == 0
+    assert figures["adoption, PATCHes per object"] == 2
+    assert all(figure > 0 for figure in figures.values())
