@@ -20,8 +20,11 @@ from secrets import token_hex
 from typing import Any
 
 import pytest
+from kubernetes.aio import config
+from kubernetes.aio.client import Configuration
 
 from dev.cluster.control_plane import ControlPlane
+from flagschedule.adapters.kubernetes import connection
 from tests import roles
 from tests.cluster.api import Api, Object, eventually, flagschedule
 from tests.cluster.spec_corpus import spec
@@ -168,6 +171,17 @@ class Scene:
 def count_patches(control_plane: ControlPlane) -> int:
     """The PATCH requests for FlagSchedules and their statuses so far, by the API server's own count."""
     return sum(int(float(count)) for count in _PATCHES.findall(control_plane.kubectl("get", "--raw", "/metrics")))
+
+
+def log_in(monkeypatch: pytest.MonkeyPatch, control_plane: ControlPlane) -> None:
+    """Let the operator's client, in this process, be the API server's administrator."""
+
+    async def configuration() -> Any:
+        found = Configuration()
+        await config.load_kube_config(config_file=str(control_plane.kubeconfig()), client_configuration=found)  # type: ignore[no-untyped-call]  # untyped library
+        return found
+
+    monkeypatch.setattr(connection, "configuration", configuration)
 
 
 def operator_kubeconfig(control_plane: ControlPlane) -> Path:

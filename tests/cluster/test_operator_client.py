@@ -7,16 +7,14 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
-from kubernetes.aio import config
-from kubernetes.aio.client import Configuration
 
 from dev.cluster.control_plane import ControlPlane
 from flagschedule.adapters.kubernetes import client as module
-from flagschedule.adapters.kubernetes import connection
 from flagschedule.adapters.kubernetes.client import KubernetesObjectClient
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
 from flagschedule.domain.schedule import FlagSchedule, Uid
 from tests.cluster.api import Api, flagschedule
+from tests.cluster.operator_fixtures import log_in
 from tests.cluster.spec_corpus import spec
 
 pytestmark = pytest.mark.apiserver
@@ -29,13 +27,7 @@ _STATUS: Mapping[str, Any] = {"observedGeneration": 1, "phase": "Pending"}
 @pytest.fixture
 def ask(installed: ControlPlane, api: Api, monkeypatch: pytest.MonkeyPatch) -> Ask[Any]:
     """Runs one question on a client of this test's namespace."""
-
-    async def configuration() -> Any:
-        found = Configuration()
-        await config.load_kube_config(config_file=str(installed.kubeconfig()), client_configuration=found)  # type: ignore[no-untyped-call]  # untyped library
-        return found
-
-    monkeypatch.setattr(connection, "configuration", configuration)
+    log_in(monkeypatch, installed)
 
     async def run(question: Callable[[KubernetesObjectClient], Awaitable[Any]]) -> Any:
         async with KubernetesObjectClient([api.namespace]) as client:

@@ -1,11 +1,19 @@
 """What the operator costs the API server: counted by the API server itself."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
+from pydantic import SecretStr
 
 from dev.cluster.control_plane import ControlPlane
-from tests.cluster.operator_fixtures import Scene, count_patches
+from flagschedule.bootstrap import operator as bootstrap
+from flagschedule.domain.schedule import FlagSchedule
+from flagschedule.settings import Settings
+from tests import roles
+from tests.cluster.api import Api, flagschedule
+from tests.cluster.operator_fixtures import Scene, count_patches, log_in
+from tests.cluster.spec_corpus import spec
 
 pytestmark = pytest.mark.apiserver
 
@@ -40,6 +48,32 @@ def test_a_new_object_costs_two_patches(patches: Callable[[], int], scene: Scene
 
     assert patches() - before == 2 * _OBJECTS
     assert "annotations" not in scene.api.get("launch-0")["metadata"]
+
+
+def test_whoever_comes_second_writes_nothing(
+    api: Api,
+    database_url: str,
+    installed: ControlPlane,
+    monkeypatch: pytest.MonkeyPatch,
+    patches: Callable[[], int],
+) -> None:
+    """Where an event and the comparison of everything meet at one new object, its status is written once."""
+    log_in(monkeypatch, installed)
+    answer = api.create(flagschedule("launch", spec()))
+    assert answer.ok, answer.message
+    seen = FlagSchedule.from_body(answer.body)
+    settings = Settings(DATABASE_URL=SecretStr(roles.url(database_url, "operator")))
+
+    async def mirror_twice() -> None:
+        async with bootstrap.operator(settings) as operator:
+            await operator.mirror.reconcile(seen)
+            await operator.mirror.reconcile(seen)
+
+    before = patches()
+    asyncio.run(mirror_twice())
+
+    assert patches() - before == 1
+    assert api.get("launch")["status"]["phase"] == "Waiting"
 
 
 def test_a_restart_writes_nothing(patches: Callable[[], int], settled: Scene) -> None:

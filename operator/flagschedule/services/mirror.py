@@ -44,17 +44,25 @@ class Mirror:
     async def reconcile(self, thing: FlagSchedule) -> None:
         """Mirror the object and tell it so. Waits while the database is away; API trouble is the writer's to retry."""
         try:
-            thing, snapshot = await self._mirror(thing, "Schedule mirrored")
+            thing, snapshot, changed = await self._mirror(thing, "Schedule mirrored")
         except ObjectGoneError:  # it went while we waited; the sweep gives up what it had planned
             return
-        await self._writer.write_or_keep(thing.ref, thing, snapshot)
+        if changed:
+            await self._writer.write_or_keep(thing.ref, thing, snapshot)
+        elif status.compute(thing, snapshot) != thing.status:
+            # Whoever mirrored it before us is telling it so: what we hold is no longer what the object says.
+            await self._writer.write_or_keep(thing.ref)
 
     async def release(self, thing: FlagSchedule) -> None:
         """Give up what an object that is being deleted had planned; returns once that is committed."""
         await self._mirror(thing, "Schedule released")
 
-    async def _mirror(self, thing: FlagSchedule, event: str) -> tuple[FlagSchedule, Snapshot]:
-        """One transaction; one line if it changed anything. Returns the object as it was mirrored, and the outcome."""
+    async def _mirror(self, thing: FlagSchedule, event: str) -> tuple[FlagSchedule, Snapshot, bool]:
+        """One transaction; one line if it changed anything.
+
+        Returns:
+            The object as it was mirrored, the outcome, and whether anything was changed.
+        """
         seen_at = asyncio.get_running_loop().time()
         effect: tuple[Facts, Decision] | None = None
 
@@ -72,12 +80,15 @@ class Mirror:
 
         snapshot = await self._gate.run(attempt)
         self._telemetry.reconciled(asyncio.get_running_loop().time() - seen_at)
-        if effect is not None and (effect[0].record, effect[0].row) != (effect[1].record, effect[1].row):
-            facts, _ = effect
+        if effect is None:
+            raise AssertionError("the store lets us decide before it returns")
+        facts, found = effect
+        changed = (facts.record, facts.row) != (found.record, found.row)
+        if changed:
             if is_forgotten(thing, facts.record, facts.row):
                 event = "Restored from status"
             _tell(event, thing, snapshot)
-        return thing, snapshot
+        return thing, snapshot, changed
 
 
 def _tell(event: str, thing: FlagSchedule, snapshot: Snapshot) -> None:
