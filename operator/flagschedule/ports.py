@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:  # half of what is here concerns one program only, and loads what the other must not wait for
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime, timedelta
     from uuid import UUID
 
@@ -201,13 +202,16 @@ class Batch:
 
 
 class ProcessStore(Protocol):
-    """The processor's view of the database; synchronous, one connection.
+    """The processor's view of the database; synchronous, one connection, for one thread at a time.
 
     Every method raises DependencyUnavailableError where the database cannot serve it.
     """
 
     def start_run(self) -> int:
         """Record that a run begins; the id of the run."""
+
+    def beside(self) -> AbstractContextManager[ProcessStore]:
+        """The same run on one more connection, for another thread, until the end of the block."""
 
     def finish_run(self, summary: Mapping[str, Any]) -> None:
         """Record what the run did."""

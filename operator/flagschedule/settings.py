@@ -53,6 +53,15 @@ class Settings(BaseModel):
         int,
         Field(ge=1, le=10_000, description="How many schedules one transaction of the processor applies at most."),
     ] = 100
+    concurrency: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=16,
+            description="How many such transactions one run has at the same time, each on a connection of its own. "
+            "It opens the further ones only where a batch is full.",
+        ),
+    ] = 2
     time_budget_seconds: Annotated[
         float,
         Field(

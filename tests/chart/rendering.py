@@ -35,7 +35,7 @@ EVERYTHING: Final[Thing] = {
         "volumeMounts": [{"name": "extra", "mountPath": "/extra"}],
     },
     "operator": {"sweepSeconds": 10},
-    "processor": {"lingerSeconds": 75, "batchSize": 10, "timeBudgetSeconds": 20},
+    "processor": {"lingerSeconds": 75, "batchSize": 10, "concurrency": 4, "timeBudgetSeconds": 20},
     "cleanup": {"keepAppliedDays": 10, "keepCancelledDays": 5},
     "rbac": {"userRoles": {"aggregateEditorToEdit": True}},
     "networkPolicy": {"enabled": True},

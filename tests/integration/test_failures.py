@@ -131,6 +131,20 @@ def test_a_row_that_alone_provokes_the_unknown_is_set_aside(database: Database, 
     assert logged(run, "Schedule set aside for this run")[0]["scheduleId"] == str(bad)
 
 
+def test_rows_set_aside_by_connections_at_once_are_counted_once(database: Database, flagschedule: Run) -> None:
+    """However many connections meet such a row at the same time, it is one row; the others go on."""
+    guard(database, "42883")
+    bad = [database.schedule(database.flag(f"bad-{number}"), {"rolloutPercentage": 95}) for number in range(40)]
+    good = [database.schedule(database.flag(f"good-{number}"), {"rolloutPercentage": 5}) for number in range(40)]
+
+    run = flagschedule("process", "--output", "json", FLAG_SCHEDULE_BATCH_SIZE="8", FLAG_SCHEDULE_CONCURRENCY="4")
+
+    assert summary(run) == {"processed": 40, "failed": 0, "retried": 0, "superseded": 0, "set_aside": 40}
+    lines = logged(run, "Schedule set aside for this run")
+    assert sorted(line["scheduleId"] for line in lines) == sorted(map(str, bad))
+    assert {database.row(each)["status"] for each in good} == {"applied"}
+
+
 @pytest.mark.parametrize(
     "sabotage",
     [

@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import redis
 
 from flagschedule.adapters.postgres import statements
 from flagschedule.adapters.postgres.process import PostgresProcessStore
+from flagschedule.domain.errors import DependencyUnavailableError
+from flagschedule.ports import Batch
 from flagschedule.services.process import Pace, Processor
 from tests import roles
 from tests.integration.conftest import Run, until
@@ -144,6 +146,84 @@ def test_a_batch_is_no_limit(database: Database, flagschedule: Run) -> None:
     run = flagschedule("process", "--output", "json", FLAG_SCHEDULE_BATCH_SIZE="2")
 
     assert summary(run)["processed"] == len(flags)
+    assert {database.state(flag) for flag in flags} == {(True, 0)}
+
+
+# Whoever changes a flag says on which connection.
+WHO = """
+CREATE TABLE connections (pid integer);
+GRANT INSERT ON connections TO PUBLIC;
+CREATE FUNCTION who() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN INSERT INTO connections VALUES (pg_backend_pid()); RETURN NULL; END';
+CREATE TRIGGER who AFTER UPDATE ON feature_flags FOR EACH STATEMENT EXECUTE FUNCTION who();
+"""
+CONNECTIONS = "SELECT count(DISTINCT pid) FROM connections"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({}, 2), ({"FLAG_SCHEDULE_CONCURRENCY": "1"}, 1), ({"FLAG_SCHEDULE_BATCH_SIZE": "2000"}, 1)],
+    ids=["default", "one", "no batch is full"],
+)
+def test_a_full_batch_calls_for_another_connection(
+    database: Database, flagschedule: Run, settings: dict[str, str], expected: int
+) -> None:
+    """Where there is more than one batch a run applies two at the same time, each row once; else one is enough."""
+    database.connection.execute(WHO)
+    database.run("INSERT INTO feature_flags (flag_key) SELECT 'flag-' || n FROM generate_series(1, 1500) AS n")
+    database.run(
+        "INSERT INTO feature_flag_schedules (flag_id, scheduled_at, updates) "
+        "SELECT id, now(), '{\"enabled\": true}' FROM feature_flags"
+    )
+
+    run = flagschedule("process", "--output", "json", **settings)
+
+    assert summary(run)["processed"] == 1500 == database.value("SELECT count(*) FROM flag_schedule_attempts")
+    assert len(logged(run, "Schedule applied")) == 1500
+    assert database.value("SELECT count(*) FROM feature_flags WHERE enabled") == 1500
+    assert database.value("SELECT count(DISTINCT run_id) FROM flag_schedule_attempts") == 1
+    assert database.value(CONNECTIONS) == expected
+
+
+def test_a_run_goes_on_where_the_database_takes_no_further_connection(database: Database, database_url: str) -> None:
+    """One connection is enough to apply everything."""
+    flags = [database.flag(f"flag-{number}") for number in range(6)]
+    for flag in flags:
+        database.schedule(flag, {"enabled": True})
+
+    class Alone(PostgresProcessStore):
+        """As if the server's last connection were taken."""
+
+        def beside(self) -> Self:
+            return type(self)("postgresql://127.0.0.1:1/none")
+
+    with Alone(roles.url(database_url, "process")) as store:
+        done = Processor(store, None, Pace(batch_size=2)).run()
+
+    assert done.processed == len(flags)
+    assert {database.state(flag) for flag in flags} == {(True, 0)}
+
+
+def test_a_run_whose_other_connection_breaks_applies_all_and_says_so(database: Database, database_url: str) -> None:
+    """What the broken connection had claimed is applied on the other one, and the run ends as failed."""
+    flags = [database.flag(f"flag-{number}") for number in range(6)]
+    for flag in flags:
+        database.schedule(flag, {"enabled": True})
+
+    class Breaking(PostgresProcessStore):
+        """Its second connection breaks with its first statement."""
+
+        def beside(self) -> Self:
+            other = super().beside()
+            other.apply = self._break  # type: ignore[method-assign]  # for one of two
+            return other
+
+        def _break(self, **_: object) -> Batch:
+            raise DependencyUnavailableError
+
+    with Breaking(roles.url(database_url, "process")) as store, pytest.raises(DependencyUnavailableError):
+        Processor(store, None, Pace(batch_size=2)).run()
+
     assert {database.state(flag) for flag in flags} == {(True, 0)}
 
 

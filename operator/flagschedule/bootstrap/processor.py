@@ -29,6 +29,7 @@ def processor(settings: Settings, stopping: Callable[[], bool]) -> Iterator[Proc
         cache = RedisCache(settings.redis_url.get_secret_value())
     pace = Pace(
         batch_size=settings.batch_size,
+        concurrency=settings.concurrency,
         time_budget=settings.time_budget_seconds,
         linger=settings.linger_seconds,
     )

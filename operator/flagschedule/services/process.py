@@ -1,4 +1,4 @@
-"""One run of the processor: bring everything that is due to its outcome, batch by batch.
+"""One run of the processor: bring everything that is due to its outcome, batch by batch, some at the same time.
 
 Called by the processor's entry point. It must not decide what is due or who wins (the statement does), and it
 must not lose a cache key: the outbox keeps it until Redis has said yes.
@@ -7,7 +7,9 @@ must not lose a cache key: the outbox keeps it until Redis has said yes.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from threading import Lock
 from typing import Any, Final
 from uuid import UUID
 
@@ -36,9 +38,10 @@ _ADVICE: Final = "run `flagschedule migrate`, and check the database and the rig
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How a run spends its time: schedules per batch, and seconds."""
+    """How a run spends its time: schedules per batch, batches at the same time, and seconds."""
 
     batch_size: int = 100
+    concurrency: int = 2
     time_budget: float = 50.0
     linger: float = 0.0
 
@@ -80,7 +83,9 @@ class Processor:
         self._summary = Summary()
         self._set_aside: list[UUID] = []
         self._systemic: str | None = None
+        self._failed = False
         self._started = time.monotonic()
+        self._lock = Lock()  # of what the connections' threads share
         self._reporter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="report")
         self._report: Future[None] | None = None
         self._invalidated: list[int] = []
@@ -114,75 +119,104 @@ class Processor:
 
     def _out_of_time(self) -> bool:
         # A lingering run has the time it lingers; its CronJob's deadline bounds it.
-        return self._stopping() or self._spent() >= max(self._pace.time_budget, self._pace.linger)
+        spent = self._spent() >= max(self._pace.time_budget, self._pace.linger)
+        return spent or self._failed or self._stopping()
 
     def _drain(self, *, busy_looks: int) -> None:
         """Bring to its outcome what is due, and report it to the end."""
-        self._apply_until_empty(busy_looks)
+        with ThreadPoolExecutor(self._pace.concurrency, thread_name_prefix="apply") as pool:
+            helpers: list[Future[None]] = []
+
+            def call_for_help() -> None:
+                """Where a batch was full there is likely more."""
+                if not helpers:
+                    helpers.extend(pool.submit(self._help) for _ in range(self._pace.concurrency - 1))
+
+            try:
+                self._apply_until_empty(self._store, busy_looks, call_for_help)
+            except BaseException:
+                self._failed = True  # the helpers end with the batch at hand
+                raise
+            for helper in helpers:
+                helper.result()
         self._wait_for_report()
         if self._invalidated:
             self._store.forget_cache_entries(self._invalidated)
             self._invalidated = []
 
-    def _apply_until_empty(self, busy_looks: int) -> None:
+    def _help(self) -> None:
+        """The same on one more connection, until nothing is left that it could claim."""
+        with ExitStack() as stack:
+            try:
+                store = stack.enter_context(self._store.beside())
+            except DependencyUnavailableError:
+                _log.warning("The database takes no further connection; going on without it")
+                return
+            self._apply_until_empty(store, busy_looks=1)
+
+    def _apply_until_empty(
+        self, store: ProcessStore, busy_looks: int, when_full: Callable[[], None] = lambda: None
+    ) -> None:
         """Batch by batch, retries and first attempts alike, until both are empty."""
         looks = 0
         pause = 0  # rounds until retries are looked for again, because they are seldom and each look takes its time
         while not self._out_of_time():
             # Both as long as there are both: retries alone, when they keep failing, would starve the rest.
-            retried = not pause and self._batch(retries=True)
-            applied = self._batch(retries=False)
+            retried = 0 if pause else self._batch(store, retries=True)
+            applied = self._batch(store, retries=False)
             pause = 0 if retried or not applied else (pause or _RETRIES_EVERY) - 1
+            if max(retried, applied) >= self._pace.batch_size:
+                when_full()
             looks = 0 if retried or applied else looks + 1
             # Rows that are due and that nobody could claim are held by another transaction, likely not for long.
-            if looks and (looks >= busy_looks or not self._store.is_anything_due(self._set_aside)):
+            if looks and (looks >= busy_looks or not store.is_anything_due(self._set_aside)):
                 return
             if looks:
                 time.sleep(_BUSY_WAIT)
 
-    def _batch(self, *, retries: bool) -> bool:
-        """One batch; whether anything came of it."""
+    def _batch(self, store: ProcessStore, *, retries: bool) -> int:
+        """One batch; how many came to an outcome or were put aside."""
         size = self._pace.batch_size
         try:
-            batch = self._store.apply(retries=retries, limit=size, set_aside=self._set_aside)
+            batch = store.apply(retries=retries, limit=size, set_aside=self._set_aside)
         except StatementRefusedError:
-            return self._bisect(self._store.claimable(retries=retries, limit=size, set_aside=self._set_aside))
+            return self._bisect(store, store.claimable(retries=retries, limit=size, set_aside=self._set_aside))
         self._finish(batch)
-        return bool(batch.handled)
+        return len(batch.handled)
 
-    def _bisect(self, rows: Sequence[Claimable]) -> bool:
-        """Find by halves the rows that the database refuses, so that none blocks another; whether anything was done."""
+    def _bisect(self, store: ProcessStore, rows: Sequence[Claimable]) -> int:
+        """Find by halves the rows that the database refuses, so that none blocks another; how many were done."""
         if not rows or self._out_of_time():
-            return False
+            return 0
         try:
-            batch = self._store.apply_only([row.schedule_id for row in rows])
+            batch = store.apply_only([row.schedule_id for row in rows])
         except StatementRefusedError as error:
             if len(rows) == 1:
-                return self._refused(rows[0], error)
+                return self._refused(store, rows[0], error)
             middle = len(rows) // 2
-            halves = [self._bisect(rows[:middle]), self._bisect(rows[middle:])]
-            return any(halves)
+            return self._bisect(store, rows[:middle]) + self._bisect(store, rows[middle:])
         self._finish(batch)
-        return bool(batch.handled)
+        return len(batch.handled)
 
-    def _refused(self, row: Claimable, error: StatementRefusedError) -> bool:
+    def _refused(self, store: ProcessStore, row: Claimable, error: StatementRefusedError) -> int:
         if isinstance(error, RowRefusedError):
             try:
-                batch = self._store.record_failure(
-                    row, error=str(error), delays=backoff.delays(), jitter=backoff.JITTER
-                )
+                batch = store.record_failure(row, error=str(error), delays=backoff.delays(), jitter=backoff.JITTER)
             except StatementRefusedError as refusal:  # not even the failure may be recorded
                 error = refusal
             else:
                 self._finish(batch)
-                return bool(batch.handled)
+                return len(batch.handled)
         self._put_aside(row.schedule_id, error)
-        return True
+        return 1
 
     def _put_aside(self, schedule_id: UUID, error: StatementRefusedError) -> None:
         """Leave a row to the next run: what it provokes is no outcome of a change, so no attempt is consumed."""
-        self._set_aside.append(schedule_id)
-        self._summary.set_aside += 1
+        with self._lock:
+            if schedule_id in self._set_aside:  # two connections met it at the same time
+                return
+            self._set_aside.append(schedule_id)
+            self._summary.set_aside += 1
         _log.error("Schedule set aside for this run", scheduleId=str(schedule_id), error=str(error))
         if isinstance(error, UnexpectedRefusalError) and error.systemic:
             self._systemic = str(error)
@@ -191,10 +225,11 @@ class Processor:
 
     def _finish(self, batch: Batch) -> None:
         """Count a batch, and report it while the database is at work on the next one."""
-        for handled in batch.handled:
-            self._summary.add(handled)
-        self._wait_for_report()
-        self._report = self._reporter.submit(self._tell, batch)
+        with self._lock:
+            for handled in batch.handled:
+                self._summary.add(handled)
+            self._wait_for_report()
+            self._report = self._reporter.submit(self._tell, batch)
 
     def _wait_for_report(self) -> None:
         if self._report is not None:

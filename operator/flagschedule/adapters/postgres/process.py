@@ -19,14 +19,15 @@ _NOTHING: Final = Batch(handled=(), cache_entries={})
 class PostgresProcessStore:
     """The processor's view of the database. In autocommit: every statement is a transaction of its own."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, run_id: int = 0) -> None:
+        self._url = url
         self._parameters = connection.parameters(url, "flagschedule-processor")
         self._claim = {True: statements.read("claim_retries"), False: statements.read("claim_due")}
         self._apply = {retries: statements.apply_with(claim) for retries, claim in self._claim.items()}
         self._is_retry_due = statements.read("is_retry_due")
         self._is_anything_due = statements.either(statements.read("is_first_attempt_due"), self._is_retry_due)
         self._apply_only = statements.apply_with(statements.read("claim_only"))
-        self._run_id = 0
+        self._run_id = run_id
 
     def __enter__(self) -> Self:
         with connection.translated():
@@ -51,6 +52,10 @@ class PostgresProcessStore:
         ((run_id,),) = self._fetch(_START_RUN)
         self._run_id = run_id
         return self._run_id
+
+    def beside(self) -> Self:
+        """See ports.ProcessStore."""
+        return type(self)(self._url, self._run_id)
 
     def finish_run(self, summary: Mapping[str, Any]) -> None:
         """See ports.ProcessStore."""
