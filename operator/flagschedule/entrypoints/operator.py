@@ -48,16 +48,15 @@ def run(settings: Settings) -> None:
 
 
 def build_registry(mirror: Mirror) -> kopf.OperatorRegistry:
-    """Everything that Kopf calls."""
+    """Everything that Kopf calls. What was handled before we started is the sweep's: it compares, Kopf would handle."""
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(connection.login)
     kind = (GROUP, VERSION, PLURAL)
 
-    @kopf.on.resume(*kind, id="mirror", registry=registry)
     @kopf.on.create(*kind, id="mirror", registry=registry)
     @kopf.on.update(*kind, id="mirror", registry=registry)
     async def mirror_object(body: kopf.Body, **_: Any) -> None:
-        """An object that is new, has changed, or was there when we started."""
+        """An object that is new or has changed, also while nobody watched."""
         await _handle(mirror.reconcile, body)
 
     @kopf.on.delete(*kind, id="release", registry=registry)
