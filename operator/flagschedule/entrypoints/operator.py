@@ -81,6 +81,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.networking.connect_timeout = 10
     settings.networking.request_timeout = 30  # the default pins an object for 5 minutes to a dead connection
     settings.networking.error_backoffs = _Backoffs()
+    # How long a task lingers that has nothing to do; the default has those of 10,000 objects alive at once at a start.
+    settings.queueing.idle_timeout = 1
     settings.queueing.exit_timeout = 2  # for the transactions at hand; Kopf may wait this long for none at all
     settings.scanning.disabled = True  # no need to list namespaces and CRDs, nor the rights
     settings.execution.max_workers = 1  # there are no synchronous handlers
