@@ -1,6 +1,7 @@
 """The processor against a ceiling and the former way, and against itself under harder conditions."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,18 +35,23 @@ def run(size: Size, say: Callable[[str], None]) -> Iterator[Result]:
 
 
 def _against(on: Scene, size: Size) -> Iterator[Result]:
-    """Rates of the product, of the ceiling with known ids, and of the way row by row."""
-    found: dict[str, list[float]] = {"known ids": [], "row by row": []}
+    """Rates of the product, also held to one connection, of the ceiling with known ids, and of the way row by row."""
+    found: dict[str, list[float]] = defaultdict(list)
     rates: list[float] = []
     for _ in range(size.rounds):
         ours = _rate(on, size, sides.product)
-        rates.append(ours)
-        found["known ids"].append(ours / _rate(on, size, sides.known_ids))
+        one = _rate(on, size, partial(sides.product, FLAG_SCHEDULE_CONCURRENCY="1"))
+        known = _rate(on, size, sides.known_ids)
         # Its rate does not depend on how much there is, and it takes its time.
-        found["row by row"].append(ours / _rate(on, Size(due=max(size.due // 10, 100)), sides.row_by_row))
+        rows = _rate(on, Size(due=max(size.due // 10, 100)), sides.row_by_row)
+        rates.append(ours)
+        found["drain, rate against known ids"].append(ours / known)
+        found["drain on one connection, rate against known ids"].append(one / known)
+        found["drain, rate against one connection"].append(ours / one)
+        found["drain, rate against row by row"].append(ours / rows)
     yield Result("drain, schedules per second", "1/s", rates)
     for name, ratios in found.items():
-        yield Result(f"drain, rate against {name}", "ratio", ratios)
+        yield Result(name, "ratio", ratios)
 
 
 def _two(on: Scene, size: Size) -> Iterator[Result]:
