@@ -87,8 +87,8 @@ def _operator(on: Stage, *, size: Size) -> Iterator[Figure]:
     with begin() as program:
         yield from _restart(program, port, size)
         yield "restart, PATCHes", "", on.patches() - before
-        yield from _due(on, watch, size)
-        yield from _fairness(on, watch, size)
+        yield from _due(on, watch, program, size)
+        yield from _fairness(on, watch, program, size)
 
 
 def _yardstick(on: Stage, *, size: Size, program: Path) -> Iterator[Figure]:
@@ -96,7 +96,7 @@ def _yardstick(on: Stage, *, size: Size, program: Path) -> Iterator[Figure]:
     watch = Watch(on)
     with running([str(program), f"--at-once={size.at_once}"], _environment(on)) as process:
         yield from _adoption(on, watch, process, size)
-        yield from _due(on, watch, size)
+        yield from _due(on, watch, process, size)
 
 
 def _environment(on: Stage) -> dict[str, str]:
@@ -106,7 +106,7 @@ def _environment(on: Stage) -> dict[str, str]:
 def _adoption(on: Stage, watch: Watch, program: Program, size: Size) -> Iterator[Figure]:
     """Objects that were there before: until all of them show a phase, and what it took until nothing is left to do."""
     before = on.patches()
-    seconds = watch.times("many", "Pending", size.objects)[-1] - program.started
+    seconds = watch.times("many", "Pending", size.objects, program)[-1] - program.started
     assert on.rows() == size.objects
     yield _ADOPTION, "s", seconds
     yield "adoption, objects per second", "1/s", size.objects / seconds
@@ -134,11 +134,11 @@ def _is_ready(port: str) -> bool:
     return True
 
 
-def _due(on: Stage, watch: Watch, size: Size) -> Iterator[Figure]:
+def _due(on: Stage, watch: Watch, program: Program, size: Size) -> Iterator[Figure]:
     """Many are due at the same moment, with a processor at work: until each of them shows that it was applied."""
     due = seconds_from_now(10 + size.due / 25)
     on.create("due", size.due, due.strftime("%Y-%m-%dT%H:%M:%SZ"))
-    watch.times("due", "Pending", size.due)
+    watch.times("due", "Pending", size.due, program)
     wait = due.timestamp() - time.time() - _HEAD_START
     assert wait > 0, "they were not mirrored in time"
     time.sleep(wait)
@@ -147,18 +147,18 @@ def _due(on: Stage, watch: Watch, size: Size) -> Iterator[Figure]:
         "FLAG_SCHEDULE_LINGER_SECONDS": "600",
     }
     with running([sys.executable, "-m", "flagschedule", "process"], environment):
-        late = [at - due.timestamp() for at in watch.times("due", "Applied", size.due)]
+        late = [at - due.timestamp() for at in watch.times("due", "Applied", size.due, program)]
     yield "from due to Applied, p50", "s", statistics.median(late)
     yield "from due to Applied, p99", "s", statistics.quantiles(late, n=100)[-1]
     yield _DUE, "s", late[-1]
     yield "statuses of what was applied, per second", "1/s", (size.due - 1) / (late[-1] - late[0])
 
 
-def _fairness(on: Stage, watch: Watch, size: Size) -> Iterator[Figure]:
+def _fairness(on: Stage, watch: Watch, program: Program, size: Size) -> Iterator[Figure]:
     """One object of one namespace comes right after a flood in another one."""
     began = min(on.create("flood", size.flood))
     (created,) = on.create("lone", 1)
-    (seen,) = watch.times("lone", "Pending", 1)
-    flooded = watch.times("flood", "Pending", size.flood)[-1] - began
+    (seen,) = watch.times("lone", "Pending", 1, program)
+    flooded = watch.times("flood", "Pending", size.flood, program)[-1] - began
     yield f"a flood of {size.flood:,} objects, until all are mirrored", "s", flooded
     yield "one object right behind it in another namespace", "s", seen - created

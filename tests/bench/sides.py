@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from uuid import UUID
 
 import psycopg
@@ -45,12 +46,25 @@ def product(scene: Scene, **settings: str) -> Drained:
         stderr=subprocess.DEVNULL,
     ) as run:
         assert run.stdout
+        peak = 0.0
+        while found := high_water(run.pid):
+            peak = found
+            time.sleep(0.05)
         output = run.stdout.read()
         _, status, used = os.wait4(run.pid, 0)
         run.returncode = os.waitstatus_to_exitcode(status)
     assert run.returncode == 0, f"exit code {run.returncode}"
     summary = json.loads(output)
-    return Drained(summary["processed"], summary["duration"], used.ru_utime + used.ru_stime, peak=used.ru_maxrss / 1024)
+    return Drained(summary["processed"], summary["duration"], used.ru_utime + used.ru_stime, peak)
+
+
+def high_water(pid: int) -> float | None:
+    """The most memory that a process had so far, in MB; None once it has ended.
+
+    What its parent learns at its end, ru_maxrss, is never less than what the parent had when it started it.
+    """
+    lines = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(lines[0].split()[1]) / 1024 if lines else None
 
 
 def two_products(scene: Scene) -> Drained:

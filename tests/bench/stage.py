@@ -1,9 +1,11 @@
 """Where mirrors are compared: an API server and a database of their own, many objects, and a watch with a clock."""
 
 import asyncio
+import math
 import os
 import ssl
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections import defaultdict
@@ -12,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import aiohttp
 import orjson
@@ -20,6 +22,7 @@ import orjson
 from dev.cluster.control_plane import ControlPlane
 from flagschedule.services.concurrently import for_each
 from tests.bench.scene import Scene, scene
+from tests.bench.sides import high_water
 from tests.cluster.api import flagschedule
 from tests.cluster.conftest import install
 from tests.cluster.operator_fixtures import count_patches, operator_kubeconfig
@@ -35,19 +38,27 @@ _LONGEST: Final = 1800.0
 class Program:
     """A process under test, and what it has used of the machine."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
         self._process = process
+        self._log = log
         self.started = time.time()
+
+    def check(self) -> None:
+        """Raises AssertionError, with its last words, if it has ended by itself."""
+        if self._process.poll() is not None:
+            self._log.seek(0)
+            raise AssertionError(f"it has ended by itself: {self._log.read()[-2000:].decode()}")
 
     def cpu(self) -> float:
         """Seconds of CPU so far."""
-        fields = self._read("stat").rpartition(")")[2].split()
+        self.check()
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def peak(self) -> float:
         """The most memory that it ever had, in MB."""
-        (line,) = (line for line in self._read("status").splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) / 1024
+        self.check()
+        return high_water(self._process.pid) or math.nan
 
     def settle(self) -> float:
         """Wait until it has next to nothing to do; since when."""
@@ -57,28 +68,25 @@ class Program:
             if self.cpu() - before < 0.05:
                 return since
 
-    def _read(self, name: str) -> str:
-        assert self._process.poll() is None, "it has ended by itself"
-        return Path(f"/proc/{self._process.pid}/{name}").read_text()
-
 
 @contextmanager
 def running(command: list[str], environment: Mapping[str, str]) -> Iterator[Program]:
     """A program until the end of the block; it does not outlive this process."""
-    process = subprocess.Popen(
-        ["setpriv", "--pdeathsig", "KILL", *command],
-        env={"PATH": os.environ["PATH"], **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        yield Program(process)
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(15)
-        process.kill()
-        process.wait()
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", *command],
+            env={"PATH": os.environ["PATH"], **environment},
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+        )
+        try:
+            yield Program(process, log)
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(15)
+            process.kill()
+            process.wait()
 
 
 class Watch:
@@ -94,12 +102,17 @@ class Watch:
         self._stream = stage.open(f"{_KIND}/flagschedules?watch=1&resourceVersion={start}")
         Thread(target=self._follow, daemon=True).start()
 
-    def times(self, namespace: str, phase: str, objects: int) -> list[float]:
-        """When so many objects of a namespace reached a phase, the earliest first; waits for them."""
+    def times(self, namespace: str, phase: str, objects: int, by: Program) -> list[float]:
+        """When so many objects of a namespace reached a phase, the earliest first; waits for them.
+
+        Raises:
+            AssertionError: the program that should bring them there has ended.
+        """
         deadline = time.monotonic() + _LONGEST
         found = self.seen[namespace, phase]
         while len(found) < objects:
             assert time.monotonic() < deadline, f"{len(found)} of {objects} are {phase}"
+            by.check()
             time.sleep(0.02)
         return sorted(found.values())
 

@@ -182,7 +182,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	config.MaxConns = int32(*atOnce)
+	config.MaxConns = 16 // the database lets its user have 20
 	database, err := pgxpool.NewWithConfig(stop, config)
 	if err != nil {
 		return err
