@@ -224,6 +224,95 @@ def test_an_operator_that_is_ready_has_set_everything_right(quick: Scene) -> Non
     assert scene.row("launch")["reason"] == "RestoredFromStatus"
 
 
+# What may stand in the database beside an object that was handled: what was wanted of it, what somebody did to the
+# database, and what the row must be again.
+CONTRADICTIONS: dict[str, tuple[Object, str, tuple[str, bool]]] = {
+    "revived by hand": (
+        {"cancel": True},
+        "UPDATE feature_flag_schedules SET status = 'pending', reason = NULL",
+        ("cancelled", False),
+    ),
+    "let go by hand": ({"suspend": True}, "UPDATE feature_flag_schedules SET suspended = false", ("pending", True)),
+    "refused by an older operator": (
+        {},
+        """UPDATE flag_schedule_objects SET schedule_id = NULL, arming_hash = NULL, change_hash = NULL,
+               state = 'invalid', reason = 'InvalidSpec';
+           DELETE FROM feature_flag_schedules""",
+        ("pending", False),
+    ),
+    "planned from an etcd that is lost": (
+        {},
+        """UPDATE flag_schedule_objects SET arming_hash = 'another', change_hash = 'another';
+           UPDATE feature_flag_schedules SET scheduled_at = '2030-01-01T00:00:00Z'""",
+        ("pending", False),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONTRADICTIONS)
+def test_a_start_sets_right_what_contradicts_its_object(quick: Scene, case: str) -> None:
+    """Once the operator is ready, rows are what their objects say, also those of objects that were handled before."""
+    edit, sabotage, expected = CONTRADICTIONS[case]
+    quick.operator.start()
+    quick.create("launch")
+    quick.reaches("launch", "Pending")
+    if edit:
+        assert quick.api.patch("launch", {"spec": edit}).ok
+        observed(quick)
+    quick.operator.kill()
+    quick.database.connection.execute(sabotage.encode())
+
+    quick.operator.start()
+
+    row = quick.row("launch")
+    assert (row["status"], row["suspended"], row["scheduled_at"].year) == (*expected, 2035)
+
+
+def test_an_operator_that_is_ready_knows_objects_without_finalizer(quick: Scene) -> None:
+    """An object that was handled and has lost its finalizer, say to a backup tool, does not wait for a second look."""
+    quick.operator.start()
+    quick.create("launch")
+    quick.reaches("launch", "Pending")
+    quick.operator.kill()
+    assert quick.api.patch("launch", {"metadata": {"finalizers": None}}).ok
+    quick.database.connection.execute(b"DELETE FROM flag_schedule_objects; DELETE FROM feature_flag_schedules")
+
+    quick.operator.start()
+
+    assert quick.row("launch")["status"] == "pending"
+
+
+def test_an_operator_that_is_ready_has_given_up_what_is_gone(quick: Scene) -> None:
+    """The plan of an object that vanished meanwhile fires no more, once the operator is ready."""
+    quick.operator.start()
+    quick.create("launch")
+    quick.reaches("launch", "Pending")
+    quick.operator.kill()
+    vanish(quick, "launch")
+
+    quick.operator.start()
+
+    assert quick.row("launch")["status"] == "cancelled"
+
+
+def test_what_could_not_be_repaired_is_tried_at_the_next_turn(quick: Scene) -> None:
+    """It waits for half a minute, not for the next comparison of everything."""
+    quick.operator.start()
+    quick.create("launch")
+    quick.reaches("launch", "Pending")
+    quick.operator.kill()
+    quick.database.connection.execute(
+        b"UPDATE feature_flag_schedules SET suspended = true; "
+        b"ALTER TABLE feature_flag_schedules ADD CONSTRAINT held CHECK (suspended)"
+    )
+
+    quick.operator.start(FLAG_SCHEDULE_SWEEP_SECONDS="10")  # all is compared every 100 seconds
+    assert len(quick.operator.lines("Object not repaired")) == 1
+    quick.database.run("ALTER TABLE feature_flag_schedules DROP CONSTRAINT held")
+
+    eventually(lambda: not quick.row("launch")["suspended"], "it is repaired", seconds=60)
+
+
 def _elsewhere(database: Database) -> None:
     """A plan of cluster b in a namespace that its operator here does not serve."""
     database.run(

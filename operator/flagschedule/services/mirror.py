@@ -41,6 +41,14 @@ class Mirror:
         self._writer = writer
         self._telemetry = telemetry
 
+    def is_stale(self, thing: FlagSchedule, snapshot: Snapshot | None) -> bool:
+        """Whether mirroring the object would change anything: the same decision, on what was read without a lock."""
+        if snapshot is None or snapshot.record is None:
+            return True
+        # No flag and no replay: they matter for what has no record, or no row yet while its flag is looked for anyway.
+        facts = Facts(record=snapshot.record, row=snapshot.row, flag_id=None, replayed_at=None, now=snapshot.now)
+        return _is_change(facts, decision.decide(thing, facts, self._rules))
+
     async def reconcile(self, thing: FlagSchedule) -> None:
         """Mirror the object and tell it so. Waits while the database is away; API trouble is the writer's to retry."""
         try:
@@ -83,12 +91,16 @@ class Mirror:
         if effect is None:
             raise AssertionError("the store lets us decide before it returns")
         facts, found = effect
-        changed = (facts.record, facts.row) != (found.record, found.row)
+        changed = _is_change(facts, found)
         if changed:
             if is_forgotten(thing, facts.record, facts.row):
                 event = "Restored from status"
             _tell(event, thing, snapshot)
         return thing, snapshot, changed
+
+
+def _is_change(facts: Facts, found: Decision) -> bool:
+    return (facts.record, facts.row) != (found.record, found.row)
 
 
 def _tell(event: str, thing: FlagSchedule, snapshot: Snapshot) -> None:

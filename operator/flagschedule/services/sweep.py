@@ -15,7 +15,7 @@ import structlog
 
 from flagschedule.domain import status
 from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError, ObjectGoneError
-from flagschedule.domain.outcome import Record, Snapshot, is_forgotten
+from flagschedule.domain.outcome import Record, Snapshot
 from flagschedule.domain.schedule import FINALIZER, FlagSchedule, ObjectRef, Uid
 from flagschedule.ports import MirrorStore, ObjectClient, Telemetry
 from flagschedule.services.concurrently import for_each
@@ -70,6 +70,7 @@ class Sweep:
         self._cluster = cluster
         self._interval = interval
         self._missed: set[Uid] = set()
+        self._unrepaired: set[ObjectRef] = set()
         self._failing = False
         self.listed_at: float | None = None
         self.compared = False
@@ -91,7 +92,7 @@ class Sweep:
         """
         turns = 0
         while True:
-            done = await self._turn(self._waiting if turns % _TURNS_PER_RESYNC else self._everything)
+            done = await self._turn(self._between if turns % _TURNS_PER_RESYNC else self._everything)
             turns += done  # a resync that failed is due at the next turn
             await asyncio.sleep(self._interval)
 
@@ -118,6 +119,12 @@ class Sweep:
         async for _ in self._client.list():
             return
 
+    async def _between(self) -> None:
+        """What cannot wait for the next comparison."""
+        again, self._unrepaired = self._unrepaired, set()
+        await for_each(again, self._look_again)
+        await self._waiting()
+
     async def _waiting(self) -> None:
         """Objects whose flag exists by now, or whose time has passed."""
         await for_each(await self._gate.run(self._store.waiting), self._look_again)
@@ -125,8 +132,11 @@ class Sweep:
     async def _look_again(self, ref: ObjectRef) -> None:
         try:
             thing = FlagSchedule.from_body(await self._client.get(ref))
-        except (ObjectGoneError, DependencyUnavailableError):
-            return  # the next resync, or the next turn
+        except ObjectGoneError:
+            return  # the next comparison gives up what it had planned
+        except DependencyUnavailableError:
+            self._unrepaired.add(ref)
+            return
         await self._repair(self._mirror.reconcile, thing)
 
     async def _everything(self) -> None:
@@ -139,11 +149,11 @@ class Sweep:
         if found.behind:
             _log.warning("Objects are older than their records; was etcd restored from a backup?", objects=found.behind)
         await for_each(found.to_mirror, partial(self._repair, self._mirror.reconcile))
+        await for_each(map(_departed, found.orphans), partial(self._repair, self._release_if_gone))
         if not self.compared:  # after a restore of the database people wait for this before the processor runs
             _log.info("All objects compared", cluster=self._cluster, repaired=len(found.to_mirror))
         self.compared = True
         await for_each(found.to_tell, self._tell)
-        await for_each(map(_departed, found.orphans), partial(self._repair, self._release_if_gone))
         await self._waiting()
 
     async def _snapshots(self) -> dict[Uid, Snapshot]:
@@ -161,11 +171,11 @@ class Sweep:
                 continue  # Kopf's delete handler has it
             # The records were read before the objects, so this is no race.
             repairs.behind += bool(snapshot and snapshot.record and snapshot.record.generation > thing.generation)
-            if _is_stale(thing, snapshot):
-                if _is_guarded(body) or thing.ref.uid in self._missed:
+            if self._mirror.is_stale(thing, snapshot):
+                if _is_guarded(body) or thing.observed or thing.ref.uid in self._missed:
                     repairs.to_mirror.append(thing)
                 else:
-                    # Kopf gives every object its finalizer before the first mirroring, so that no deletion goes
+                    # Kopf gives every new object its finalizer before the first mirroring, so that no deletion goes
                     # unseen. One without it is only just being handled, unless it still is at the next look.
                     missed.add(thing.ref.uid)
             elif snapshot and status.compute(thing, snapshot) != thing.status:
@@ -189,25 +199,15 @@ class Sweep:
         try:
             await work(thing)
         except DependencyUnavailableError:
-            return  # the next resync
+            self._unrepaired.add(thing.ref)
         except Exception:  # noqa: BLE001 -- one object that we stumble over must not stop the others
             ref = thing.ref
+            self._unrepaired.add(ref)
             _log.exception("Object not repaired", namespace=ref.namespace, name=ref.name, uid=str(ref.uid))
 
 
 def _is_guarded(body: Mapping[str, Any]) -> bool:
     return FINALIZER in body["metadata"].get("finalizers", [])
-
-
-def _is_stale(thing: FlagSchedule, snapshot: Snapshot | None) -> bool:
-    """The database does not know of the object's latest generation or retry request, or of its application."""
-    record, row = (snapshot.record, snapshot.row) if snapshot else (None, None)
-    return (
-        record is None
-        or record.generation < thing.generation
-        or thing.retry_request not in {None, record.retry_request}
-        or is_forgotten(thing, record, row)
-    )
 
 
 def _departed(record: Record) -> FlagSchedule:
