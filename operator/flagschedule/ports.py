@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:  # half of what is here concerns one program only, and loads what the other must not wait for
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-    from contextlib import AbstractContextManager
     from datetime import datetime, timedelta
     from uuid import UUID
 
@@ -210,8 +209,15 @@ class ProcessStore(Protocol):
     def start_run(self) -> int:
         """Record that a run begins; the id of the run."""
 
-    def beside(self) -> AbstractContextManager[ProcessStore]:
-        """The same run on one more connection, for another thread, until the end of the block."""
+    def beside(self) -> ProcessStore:
+        """The same run on one more connection, for another thread; to be closed.
+
+        Raises:
+            StatementRefusedError: the database refuses the first statement.
+        """
+
+    def close(self) -> None:
+        """End the connection."""
 
     def finish_run(self, summary: Mapping[str, Any]) -> None:
         """Record what the run did."""

@@ -59,7 +59,7 @@ class Settings(BaseModel):
             ge=1,
             le=16,
             description="How many such transactions one run has at the same time, each on a connection of its own. "
-            "It opens the further ones only where a batch is full.",
+            "The further ones are opened when a batch is full, and kept to the end of the run.",
         ),
     ] = 2
     time_budget_seconds: Annotated[
@@ -67,8 +67,8 @@ class Settings(BaseModel):
         Field(
             gt=0,
             allow_inf_nan=False,
-            description="A run of the processor starts no batch later than this after its start; "
-            "the next run goes on with the rest.",
+            description="A run of the processor starts no batch later than this after its start, or than it lingers "
+            "if that is longer; the next run goes on with the rest.",
         ),
     ] = 50
     linger_seconds: Annotated[

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
+from threading import Event
 from typing import Any, Self
 
 import pytest
@@ -153,8 +155,12 @@ def test_a_batch_is_no_limit(database: Database, flagschedule: Run) -> None:
 WHO = """
 CREATE TABLE connections (pid integer);
 GRANT INSERT ON connections TO PUBLIC;
-CREATE FUNCTION who() RETURNS trigger LANGUAGE plpgsql AS
-    'BEGIN INSERT INTO connections VALUES (pg_backend_pid()); RETURN NULL; END';
+CREATE FUNCTION who() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_sleep(0.05);  -- connecting takes its time, too
+    INSERT INTO connections VALUES (pg_backend_pid());
+    RETURN NULL;
+END $$;
 CREATE TRIGGER who AFTER UPDATE ON feature_flags FOR EACH STATEMENT EXECUTE FUNCTION who();
 """
 CONNECTIONS = "SELECT count(DISTINCT pid) FROM connections"
@@ -162,7 +168,11 @@ CONNECTIONS = "SELECT count(DISTINCT pid) FROM connections"
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
-    [({}, 2), ({"FLAG_SCHEDULE_CONCURRENCY": "1"}, 1), ({"FLAG_SCHEDULE_BATCH_SIZE": "2000"}, 1)],
+    [
+        ({"FLAG_SCHEDULE_BATCH_SIZE": "10"}, 2),
+        ({"FLAG_SCHEDULE_BATCH_SIZE": "10", "FLAG_SCHEDULE_CONCURRENCY": "1"}, 1),
+        ({"FLAG_SCHEDULE_BATCH_SIZE": "2000"}, 1),
+    ],
     ids=["default", "one", "no batch is full"],
 )
 def test_a_full_batch_calls_for_another_connection(
@@ -170,7 +180,7 @@ def test_a_full_batch_calls_for_another_connection(
 ) -> None:
     """Where there is more than one batch a run applies two at the same time, each row once; else one is enough."""
     database.connection.execute(WHO)
-    database.run("INSERT INTO feature_flags (flag_key) SELECT 'flag-' || n FROM generate_series(1, 1500) AS n")
+    database.run("INSERT INTO feature_flags (flag_key) SELECT 'flag-' || n FROM generate_series(1, 300) AS n")
     database.run(
         "INSERT INTO feature_flag_schedules (flag_id, scheduled_at, updates) "
         "SELECT id, now(), '{\"enabled\": true}' FROM feature_flags"
@@ -178,9 +188,9 @@ def test_a_full_batch_calls_for_another_connection(
 
     run = flagschedule("process", "--output", "json", **settings)
 
-    assert summary(run)["processed"] == 1500 == database.value("SELECT count(*) FROM flag_schedule_attempts")
-    assert len(logged(run, "Schedule applied")) == 1500
-    assert database.value("SELECT count(*) FROM feature_flags WHERE enabled") == 1500
+    assert summary(run)["processed"] == 300 == database.value("SELECT count(*) FROM flag_schedule_attempts")
+    assert len(logged(run, "Schedule applied")) == 300
+    assert database.value("SELECT count(*) FROM feature_flags WHERE enabled") == 300
     assert database.value("SELECT count(DISTINCT run_id) FROM flag_schedule_attempts") == 1
     assert database.value(CONNECTIONS) == expected
 
@@ -195,7 +205,7 @@ def test_a_run_goes_on_where_the_database_takes_no_further_connection(database: 
         """As if the server's last connection were taken."""
 
         def beside(self) -> Self:
-            return type(self)("postgresql://127.0.0.1:1/none")
+            return type(self)("postgresql://127.0.0.1:1/none").__enter__()
 
     with Alone(roles.url(database_url, "process")) as store:
         done = Processor(store, None, Pace(batch_size=2)).run()
@@ -204,26 +214,63 @@ def test_a_run_goes_on_where_the_database_takes_no_further_connection(database: 
     assert {database.state(flag) for flag in flags} == {(True, 0)}
 
 
-def test_a_run_whose_other_connection_breaks_applies_all_and_says_so(database: Database, database_url: str) -> None:
-    """What the broken connection had claimed is applied on the other one, and the run ends as failed."""
-    flags = [database.flag(f"flag-{number}") for number in range(6)]
+def test_a_run_goes_on_where_a_further_connection_breaks(database: Database, database_url: str) -> None:
+    """What the broken connection had claimed is applied on the other one."""
+    flags = [database.flag(f"flag-{number}") for number in range(40)]
     for flag in flags:
         database.schedule(flag, {"enabled": True})
+    connected, broken = Event(), Event()
 
     class Breaking(PostgresProcessStore):
-        """Its second connection breaks with its first statement."""
+        """Its second connection is cut before its first batch."""
 
         def beside(self) -> Self:
             other = super().beside()
-            other.apply = self._break  # type: ignore[method-assign]  # for one of two
+            other.apply = partial(self._break, other)  # type: ignore[method-assign]  # for one of two
+            connected.set()
             return other
 
-        def _break(self, **_: object) -> Batch:
+        def _break(self, other: Self, **how: Any) -> Batch:
+            other.close()
+            broken.set()
+            return super(Breaking, other).apply(**how)
+
+        def apply(self, **how: Any) -> Batch:
+            if self._called:
+                connected.wait(60)
+            found = super().apply(**how)
+            self._called = self._called or bool(found.handled)
+            return found
+
+        _called = False
+
+    with Breaking(roles.url(database_url, "process")) as store:
+        done = Processor(store, None, Pace(batch_size=2)).run()
+
+    assert broken.is_set()
+    assert done.processed == len(flags)
+    assert {database.state(flag) for flag in flags} == {(True, 0)}
+
+
+def test_a_run_waits_for_no_further_connection(database: Database, database_url: str) -> None:
+    """Behind a pooler that has none to give, everything is applied on the one that is there, and the run ends."""
+    flags = [database.flag(f"flag-{number}") for number in range(6)]
+    for flag in flags:
+        database.schedule(flag, {"enabled": True})
+    over = Event()
+
+    class Queueing(PostgresProcessStore):
+        """As if the pooler let the second connection wait for ever."""
+
+        def beside(self) -> Self:
+            over.wait()
             raise DependencyUnavailableError
 
-    with Breaking(roles.url(database_url, "process")) as store, pytest.raises(DependencyUnavailableError):
-        Processor(store, None, Pace(batch_size=2)).run()
+    with Queueing(roles.url(database_url, "process")) as store:
+        done = Processor(store, None, Pace(batch_size=2)).run()
+    over.set()
 
+    assert done.processed == len(flags)
     assert {database.state(flag) for flag in flags} == {(True, 0)}
 
 

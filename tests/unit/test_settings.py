@@ -22,6 +22,7 @@ def test_the_defaults_are_the_designs() -> None:
         "redis_url": None,
         "max_retries": 3,
         "batch_size": 100,
+        "concurrency": 2,
         "time_budget_seconds": 50,
         "linger_seconds": 0,
         "max_lateness_seconds": 600,

@@ -14,7 +14,7 @@ _log = structlog.get_logger()
 
 @contextmanager
 def processor(settings: Settings, stopping: Callable[[], bool]) -> Iterator[Processor]:
-    """A processor on its own database connection.
+    """A processor, connected to the database.
 
     Raises:
         ConfigurationError: a URL cannot be parsed.

@@ -7,10 +7,10 @@ must not lose a cache key: the outbox keeps it until Redis has said yes.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from threading import Lock
-from typing import Any, Final
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import Any, Final, Self
 from uuid import UUID
 
 import structlog
@@ -19,6 +19,7 @@ from flagschedule import logs
 from flagschedule.domain import backoff
 from flagschedule.domain.errors import (
     DependencyUnavailableError,
+    FlagScheduleError,
     RowRefusedError,
     StatementRefusedError,
     UnexpectedRefusalError,
@@ -33,6 +34,7 @@ _BUSY_LOOKS: Final = 50
 _RETRIES_EVERY: Final = 10  # rounds, where the last look found none
 _LOOK_EVERY: Final = 1.0  # seconds between looks while lingering, at most
 _MOST_SET_ASIDE: Final = 100  # with more of them it is not the rows
+_FEWER: Final = "Fewer database connections than wanted"
 _ADVICE: Final = "run `flagschedule migrate`, and check the database and the rights of its role"
 
 
@@ -86,8 +88,7 @@ class Processor:
         self._failed = False
         self._started = time.monotonic()
         self._lock = Lock()  # of what the connections' threads share
-        self._reporter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="report")
-        self._report: Future[None] | None = None
+        self._helpers = _Helpers(store, pace.concurrency - 1, self._help)
         self._invalidated: list[int] = []
 
     def run(self) -> Summary:
@@ -99,7 +100,7 @@ class Processor:
         self._store.start_run()
         self._store.prune_status_entries()
         self._drain_cache()
-        with self._reporter:
+        with self._helpers:
             self._drain(busy_looks=_BUSY_LOOKS)
             while self._spent() + _LOOK_EVERY < self._pace.linger and not self._stopping():
                 # In time for what is known to come, and often enough for what is made or moved meanwhile.
@@ -124,35 +125,30 @@ class Processor:
 
     def _drain(self, *, busy_looks: int) -> None:
         """Bring to its outcome what is due, and report it to the end."""
-        with ThreadPoolExecutor(self._pace.concurrency, thread_name_prefix="apply") as pool:
-            helpers: list[Future[None]] = []
-
-            def call_for_help() -> None:
-                """Where a batch was full there is likely more."""
-                if not helpers:
-                    helpers.extend(pool.submit(self._help) for _ in range(self._pace.concurrency - 1))
-
-            try:
-                self._apply_until_empty(self._store, busy_looks, call_for_help)
-            except BaseException:
-                self._failed = True  # the helpers end with the batch at hand
-                raise
-            for helper in helpers:
-                helper.result()
-        self._wait_for_report()
+        try:
+            self._apply_until_empty(self._store, busy_looks, self._helpers.call)
+        except BaseException:
+            self._failed = True  # the helpers end with the batch at hand
+            raise
+        self._helpers.wait()
         if self._invalidated:
             self._store.forget_cache_entries(self._invalidated)
             self._invalidated = []
 
-    def _help(self) -> None:
-        """The same on one more connection, until nothing is left that it could claim."""
-        with ExitStack() as stack:
-            try:
-                store = stack.enter_context(self._store.beside())
-            except DependencyUnavailableError:
-                _log.warning("The database takes no further connection; going on without it")
-                return
+    def _help(self, store: ProcessStore) -> bool:
+        """The same on one more connection, until nothing is left that it could claim; whether it can go on helping."""
+        try:
             self._apply_until_empty(store, busy_looks=1)
+        except DependencyUnavailableError as error:
+            if len(self._set_aside) < _MOST_SET_ASIDE:  # if the database is away, our own connection finds out, too
+                _log.warning(_FEWER, error=str(error))
+                return False
+            self._failed = True
+            raise
+        except BaseException:
+            self._failed = True
+            raise
+        return True
 
     def _apply_until_empty(
         self, store: ProcessStore, busy_looks: int, when_full: Callable[[], None] = lambda: None
@@ -224,22 +220,16 @@ class Processor:
             raise DependencyUnavailableError(f"{error}, for {_MOST_SET_ASIDE} schedules; {_ADVICE}")
 
     def _finish(self, batch: Batch) -> None:
-        """Count a batch, and report it while the database is at work on the next one."""
+        """Count and report a batch, while the database is at work on another one.
+
+        The cache comes after the commit, so that nobody caches the old value again.
+        """
         with self._lock:
             for handled in batch.handled:
                 self._summary.add(handled)
-            self._wait_for_report()
-            self._report = self._reporter.submit(self._tell, batch)
-
-    def _wait_for_report(self) -> None:
-        if self._report is not None:
-            self._report.result()
-
-    def _tell(self, batch: Batch) -> None:
-        """Invalidate the cache, after the commit, so that nobody caches the old value again; and log."""
-        if batch.cache_entries and self._invalidate(sorted(set(batch.cache_entries.values()))):
-            self._invalidated.extend(batch.cache_entries)  # forgotten together: each time costs a commit
-        logs.write([line for handled in batch.handled for line in _lines(handled)])
+            if batch.cache_entries and self._invalidate(sorted(set(batch.cache_entries.values()))):
+                self._invalidated.extend(batch.cache_entries)  # forgotten together: each time costs a commit
+            logs.write([line for handled in batch.handled for line in _lines(handled)])
 
     def _drain_cache(self) -> None:
         """What an earlier run could not finish: its cache was away, or it was killed."""
@@ -269,6 +259,54 @@ class Processor:
             self._cache_answers = False
             _log.warning("Cache keys left to the next run", error=str(error), environments=list(environments))
             raise
+
+
+class _Helpers:
+    """Further connections of a run: opened the first time that a batch is full, and kept to its end."""
+
+    def __init__(self, store: ProcessStore, number: int, work: Callable[[ProcessStore], bool]) -> None:
+        self._store = store
+        self._number = number
+        self._work = work
+        self._called = False
+        self._idle: SimpleQueue[ProcessStore] = SimpleQueue()
+        self._pool = ThreadPoolExecutor(max(number, 1), thread_name_prefix="apply")
+        self._at_work: list[Future[None]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+        while not self._idle.empty():
+            self._idle.get().close()
+
+    def call(self) -> None:
+        """Let those work along that are connected and idle."""
+        if not self._called:
+            self._called = True
+            for _ in range(self._number):
+                # Nobody waits for them: behind a pooler without a free connection it may take minutes.
+                Thread(target=self._connect, daemon=True).start()
+        while not self._idle.empty():
+            self._at_work.append(self._pool.submit(self._help, self._idle.get()))
+
+    def wait(self) -> None:
+        """Until those at work have nothing left to do. Raises what they raised."""
+        while self._at_work:
+            self._at_work.pop().result()
+
+    def _connect(self) -> None:
+        try:
+            self._idle.put(self._store.beside())
+        except FlagScheduleError as error:
+            _log.warning(_FEWER, error=str(error))
+
+    def _help(self, store: ProcessStore) -> None:
+        if self._work(store):
+            self._idle.put(store)
+        else:
+            store.close()
 
 
 def _lines(handled: Handled) -> Iterator[logs.Line]:

@@ -32,11 +32,19 @@ class PostgresProcessStore:
     def __enter__(self) -> Self:
         with connection.translated():
             self._connection = psycopg.connect(**self._parameters, autocommit=True)
-            self._connection.execute(connection.SESSION)
+            try:
+                self._connection.execute(connection.SESSION)
+            except psycopg.Error:
+                self._connection.close()
+                raise
         set_json_loads(orjson.loads, self._connection)
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """See ports.ProcessStore."""
         self._connection.close()
 
     def _fetch(self, statement: LiteralString, **values: object) -> list[tuple[Any, ...]]:
@@ -55,7 +63,7 @@ class PostgresProcessStore:
 
     def beside(self) -> Self:
         """See ports.ProcessStore."""
-        return type(self)(self._url, self._run_id)
+        return type(self)(self._url, self._run_id).__enter__()
 
     def finish_run(self, summary: Mapping[str, Any]) -> None:
         """See ports.ProcessStore."""
