@@ -63,6 +63,15 @@ def test_a_missing_flag_waits_and_is_mirrored_when_it_appears() -> None:
     assert later.record.state is None
 
 
+def test_a_row_that_somebody_postponed_does_not_expire() -> None:
+    """Another program moved the row: without an edit of the object that is no lateness of ours."""
+    record, postponed = mirrored(thing(), scheduled_at=NOW + DAY)
+
+    assert decide(thing(), facts(record, postponed, now=NOW + 2 * HOUR), RULES) == Decision(
+        record=record, row=postponed
+    )
+
+
 def test_a_flag_that_appears_too_late_expires() -> None:
     """A waiting object whose time and lateness have passed expires, flag or not."""
     waiting = decide(thing(), facts(flag_id=None), RULES)

@@ -184,7 +184,7 @@ def _with_row(spec: Spec, record: Record, row: Row, now: datetime, rules: Rules,
     retry = asked and row.state is State.FAILED and row.reason not in _NEVER_STARTED
     anew = edited or row.reason is Reason.REPLACED
     rearm = retry or (anew and row.state is not State.PENDING)
-    moved = row.scheduled_at != spec.scheduled_at
+    moved = edited and row.scheduled_at != spec.scheduled_at
     row = replace(row, suspended=spec.suspend)
     if edited:
         row = _planned(row, spec, rules)

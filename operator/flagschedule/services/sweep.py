@@ -7,7 +7,7 @@ cluster's claim to its name in the database.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -70,7 +70,7 @@ class Sweep:
         self._cluster = cluster
         self._interval = interval
         self._missed: set[Uid] = set()
-        self._unrepaired: set[ObjectRef] = set()
+        self._unrepaired: dict[ObjectRef, FlagSchedule] = {}
         self._failing = False
         self.listed_at: float | None = None
         self.compared = False
@@ -121,8 +121,8 @@ class Sweep:
 
     async def _between(self) -> None:
         """What cannot wait for the next comparison."""
-        again, self._unrepaired = self._unrepaired, set()
-        await for_each(again, self._look_again)
+        again, self._unrepaired = self._unrepaired, {}
+        await for_each(again.values(), self._bring_in_line)
         await self._waiting()
 
     async def _waiting(self) -> None:
@@ -132,12 +132,20 @@ class Sweep:
     async def _look_again(self, ref: ObjectRef) -> None:
         try:
             thing = FlagSchedule.from_body(await self._client.get(ref))
-        except ObjectGoneError:
-            return  # the next comparison gives up what it had planned
-        except DependencyUnavailableError:
-            self._unrepaired.add(ref)
-            return
+        except (ObjectGoneError, DependencyUnavailableError):
+            return  # the next comparison, or the next turn
         await self._repair(self._mirror.reconcile, thing)
+
+    async def _bring_in_line(self, thing: FlagSchedule) -> None:
+        """What was listed, or was not, may be old by now: only the live answer counts."""
+        try:
+            found = FlagSchedule.from_body(await self._client.get(thing.ref))
+        except ObjectGoneError:
+            await self._repair(self._mirror.release, replace(thing, deleting=True))
+        except DependencyUnavailableError:
+            self._unrepaired[thing.ref] = thing
+        else:
+            await self._repair(self._mirror.reconcile, found)
 
     async def _everything(self) -> None:
         """Compare all objects with all records and repair both."""
@@ -148,8 +156,7 @@ class Sweep:
         self.listed_at = asyncio.get_running_loop().time()
         if found.behind:
             _log.warning("Objects are older than their records; was etcd restored from a backup?", objects=found.behind)
-        await for_each(found.to_mirror, partial(self._repair, self._mirror.reconcile))
-        await for_each(map(_departed, found.orphans), partial(self._repair, self._release_if_gone))
+        await for_each([*found.to_mirror, *map(_departed, found.orphans)], self._bring_in_line)
         if not self.compared:  # after a restore of the database people wait for this before the processor runs
             _log.info("All objects compared", cluster=self._cluster, repaired=len(found.to_mirror))
         self.compared = True
@@ -188,21 +195,14 @@ class Sweep:
     async def _tell(self, thing: FlagSchedule) -> None:
         await self._writer.write_or_keep(thing.ref, thing)
 
-    async def _release_if_gone(self, thing: FlagSchedule) -> None:
-        """A LIST may be older than the record; only the live answer counts."""
-        try:
-            await self._client.get(thing.ref)
-        except ObjectGoneError:
-            await self._mirror.release(thing)
-
     async def _repair(self, work: Callable[[FlagSchedule], Awaitable[None]], thing: FlagSchedule) -> None:
         try:
             await work(thing)
         except DependencyUnavailableError:
-            self._unrepaired.add(thing.ref)
+            self._unrepaired[thing.ref] = thing
         except Exception:  # noqa: BLE001 -- one object that we stumble over must not stop the others
             ref = thing.ref
-            self._unrepaired.add(ref)
+            self._unrepaired[ref] = thing
             _log.exception("Object not repaired", namespace=ref.namespace, name=ref.name, uid=str(ref.uid))
 
 
