@@ -3,12 +3,13 @@
 import json
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from threading import Event
 from typing import Any, Self
+from uuid import UUID
 
 import pytest
 import redis
@@ -248,6 +249,56 @@ def test_a_run_goes_on_where_a_further_connection_breaks(database: Database, dat
         done = Processor(store, None, Pace(batch_size=2)).run()
 
     assert broken.is_set()
+    assert done.processed == len(flags)
+    assert {database.state(flag) for flag in flags} == {(True, 0)}
+
+
+def test_what_a_lost_connection_held_is_applied_by_the_same_run(database: Database, database_url: str) -> None:
+    """Rows that a further connection had claimed when it broke do not wait for the next run."""
+    flags = [database.flag(f"flag-{number}") for number in range(40)]
+    for flag in flags:
+        database.schedule(flag, {"enabled": True})
+    connected, held, given_up = Event(), Event(), Event()
+
+    class Holding(PostgresProcessStore):
+        """Its second connection holds all that is left until the first one has stopped looking, and breaks."""
+
+        def beside(self) -> Self:
+            other = super().beside()
+            other.apply = partial(self._hold, other)  # type: ignore[method-assign]  # for one of two
+            connected.set()
+            return other
+
+        def _hold(self, other: Self, **how: Any) -> Batch:
+            other._connection.execute("BEGIN")
+            other._connection.execute("SELECT FROM feature_flag_schedules WHERE status = 'pending' FOR UPDATE")
+            held.set()
+            given_up.wait(60)
+            time.sleep(0.2)  # until the first one waits for us
+            other.close()
+            return super(Holding, other).apply(**how)
+
+        def apply(self, **how: Any) -> Batch:
+            if self._called:
+                connected.wait(60)
+                held.wait(0.2)  # some batches pass until it is called
+            found = super().apply(**how)
+            self._called = self._called or bool(found.handled)
+            return found
+
+        def is_anything_due(self, set_aside: Sequence[UUID]) -> bool:
+            self._looks += 1
+            if self._looks == 49:
+                given_up.set()
+            return super().is_anything_due(set_aside)
+
+        _called = False
+        _looks = 0
+
+    with Holding(roles.url(database_url, "process")) as store:
+        done = Processor(store, None, Pace(batch_size=2)).run()
+
+    assert given_up.is_set()
     assert done.processed == len(flags)
     assert {database.state(flag) for flag in flags} == {(True, 0)}
 

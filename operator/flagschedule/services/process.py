@@ -130,7 +130,10 @@ class Processor:
         except BaseException:
             self._failed = True  # the helpers end with the batch at hand
             raise
-        self._helpers.wait()
+        if not self._helpers.wait():
+            # What it had claimed is due again; or was committed, and nobody has heard of it.
+            self._drain_cache()
+            self._apply_until_empty(self._store, busy_looks)
         if self._invalidated:
             self._store.forget_cache_entries(self._invalidated)
             self._invalidated = []
@@ -271,7 +274,7 @@ class _Helpers:
         self._called = False
         self._idle: SimpleQueue[ProcessStore] = SimpleQueue()
         self._pool = ThreadPoolExecutor(max(number, 1), thread_name_prefix="apply")
-        self._at_work: list[Future[None]] = []
+        self._at_work: list[Future[bool]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -288,13 +291,14 @@ class _Helpers:
             for _ in range(self._number):
                 # Nobody waits for them: behind a pooler without a free connection it may take minutes.
                 Thread(target=self._connect, daemon=True).start()
-        while not self._idle.empty():
+        for _ in range(self._idle.qsize()):  # only once each: they may come back at once
             self._at_work.append(self._pool.submit(self._help, self._idle.get()))
 
-    def wait(self) -> None:
-        """Until those at work have nothing left to do. Raises what they raised."""
-        while self._at_work:
-            self._at_work.pop().result()
+    def wait(self) -> bool:
+        """Until those at work have nothing left to do; whether all of them could do it. Raises what they raised."""
+        at_work, self._at_work = self._at_work, []
+        done = [helper.result() for helper in at_work]
+        return all(done)
 
     def _connect(self) -> None:
         try:
@@ -302,11 +306,13 @@ class _Helpers:
         except FlagScheduleError as error:
             _log.warning(_FEWER, error=str(error))
 
-    def _help(self, store: ProcessStore) -> None:
-        if self._work(store):
+    def _help(self, store: ProcessStore) -> bool:
+        done = self._work(store)
+        if done:
             self._idle.put(store)
         else:
             store.close()
+        return done
 
 
 def _lines(handled: Handled) -> Iterator[logs.Line]:
