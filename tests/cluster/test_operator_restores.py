@@ -69,6 +69,17 @@ def observed(scene: Scene) -> dict[str, Object]:
     return {name: thing["status"] for name, thing in scene.api.list().items()}
 
 
+def leave_planned(scene: Scene, edit: Object | None = None) -> None:
+    """An object that was handled, also in its edited form, and no operator any more."""
+    scene.operator.start()
+    scene.create("launch")
+    scene.reaches("launch", "Pending")
+    if edit:
+        assert scene.api.patch("launch", {"spec": edit}).ok
+        observed(scene)
+    scene.operator.kill()
+
+
 def vanish(scene: Scene, name: str) -> None:
     """Remove an object without its operator's consent."""
     assert scene.api.patch(name, {"metadata": {"finalizers": None}}).ok
@@ -253,13 +264,7 @@ CONTRADICTIONS: dict[str, tuple[Object, str, tuple[str, bool]]] = {
 def test_a_start_sets_right_what_contradicts_its_object(quick: Scene, case: str) -> None:
     """Once the operator is ready, rows are what their objects say, also those of objects that were handled before."""
     edit, sabotage, expected = CONTRADICTIONS[case]
-    quick.operator.start()
-    quick.create("launch")
-    quick.reaches("launch", "Pending")
-    if edit:
-        assert quick.api.patch("launch", {"spec": edit}).ok
-        observed(quick)
-    quick.operator.kill()
+    leave_planned(quick, edit)
     quick.database.connection.execute(sabotage.encode())
 
     quick.operator.start()
@@ -270,10 +275,7 @@ def test_a_start_sets_right_what_contradicts_its_object(quick: Scene, case: str)
 
 def test_an_operator_that_is_ready_knows_objects_without_finalizer(quick: Scene) -> None:
     """An object that was handled and has lost its finalizer, say to a backup tool, does not wait for a second look."""
-    quick.operator.start()
-    quick.create("launch")
-    quick.reaches("launch", "Pending")
-    quick.operator.kill()
+    leave_planned(quick)
     assert quick.api.patch("launch", {"metadata": {"finalizers": None}}).ok
     quick.database.connection.execute(b"DELETE FROM flag_schedule_objects; DELETE FROM feature_flag_schedules")
 
@@ -284,10 +286,7 @@ def test_an_operator_that_is_ready_knows_objects_without_finalizer(quick: Scene)
 
 def test_an_operator_that_is_ready_has_given_up_what_is_gone(quick: Scene) -> None:
     """The plan of an object that vanished meanwhile fires no more, once the operator is ready."""
-    quick.operator.start()
-    quick.create("launch")
-    quick.reaches("launch", "Pending")
-    quick.operator.kill()
+    leave_planned(quick)
     vanish(quick, "launch")
 
     quick.operator.start()
@@ -297,10 +296,7 @@ def test_an_operator_that_is_ready_has_given_up_what_is_gone(quick: Scene) -> No
 
 def test_what_could_not_be_repaired_is_tried_at_the_next_turn(quick: Scene) -> None:
     """It waits for half a minute, not for the next comparison of everything."""
-    quick.operator.start()
-    quick.create("launch")
-    quick.reaches("launch", "Pending")
-    quick.operator.kill()
+    leave_planned(quick)
     quick.database.connection.execute(
         b"UPDATE feature_flag_schedules SET suspended = true; "
         b"ALTER TABLE feature_flag_schedules ADD CONSTRAINT held CHECK (suspended)"

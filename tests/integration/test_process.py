@@ -152,6 +152,46 @@ def test_a_batch_is_no_limit(database: Database, flagschedule: Run) -> None:
     assert {database.state(flag) for flag in flags} == {(True, 0)}
 
 
+def due_flags(database: Database, number: int) -> list[UUID]:
+    """So many flags, each with a schedule that is due and turns it on."""
+    flags = [database.flag(f"flag-{each}") for each in range(number)]
+    for flag in flags:
+        database.schedule(flag, {"enabled": True})
+    return flags
+
+
+class Faulty(PostgresProcessStore):
+    """Its second connection is spoilt before its first batch; after a batch of its own the first one waits for it."""
+
+    def __init__(self, url: str, run_id: int = 0) -> None:
+        super().__init__(url, run_id)
+        self.connected = Event()
+        self._called = False
+
+    def spoil(self, other: PostgresProcessStore) -> None:
+        """What happens to the second one."""
+        raise NotImplementedError
+
+    def beside(self) -> Self:
+        """One that is spoilt as soon as it works along."""
+        other = super().beside()
+        other.apply = partial(self._spoilt, other)  # type: ignore[method-assign]  # for one of two
+        self.connected.set()
+        return other
+
+    def _spoilt(self, other: Self, **how: Any) -> Batch:
+        self.spoil(other)
+        return PostgresProcessStore.apply(other, **how)
+
+    def apply(self, **how: Any) -> Batch:
+        """As ever, once the second one is connected."""
+        if self._called:
+            self.connected.wait(60)
+        found = super().apply(**how)
+        self._called = self._called or bool(found.handled)
+        return found
+
+
 # Whoever changes a flag says on which connection.
 WHO = """
 CREATE TABLE connections (pid integer);
@@ -198,9 +238,7 @@ def test_a_full_batch_calls_for_another_connection(
 
 def test_a_run_goes_on_where_the_database_takes_no_further_connection(database: Database, database_url: str) -> None:
     """One connection is enough to apply everything."""
-    flags = [database.flag(f"flag-{number}") for number in range(6)]
-    for flag in flags:
-        database.schedule(flag, {"enabled": True})
+    flags = due_flags(database, 6)
 
     class Alone(PostgresProcessStore):
         """As if the server's last connection were taken."""
@@ -217,33 +255,15 @@ def test_a_run_goes_on_where_the_database_takes_no_further_connection(database: 
 
 def test_a_run_goes_on_where_a_further_connection_breaks(database: Database, database_url: str) -> None:
     """What the broken connection had claimed is applied on the other one."""
-    flags = [database.flag(f"flag-{number}") for number in range(40)]
-    for flag in flags:
-        database.schedule(flag, {"enabled": True})
-    connected, broken = Event(), Event()
+    flags = due_flags(database, 40)
+    broken = Event()
 
-    class Breaking(PostgresProcessStore):
+    class Breaking(Faulty):
         """Its second connection is cut before its first batch."""
 
-        def beside(self) -> Self:
-            other = super().beside()
-            other.apply = partial(self._break, other)  # type: ignore[method-assign]  # for one of two
-            connected.set()
-            return other
-
-        def _break(self, other: Self, **how: Any) -> Batch:
+        def spoil(self, other: PostgresProcessStore) -> None:
             other.close()
             broken.set()
-            return super(Breaking, other).apply(**how)
-
-        def apply(self, **how: Any) -> Batch:
-            if self._called:
-                connected.wait(60)
-            found = super().apply(**how)
-            self._called = self._called or bool(found.handled)
-            return found
-
-        _called = False
 
     with Breaking(roles.url(database_url, "process")) as store:
         done = Processor(store, None, Pace(batch_size=2)).run()
@@ -255,36 +275,24 @@ def test_a_run_goes_on_where_a_further_connection_breaks(database: Database, dat
 
 def test_what_a_lost_connection_held_is_applied_by_the_same_run(database: Database, database_url: str) -> None:
     """Rows that a further connection had claimed when it broke do not wait for the next run."""
-    flags = [database.flag(f"flag-{number}") for number in range(40)]
-    for flag in flags:
-        database.schedule(flag, {"enabled": True})
-    connected, held, given_up = Event(), Event(), Event()
+    flags = due_flags(database, 40)
+    held, given_up = Event(), Event()
 
-    class Holding(PostgresProcessStore):
+    class Holding(Faulty):
         """Its second connection holds all that is left until the first one has stopped looking, and breaks."""
 
-        def beside(self) -> Self:
-            other = super().beside()
-            other.apply = partial(self._hold, other)  # type: ignore[method-assign]  # for one of two
-            connected.set()
-            return other
-
-        def _hold(self, other: Self, **how: Any) -> Batch:
+        def spoil(self, other: PostgresProcessStore) -> None:
             other._connection.execute("BEGIN")
             other._connection.execute("SELECT FROM feature_flag_schedules WHERE status = 'pending' FOR UPDATE")
             held.set()
             given_up.wait(60)
             time.sleep(0.2)  # until the first one waits for us
             other.close()
-            return super(Holding, other).apply(**how)
 
         def apply(self, **how: Any) -> Batch:
-            if self._called:
-                connected.wait(60)
+            if self.connected.is_set():
                 held.wait(0.2)  # some batches pass until it is called
-            found = super().apply(**how)
-            self._called = self._called or bool(found.handled)
-            return found
+            return super().apply(**how)
 
         def is_anything_due(self, set_aside: Sequence[UUID]) -> bool:
             self._looks += 1
@@ -292,7 +300,6 @@ def test_what_a_lost_connection_held_is_applied_by_the_same_run(database: Databa
                 given_up.set()
             return super().is_anything_due(set_aside)
 
-        _called = False
         _looks = 0
 
     with Holding(roles.url(database_url, "process")) as store:
@@ -305,9 +312,7 @@ def test_what_a_lost_connection_held_is_applied_by_the_same_run(database: Databa
 
 def test_a_run_waits_for_no_further_connection(database: Database, database_url: str) -> None:
     """Behind a pooler that has none to give, everything is applied on the one that is there, and the run ends."""
-    flags = [database.flag(f"flag-{number}") for number in range(6)]
-    for flag in flags:
-        database.schedule(flag, {"enabled": True})
+    flags = due_flags(database, 6)
     over = Event()
 
     class Queueing(PostgresProcessStore):
