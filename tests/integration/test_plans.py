@@ -46,11 +46,18 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from nodes(child)
 
 
-def explain(database: Database, text: str, user: LiteralString = "flags_process") -> list[dict[str, Any]]:
-    """What the statement really did, for the program that runs it."""
-    statement = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}"
+def explain(database: Database, text: LiteralString, user: LiteralString = "flags_process") -> list[dict[str, Any]]:
+    """What the statement really did, for the program that runs it.
+
+    Prepared, because EXPLAIN of a statement itself always knows the values: only EXECUTE can have a generic plan.
+    """
+    values = {"set_aside": "'{}'", "run_id": "1", "since": "'-infinity'", "mark": "NULL"}
+    statement, names = statements.numbered(text)
+    given = f"({', '.join(values[name] for name in names)})" if names else ""
     database.run("SET ROLE " + user)
-    found = database.connection.execute(statement.encode(), {"set_aside": [], "run_id": 1, "mark": None}).fetchone()
+    database.connection.execute(f"PREPARE explained AS {statement}".encode())
+    explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE explained {given}"
+    found = database.connection.execute(explained.encode()).fetchone()
     database.run("RESET ROLE")
     assert found
     (plan,) = found["QUERY PLAN"] if not isinstance(found["QUERY PLAN"], str) else json.loads(found["QUERY PLAN"])
@@ -96,7 +103,6 @@ def test_a_full_batch_reads_its_rows_only(history: Database, analysed: bool, mod
     if analysed:
         history.run("ANALYZE")
     history.connection.execute(f"SET plan_cache_mode = {mode}".encode())
-    history.connection.prepare_threshold = 0
 
     plan = explain(history, statements.apply_with(statements.read("claim_due")))
 

@@ -371,6 +371,42 @@ def test_a_lingering_run_applies_what_comes_due_meanwhile(
     assert run.poll() is None
 
 
+def test_a_batch_begins_where_the_last_full_one_ended_and_forgets_nothing(
+    database: Database, database_url: str
+) -> None:
+    """A schedule that another transaction held when a batch passed it is found as soon as none comes after it."""
+    flag = database.flag("held")
+    held = database.schedule(flag, {"enabled": True}, due=timedelta(minutes=-3))
+    others = [
+        database.schedule(database.flag(f"flag-{minutes}"), {"enabled": True}, due=timedelta(minutes=-minutes))
+        for minutes in (2, 1)
+    ]
+
+    def batch() -> list[UUID]:
+        return [UUID(handled.schedule_id) for handled in store.apply(retries=False, limit=1, set_aside=[]).handled]
+
+    with PostgresProcessStore(roles.url(database_url, "process")) as store:
+        with database.connection.transaction():
+            database.run("SELECT FROM feature_flags WHERE id = %s FOR UPDATE", flag)
+            assert batch() == others[:1]
+        assert batch() == others[1:]
+        assert batch() == [held]
+        assert batch() == []
+
+
+@pytest.mark.parametrize("time", ["-infinity", "0044-03-15 00:00:00+00 BC", "2026-11-01 09:00:00.123456+00"])
+def test_any_time_can_be_the_end_of_a_batch(database: Database, database_url: str, time: str) -> None:
+    """Whatever time Postgres can hold, the next batch begins there: of two schedules of that time none is left out."""
+    for number in range(2):
+        schedule = database.schedule(database.flag(f"flag-{number}"), {"enabled": True})
+        database.run("UPDATE feature_flag_schedules SET scheduled_at = %s WHERE id = %s", time, schedule)
+
+    with PostgresProcessStore(roles.url(database_url, "process")) as store:
+        sizes = [len(store.apply(retries=False, limit=1, set_aside=[]).handled) for _ in range(3)]
+
+    assert sizes == [1, 1, 0]
+
+
 def test_how_soon_the_next_one_comes_due(database: Database) -> None:
     """A run is told of the next schedule or retry within a second, and of none that is later, held or due already."""
     flag, second = database.flag("checkout-v2"), timedelta(seconds=1)

@@ -10,47 +10,50 @@
 WITH claimed AS MATERIALIZED (
     /* claim */ SELECT
 ),
-judged AS MATERIALIZED (
-    SELECT c.*,
-           -- CASE, because AND may evaluate both of its sides, and an operator that finds no object would raise.
-           CASE
-               WHEN c.status = 'pending' AND c.not_after < now() THEN 'DeadlineExceeded'
-               WHEN jsonb_typeof(c.updates) <> 'object' THEN 'InvalidUpdates'
-               WHEN c.updates = '{}' OR c.updates - '{enabled,rolloutPercentage}'::text[] <> '{}' THEN 'InvalidUpdates'
-               WHEN jsonb_typeof(c.updates -> 'enabled') <> 'boolean' THEN 'InvalidUpdates'
-               WHEN jsonb_typeof(c.updates -> 'rolloutPercentage') <> 'number' THEN 'InvalidUpdates'
-               -- jsonb writes a number without exponent and keeps its zeros: 1e1 is 10, 5.0 is 5.0.
-               WHEN c.updates ->> 'rolloutPercentage' !~ '^(100|[1-9]?[0-9])([.]0+)?$' THEN 'InvalidUpdates'
-           END AS fault
-    FROM claimed AS c
-),
 -- Of a boolean column the planner expects half of the rows to be true, of a CASE IS NULL next to none: it would join
 -- the parts of a batch by comparing each row with each.
 candidates AS MATERIALIZED (
-    SELECT j.*, j.fault IS NULL AS is_valid,
+    SELECT j.id, j.flag_id, j.scheduled_at, j.arming, j.retry_count, j.status = 'failed' AS retried, j.flag_key,
+           j.environment, j.enabled, j.rollout_percentage, j.updated_at, j.fault, j.fault IS NULL AS is_valid,
            CASE WHEN j.fault IS NULL THEN (j.updates ->> 'enabled')::boolean END AS new_enabled,
            CASE WHEN j.fault IS NULL THEN (j.updates ->> 'rolloutPercentage')::numeric::integer END
                AS new_rollout_percentage
-    FROM judged AS j
+    FROM (
+        SELECT c.*,
+               -- CASE, because AND may evaluate both of its sides, and an operator that finds no object would raise.
+               CASE
+                   WHEN c.status = 'pending' AND c.not_after < now() THEN 'DeadlineExceeded'
+                   WHEN jsonb_typeof(c.updates) <> 'object' THEN 'InvalidUpdates'
+                   WHEN c.updates = '{}' OR c.updates - '{enabled,rolloutPercentage}'::text[] <> '{}'
+                       THEN 'InvalidUpdates'
+                   WHEN jsonb_typeof(c.updates -> 'enabled') <> 'boolean' THEN 'InvalidUpdates'
+                   WHEN jsonb_typeof(c.updates -> 'rolloutPercentage') <> 'number' THEN 'InvalidUpdates'
+                   -- jsonb writes a number without exponent and keeps its zeros: 1e1 is 10, 5.0 is 5.0.
+                   WHEN c.updates ->> 'rolloutPercentage' !~ '^(100|[1-9]?[0-9])([.]0+)?$' THEN 'InvalidUpdates'
+               END AS fault
+        FROM claimed AS c
+        OFFSET 0  -- keeps the fault a column, or each of its uses would judge again
+    ) AS j
 ),
 -- Per flag, the batch's latest schedule for each property.
-latest AS MATERIALIZED (
-    SELECT c.flag_id,
-           (array_agg(c.new_enabled ORDER BY c.scheduled_at DESC, c.id DESC)
-               FILTER (WHERE c.new_enabled IS NOT NULL))[1] AS enabled,
-           (array_agg(c.scheduled_at ORDER BY c.scheduled_at DESC, c.id DESC)
-               FILTER (WHERE c.new_enabled IS NOT NULL))[1] AS enabled_at,
-           (array_agg(c.id ORDER BY c.scheduled_at DESC, c.id DESC)
-               FILTER (WHERE c.new_enabled IS NOT NULL))[1] AS enabled_by,
-           (array_agg(c.new_rollout_percentage ORDER BY c.scheduled_at DESC, c.id DESC)
-               FILTER (WHERE c.new_rollout_percentage IS NOT NULL))[1] AS rollout_percentage,
-           (array_agg(c.scheduled_at ORDER BY c.scheduled_at DESC, c.id DESC)
-               FILTER (WHERE c.new_rollout_percentage IS NOT NULL))[1] AS rollout_percentage_at,
-           (array_agg(c.id ORDER BY c.scheduled_at DESC, c.id DESC)
-               FILTER (WHERE c.new_rollout_percentage IS NOT NULL))[1] AS rollout_percentage_by
+latest_enabled AS (
+    SELECT DISTINCT ON (c.flag_id) c.flag_id, c.new_enabled, c.scheduled_at, c.id
     FROM candidates AS c
-    WHERE c.is_valid
-    GROUP BY c.flag_id
+    WHERE c.is_valid AND c.new_enabled IS NOT NULL
+    ORDER BY c.flag_id, c.scheduled_at DESC, c.id DESC
+),
+latest_rollout_percentage AS (
+    SELECT DISTINCT ON (c.flag_id) c.flag_id, c.new_rollout_percentage, c.scheduled_at, c.id
+    FROM candidates AS c
+    WHERE c.is_valid AND c.new_rollout_percentage IS NOT NULL
+    ORDER BY c.flag_id, c.scheduled_at DESC, c.id DESC
+),
+latest AS MATERIALIZED (
+    SELECT flag_id, e.new_enabled AS enabled, e.scheduled_at AS enabled_at, e.id AS enabled_by,
+           r.new_rollout_percentage AS rollout_percentage, r.scheduled_at AS rollout_percentage_at,
+           r.id AS rollout_percentage_by
+    FROM latest_enabled AS e
+    FULL JOIN latest_rollout_percentage AS r USING (flag_id)
 ),
 -- Pairs are compared as pairs: the time alone would lose ties. A property never set before is older than all.
 watermarks AS (
@@ -58,27 +61,21 @@ watermarks AS (
         (flag_id, enabled_at, enabled_by, rollout_percentage_at, rollout_percentage_by)
     SELECT l.flag_id, l.enabled_at, l.enabled_by, l.rollout_percentage_at, l.rollout_percentage_by
     FROM latest AS l
-    ORDER BY l.flag_id
     ON CONFLICT (flag_id) DO UPDATE SET
-        (enabled_at, enabled_by) = (
-            SELECT CASE WHEN newer THEN excluded.enabled_at ELSE w.enabled_at END,
-                   CASE WHEN newer THEN excluded.enabled_by ELSE w.enabled_by END
-            FROM (VALUES (
-                excluded.enabled_at IS NOT NULL AND (
-                    w.enabled_at IS NULL
-                    OR (excluded.enabled_at, excluded.enabled_by) >= (w.enabled_at, w.enabled_by))
-            )) AS t (newer)
-        ),
-        (rollout_percentage_at, rollout_percentage_by) = (
-            SELECT CASE WHEN newer THEN excluded.rollout_percentage_at ELSE w.rollout_percentage_at END,
-                   CASE WHEN newer THEN excluded.rollout_percentage_by ELSE w.rollout_percentage_by END
-            FROM (VALUES (
-                excluded.rollout_percentage_at IS NOT NULL AND (
-                    w.rollout_percentage_at IS NULL
-                    OR (excluded.rollout_percentage_at, excluded.rollout_percentage_by)
-                        >= (w.rollout_percentage_at, w.rollout_percentage_by))
-            )) AS t (newer)
-        )
+        enabled_at = CASE WHEN w.enabled_at IS NULL
+            OR (excluded.enabled_at, excluded.enabled_by) >= (w.enabled_at, w.enabled_by)
+            THEN excluded.enabled_at ELSE w.enabled_at END,
+        enabled_by = CASE WHEN w.enabled_at IS NULL
+            OR (excluded.enabled_at, excluded.enabled_by) >= (w.enabled_at, w.enabled_by)
+            THEN excluded.enabled_by ELSE w.enabled_by END,
+        rollout_percentage_at = CASE WHEN w.rollout_percentage_at IS NULL
+            OR (excluded.rollout_percentage_at, excluded.rollout_percentage_by)
+                >= (w.rollout_percentage_at, w.rollout_percentage_by)
+            THEN excluded.rollout_percentage_at ELSE w.rollout_percentage_at END,
+        rollout_percentage_by = CASE WHEN w.rollout_percentage_at IS NULL
+            OR (excluded.rollout_percentage_at, excluded.rollout_percentage_by)
+                >= (w.rollout_percentage_at, w.rollout_percentage_by)
+            THEN excluded.rollout_percentage_by ELSE w.rollout_percentage_by END
     RETURNING w.flag_id, w.enabled_by, w.rollout_percentage_by
 ),
 -- What the batch really sets: a value is null where a schedule outside of the batch came later.
@@ -91,9 +88,9 @@ won AS MATERIALIZED (
     JOIN watermarks AS w USING (flag_id)
 ),
 changes AS MATERIALIZED (
-    SELECT array_agg(w.flag_id ORDER BY w.flag_id) AS flag_ids,
-           array_agg(w.enabled ORDER BY w.flag_id) AS enabled,
-           array_agg(w.rollout_percentage ORDER BY w.flag_id) AS rollout_percentages
+    SELECT array_agg(w.flag_id) AS flag_ids,
+           array_agg(w.enabled) AS enabled,
+           array_agg(w.rollout_percentage) AS rollout_percentages
     FROM won AS w
     WHERE w.enabled IS NOT NULL OR w.rollout_percentage IS NOT NULL
 ),
@@ -111,7 +108,7 @@ flags AS (
     RETURNING f.environment
 ),
 results AS MATERIALIZED (
-    SELECT c.id, c.arming, c.retry_count, c.status = 'failed' AS retried, c.flag_key, c.environment,
+    SELECT c.id, c.arming, c.retry_count, c.retried, c.flag_key, c.environment,
            c.updated_at AS before_updated_at,
            c.enabled AS before_enabled, c.rollout_percentage AS before_rollout_percentage,
            coalesce(w.enabled, c.enabled) AS after_enabled,
@@ -121,8 +118,8 @@ results AS MATERIALIZED (
            CASE WHEN c.fault IS NULL THEN 'applied' ELSE 'failed' END AS state,
            CASE
                WHEN c.fault IS NOT NULL THEN c.fault
-               WHEN (NOT c.updates ? 'enabled' OR w.enabled_by = c.id)
-                    AND (NOT c.updates ? 'rolloutPercentage' OR w.rollout_percentage_by = c.id) THEN 'Applied'
+               WHEN (c.new_enabled IS NULL OR w.enabled_by = c.id)
+                    AND (c.new_rollout_percentage IS NULL OR w.rollout_percentage_by = c.id) THEN 'Applied'
                WHEN w.enabled_by = c.id OR w.rollout_percentage_by = c.id THEN 'PartlySuperseded'
                ELSE 'Superseded'
            END AS reason,
@@ -135,10 +132,10 @@ results AS MATERIALIZED (
     LEFT JOIN won AS w USING (flag_id)
 ),
 lists AS MATERIALIZED (
-    SELECT array_agg(r.id ORDER BY r.id) AS ids,
-           array_agg(r.state ORDER BY r.id) AS states,
-           array_agg(r.reason ORDER BY r.id) AS reasons,
-           array_agg(r.error ORDER BY r.id) AS errors
+    SELECT array_agg(r.id) AS ids,
+           array_agg(r.state) AS states,
+           array_agg(r.reason) AS reasons,
+           array_agg(r.error) AS errors
     FROM results AS r
 ),
 schedules AS (
@@ -179,7 +176,9 @@ caches AS (
     SELECT DISTINCT f.environment FROM flags AS f
     RETURNING id, environment
 )
-SELECT (SELECT json_agg(json_build_array(r.id, r.flag_key, r.environment, r.state, r.reason, r.retry_count,
-                                         r.error, r.retried))
-        FROM results AS r) AS handled,
-       (SELECT json_object_agg(c.id, c.environment) FROM caches AS c) AS cache_entries
+-- The answer column by column: to make an array of each row would look up the types of its fields for each row.
+SELECT json_build_array(json_agg(r.id), json_agg(r.flag_key), json_agg(r.environment), json_agg(r.state),
+                        json_agg(r.reason), json_agg(r.retry_count), json_agg(r.error), json_agg(r.retried)) AS handled,
+       (SELECT json_object_agg(c.id, c.environment) FROM caches AS c) AS cache_entries,
+       (SELECT to_json(max(c.scheduled_at)) FROM claimed AS c) AS latest
+FROM results AS r

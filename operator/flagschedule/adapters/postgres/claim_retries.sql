@@ -1,6 +1,6 @@
 -- Retries that are due. Locks as in claim_due.sql.
 SELECT s.id, s.flag_id, s.updates, s.scheduled_at, s.not_after, s.arming, s.retry_count, s.status,
-       f.flag_key, f.environment, f.enabled, f.rollout_percentage, f.updated_at, s.xmin::text AS version
+       f.flag_key, f.environment, f.enabled, f.rollout_percentage, f.updated_at, s.xmin AS version
 FROM feature_flag_schedules AS s
 JOIN feature_flags AS f ON f.id = s.flag_id
 WHERE s.status = 'failed' AND s.next_retry_at IS NOT NULL AND NOT s.suspended AND s.next_retry_at <= now()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from itertools import starmap
 from typing import Any, Final, LiteralString, Self
 from uuid import UUID
 
@@ -14,6 +15,13 @@ from flagschedule.ports import Batch, Claimable, Handled
 
 _START_RUN: Final = "INSERT INTO flag_schedule_runs DEFAULT VALUES RETURNING id"
 _NOTHING: Final = Batch(handled=(), cache_entries={})
+_THE_FIRST: Final = "-infinity"
+# To plan the statement that applies takes as long as a tenth of a batch, and no batch wants another plan.
+# Each flag of a batch is looked up once as a rule: to remember those found takes longer than to look twice.
+_PLANS: Final = """;
+SELECT pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', false),
+       pg_catalog.set_config('enable_memoize', 'off', false)
+"""
 
 
 class PostgresProcessStore:
@@ -28,12 +36,13 @@ class PostgresProcessStore:
         self._is_anything_due = statements.either(statements.read("is_first_attempt_due"), self._is_retry_due)
         self._apply_only = statements.apply_with(statements.read("claim_only"))
         self._run_id = run_id
+        self._since = _THE_FIRST
 
     def __enter__(self) -> Self:
         with connection.translated():
             self._connection = psycopg.connect(**self._parameters, autocommit=True)
             try:
-                self._connection.execute(connection.SESSION)
+                self._connection.execute(connection.SESSION + _PLANS)
             except psycopg.Error:
                 self._connection.close()
                 raise
@@ -74,11 +83,21 @@ class PostgresProcessStore:
         # To start the whole statement for nothing takes a tenth of a full batch, and retries are seldom.
         if retries and not self._is(self._is_retry_due, set_aside):
             return _NOTHING
-        return self._batch(statements.limited(self._apply[retries], limit), set_aside=list(set_aside))
+        statement = statements.limited(self._apply[retries], limit)
+        while True:
+            since = self._since
+            batch, latest = self._batch(statement, set_aside=list(set_aside), since=since)
+            if retries:
+                return batch
+            self._since = latest if len(batch.handled) == limit else _THE_FIRST
+            # What others held when a former batch passed it may be free by now.
+            if batch.handled or since == _THE_FIRST:
+                return batch
 
     def claimable(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Sequence[Claimable]:
         """See ports.ProcessStore. In autocommit the claim's locks are gone with its answer."""
-        rows = self._fetch(statements.limited(self._claim[retries], limit), set_aside=list(set_aside))
+        text = statements.limited(self._claim[retries], limit)
+        rows = self._fetch(text, set_aside=list(set_aside), since=self._since)
         return [Claimable(schedule_id=row[0], version=row[-1]) for row in rows]
 
     def is_anything_due(self, set_aside: Sequence[UUID]) -> bool:
@@ -96,16 +115,25 @@ class PostgresProcessStore:
 
     def apply_only(self, ids: Sequence[UUID]) -> Batch:
         """See ports.ProcessStore."""
-        return self._batch(self._apply_only, ids=list(ids))
+        return self._batch(self._apply_only, ids=list(ids))[0]
 
-    def _batch(self, statement: LiteralString, **values: object) -> Batch:
-        ((handled, cache_entries),) = self._fetch(statement, **values)
-        if not handled:
-            return _NOTHING
-        return Batch(
-            handled=[Handled(*fields) for fields in handled],
+    def _batch(self, statement: LiteralString, **values: object) -> tuple[Batch, str]:
+        """What the statement did, and the time of the latest schedule that it claimed.
+
+        A statement of this length takes psycopg's usual cursor longer to look through than to send.
+        """
+        text, names = statements.numbered(statement)
+        values["run_id"] = self._run_id
+        with connection.translated():
+            cursor = psycopg.RawCursor(self._connection).execute(text, [values[name] for name in names])
+            ((handled, cache_entries, latest),) = cursor.fetchall()
+        if not latest:
+            return _NOTHING, _THE_FIRST
+        batch = Batch(
+            handled=list(starmap(Handled, zip(*handled, strict=True))),
             cache_entries={int(entry): environment for entry, environment in (cache_entries or {}).items()},
         )
+        return batch, latest
 
     def record_failure(self, row: Claimable, *, error: str, delays: Sequence[float], jitter: timedelta) -> Batch:
         """See ports.ProcessStore."""

@@ -1,5 +1,7 @@
 """Reads the .sql files beside this module; called by the stores; each file is read once."""
 
+import re
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Final, LiteralString
@@ -14,6 +16,7 @@ def read(name: str) -> LiteralString:
     return files(__package__).joinpath(f"{name}.sql").read_text()
 
 
+@cache
 def limited(text: LiteralString, limit: int) -> LiteralString:
     """The statement with its LIMIT as a literal: as a bind parameter it would lose the partial index.
 
@@ -23,6 +26,15 @@ def limited(text: LiteralString, limit: int) -> LiteralString:
     if _LIMIT not in text:
         raise ValueError("the statement has no LIMIT to set")
     return text.replace(_LIMIT, str(int(limit)))
+
+
+@cache
+def numbered(text: LiteralString) -> tuple[LiteralString, Sequence[str]]:
+    """The statement with $1, $2 for its named parameters, and their names in this order."""
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", text)))
+    for number, name in enumerate(names, 1):
+        text = text.replace(f"%({name})s", f"${number}")
+    return text, names
 
 
 def either(one: LiteralString, other: LiteralString) -> LiteralString:
