@@ -225,6 +225,9 @@ class ProcessStore(Protocol):
     def apply(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Batch:
         """Claim up to `limit` due rows (first attempts, or retries) and bring each to its outcome, atomically.
 
+        First attempts go on behind the last full batch, so that what another transaction held then is passed; as soon
+        as nothing is left behind it, and before nothing is returned, everything is looked at.
+
         Raises:
             RowRefusedError: a constraint or trigger refused some row of the batch; nothing was changed.
             UnexpectedRefusalError: the database failed otherwise; nothing was changed.
