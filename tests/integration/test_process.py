@@ -160,6 +160,14 @@ def due_flags(database: Database, number: int) -> list[UUID]:
     return flags
 
 
+def all_are_applied(database: Database, flags: Sequence[UUID], store: PostgresProcessStore) -> None:
+    """One run in batches of two turns every one of these flags on."""
+    with store:
+        done = Processor(store, None, Pace(batch_size=2)).run()
+    assert done.processed == len(flags)
+    assert {database.state(flag) for flag in flags} == {(True, 0)}
+
+
 class Faulty(PostgresProcessStore):
     """Its second connection is spoilt before its first batch; after a batch of its own the first one waits for it."""
 
@@ -246,11 +254,7 @@ def test_a_run_goes_on_where_the_database_takes_no_further_connection(database: 
         def beside(self) -> Self:
             return type(self)("postgresql://127.0.0.1:1/none").__enter__()
 
-    with Alone(roles.url(database_url, "process")) as store:
-        done = Processor(store, None, Pace(batch_size=2)).run()
-
-    assert done.processed == len(flags)
-    assert {database.state(flag) for flag in flags} == {(True, 0)}
+    all_are_applied(database, flags, Alone(roles.url(database_url, "process")))
 
 
 def test_a_run_goes_on_where_a_further_connection_breaks(database: Database, database_url: str) -> None:
@@ -265,12 +269,8 @@ def test_a_run_goes_on_where_a_further_connection_breaks(database: Database, dat
             other.close()
             broken.set()
 
-    with Breaking(roles.url(database_url, "process")) as store:
-        done = Processor(store, None, Pace(batch_size=2)).run()
-
+    all_are_applied(database, flags, Breaking(roles.url(database_url, "process")))
     assert broken.is_set()
-    assert done.processed == len(flags)
-    assert {database.state(flag) for flag in flags} == {(True, 0)}
 
 
 def test_what_a_lost_connection_held_is_applied_by_the_same_run(database: Database, database_url: str) -> None:
@@ -302,12 +302,8 @@ def test_what_a_lost_connection_held_is_applied_by_the_same_run(database: Databa
 
         _looks = 0
 
-    with Holding(roles.url(database_url, "process")) as store:
-        done = Processor(store, None, Pace(batch_size=2)).run()
-
+    all_are_applied(database, flags, Holding(roles.url(database_url, "process")))
     assert given_up.is_set()
-    assert done.processed == len(flags)
-    assert {database.state(flag) for flag in flags} == {(True, 0)}
 
 
 def test_a_run_waits_for_no_further_connection(database: Database, database_url: str) -> None:
@@ -322,12 +318,8 @@ def test_a_run_waits_for_no_further_connection(database: Database, database_url:
             over.wait()
             raise DependencyUnavailableError
 
-    with Queueing(roles.url(database_url, "process")) as store:
-        done = Processor(store, None, Pace(batch_size=2)).run()
+    all_are_applied(database, flags, Queueing(roles.url(database_url, "process")))
     over.set()
-
-    assert done.processed == len(flags)
-    assert {database.state(flag) for flag in flags} == {(True, 0)}
 
 
 def test_a_spent_time_budget_leaves_the_rest_to_the_next_run(database: Database, flagschedule: Run) -> None:
