@@ -10,11 +10,10 @@
 WITH claimed AS MATERIALIZED (
     /* claim */ SELECT
 ),
--- Of a boolean column the planner expects half of the rows to be true, of a CASE IS NULL next to none: it would join
--- the parts of a batch by comparing each row with each.
+-- What is judged faulty has no new values.
 candidates AS MATERIALIZED (
     SELECT j.id, j.flag_id, j.scheduled_at, j.arming, j.retry_count, j.status = 'failed' AS retried, j.flag_key,
-           j.environment, j.enabled, j.rollout_percentage, j.updated_at, j.fault, j.fault IS NULL AS is_valid,
+           j.environment, j.enabled, j.rollout_percentage, j.updated_at, j.fault,
            CASE WHEN j.fault IS NULL THEN (j.updates ->> 'enabled')::boolean END AS new_enabled,
            CASE WHEN j.fault IS NULL THEN (j.updates ->> 'rolloutPercentage')::numeric::integer END
                AS new_rollout_percentage
@@ -39,13 +38,13 @@ candidates AS MATERIALIZED (
 latest_enabled AS (
     SELECT DISTINCT ON (c.flag_id) c.flag_id, c.new_enabled, c.scheduled_at, c.id
     FROM candidates AS c
-    WHERE c.is_valid AND c.new_enabled IS NOT NULL
+    WHERE c.new_enabled IS NOT NULL
     ORDER BY c.flag_id, c.scheduled_at DESC, c.id DESC
 ),
 latest_rollout_percentage AS (
     SELECT DISTINCT ON (c.flag_id) c.flag_id, c.new_rollout_percentage, c.scheduled_at, c.id
     FROM candidates AS c
-    WHERE c.is_valid AND c.new_rollout_percentage IS NOT NULL
+    WHERE c.new_rollout_percentage IS NOT NULL
     ORDER BY c.flag_id, c.scheduled_at DESC, c.id DESC
 ),
 latest AS MATERIALIZED (
