@@ -22,6 +22,7 @@ _SHARED: Final[list[Any]] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
 ]
 _LEVELS: Final = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
 _log = structlog.get_logger()
 _is_json = False
 
@@ -69,10 +70,12 @@ def write(lines: Sequence[Line]) -> None:
     least = logging.getLogger().level
     time = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     sys.stderr.write(
-        "".join(
-            _encode({**fields, "event": event, "level": level, "time": time}) + "\n"
-            for level, event, fields in lines
-            if _LEVELS[level] >= least
+        _encode_lines(
+            [
+                {**fields, "event": event, "level": level, "time": time}
+                for level, event, fields in lines
+                if _LEVELS[level] >= least
+            ]
         )
     )
 
@@ -87,9 +90,19 @@ class _StandardError:
 
 
 def _encode(event: Any, **_: Any) -> str:
-    text = orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    # Some characters beyond ASCII end a line for some readers; the slower encoder escapes all of them.
-    return text if text.isascii() else json.dumps(event, default=str)
+    return _encode_lines([event]).rstrip("\n")
+
+
+def _encode_lines(events: Sequence[Any]) -> str:
+    lines = [orjson.dumps(event, default=str, option=_OPTIONS) for event in events]
+    text = b"".join(lines)
+    if not text.isascii():
+        # Some characters beyond ASCII end a line for some readers; the slower encoder escapes all of them.
+        text = b"".join(
+            line if line.isascii() else f"{json.dumps(event, default=str)}\n".encode()
+            for line, event in zip(lines, events, strict=True)
+        )
+    return text.decode()
 
 
 def _where(exc_info: Any) -> str:

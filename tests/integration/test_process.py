@@ -386,6 +386,24 @@ def test_a_batch_begins_where_the_last_full_one_ended_and_forgets_nothing(
         assert batch() == []
 
 
+def test_what_another_program_sets_back_to_pending_is_applied_again(database: Database, flagschedule: Run) -> None:
+    """A row whose attempt is recorded already is applied like any other, and blocks none of its batch."""
+    flag = database.flag("checkout-v2")
+    again = database.schedule(flag, {"enabled": True})
+    flagschedule("process")
+    (attempt,) = database.attempts(again)
+    database.run("UPDATE feature_flag_schedules SET status = 'pending', applied_at = NULL WHERE id = %s", again)
+    database.run("UPDATE feature_flags SET enabled = false")
+    others = [database.schedule(database.flag(f"flag-{number}"), {"enabled": True}) for number in range(9)]
+
+    run = flagschedule("process", "--output", "json")
+
+    assert summary(run) == {"processed": 10, "failed": 0, "retried": 0, "superseded": 0, "set_aside": 0}
+    assert {database.row(each)["status"] for each in [again, *others]} == {"applied"}
+    assert database.value("SELECT bool_and(enabled) FROM feature_flags")
+    assert database.attempts(again) == [attempt]
+
+
 @pytest.mark.parametrize("time", ["-infinity", "0044-03-15 00:00:00+00 BC", "2026-11-01 09:00:00.123456+00"])
 def test_any_time_can_be_the_end_of_a_batch(database: Database, database_url: str, time: str) -> None:
     """Whatever time Postgres can hold, the next batch begins there: of two schedules of that time none is left out."""

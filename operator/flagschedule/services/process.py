@@ -321,16 +321,16 @@ def _lines(handled: Handled) -> Iterator[logs.Line]:
         "scheduleId": handled.schedule_id,
         "flagKey": handled.flag_key,
         "environment": handled.environment,
+        "reason": handled.reason,
     }
     if handled.state == "applied":
         if handled.retried:
-            fields |= {"reason": handled.reason, "retryCount": handled.retry_count}
+            fields["retryCount"] = handled.retry_count
             yield "info", "Schedule applied on retry", fields
         else:
-            fields["reason"] = handled.reason
             yield "info", "Schedule applied", fields
         return
-    fields |= {"error": handled.error, "reason": handled.reason, "retryCount": handled.retry_count}
+    fields |= {"error": handled.error, "retryCount": handled.retry_count}
     if handled.next_retry_at is not None:
         fields["nextRetryAt"] = handled.next_retry_at.isoformat()
     yield "warning", "Failed to apply schedule", fields
