@@ -55,9 +55,18 @@ def _against(on: Scene, size: Size) -> Iterator[Result]:
 
 
 def _two(on: Scene, size: Size) -> Iterator[Result]:
-    """Two processors at once, against the ceiling with two clients."""
-    ratios = [_rate(on, size, sides.two_products) / _rate(on, size, sides.known_ids_by_two) for _ in range(size.rounds)]
-    yield Result("drain by two processors, rate against known ids by two", "ratio", ratios)
+    """Two processors at once, and two clients of the least statement, against the ceiling with two clients."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for _ in range(size.rounds):
+        known = _rate(on, size, sides.known_ids_by_two)
+        found["drain by two processors, rate against known ids by two"].append(
+            _rate(on, size, sides.two_products) / known
+        )
+        found["the least statement that keeps watermarks, attempts and statuses, the same"].append(
+            _rate(on, size, sides.least_by_two) / known
+        )
+    for name, ratios in found.items():
+        yield Result(name, "ratio", ratios)
 
 
 def _held_snapshot(on: Scene, size: Size) -> Iterator[Result]:
@@ -98,18 +107,26 @@ def _idle(on: Scene, size: Size) -> Iterator[Result]:
         whole.append(time.monotonic() - started)
     yield Result(f"run with nothing due behind {size.history:,} rows, work", "ms", durations)
     yield Result("the same, from process start to its end", "s", whole)
+    alone = [sides.driver_alone(on).seconds for _ in range(size.rounds)]
+    yield Result("a process that imports psycopg, connects and asks one question", "s", alone)
 
 
 def _client(on: Scene, size: Size) -> Iterator[Result]:
-    """CPU of the client for each schedule, its log line included and its start taken away."""
-    found = []
+    """CPU of the client for each schedule, its log line included and its start taken away; and of the barest loop."""
+    found: dict[str, list[float]] = defaultdict(list)
     for _ in range(size.rounds):
         on.fill(0)
         start = sides.product(on).cpu
         on.fill(size.due)
         drained = sides.product(on)
-        found.append(1e6 * (drained.cpu - start) / drained.schedules)
-    yield Result("client's CPU for each schedule", "us", found)
+        found["client's CPU for each schedule"].append(1e6 * (drained.cpu - start) / drained.schedules)
+        on.fill(size.due)
+        bare = sides.bare_loop(on)
+        found["the same of a loop around the driver that does nothing with the answer"].append(
+            1e6 * bare.cpu / bare.schedules
+        )
+    for name, figures in found.items():
+        yield Result(name, "us", figures)
 
 
 def _rate(on: Scene, size: Size, side: Callable[[Scene], sides.Drained], *, bad: float = 0) -> float:

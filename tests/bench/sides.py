@@ -10,14 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+import orjson
 import psycopg
+from psycopg.types.json import set_json_loads
 
+from flagschedule.adapters.postgres import statements
 from tests import roles
 from tests.bench.scene import Scene
 
 BATCH = 100
+_THE_FIRST = "-infinity"
+_LEAST = (Path(__file__).parent / "programs" / "least.sql").read_text()
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,50 @@ def _update(scene: Scene, ids: list[UUID]) -> Drained:
                 session.execute(schedules, [batch], prepare=True)
                 session.commit()
         return Drained(len(ids), time.monotonic() - started)
+
+
+def least_by_two(scene: Scene) -> Drained:
+    """Two clients of the least statement that finds, changes and records, without any judgement or log."""
+    with ThreadPoolExecutor(2) as pool:
+        return _together(list(pool.map(_least, [scene, scene])))
+
+
+def _least(scene: Scene) -> Drained:
+    statement = _LEAST.replace("/* limit */ 100", str(BATCH)).encode()
+    done, since = 0, _THE_FIRST
+    with psycopg.connect(scene.url, autocommit=True) as session:
+        session.execute("SET plan_cache_mode = force_generic_plan")
+        started = time.monotonic()
+        while True:
+            ((ids, latest),) = session.execute(statement, {"since": since}, prepare=True).fetchall()
+            if not ids and since == _THE_FIRST:
+                return Drained(done, time.monotonic() - started)
+            done += len(ids)
+            since = latest if len(ids) == BATCH else _THE_FIRST
+
+
+def bare_loop(scene: Scene) -> Drained:
+    """The product's statement in the barest loop around the driver, which only counts."""
+    statement = statements.apply_with(statements.read("claim_due"))
+    text, names = statements.numbered(statements.limited(statement, BATCH))
+    done, since = 0, _THE_FIRST
+    with psycopg.connect(scene.url, autocommit=True) as session:
+        set_json_loads(orjson.loads, session)
+        started, used = time.monotonic(), time.thread_time()
+        while since:
+            values: dict[str, Any] = {"run_id": 0, "set_aside": [], "since": since}
+            cursor = psycopg.RawCursor(session).execute(text, [values[name] for name in names])
+            ((handled, _, since),) = cursor.fetchall()
+            done += len(handled[0] or [])
+        return Drained(done, time.monotonic() - started, time.thread_time() - used)
+
+
+def driver_alone(scene: Scene) -> Drained:
+    """A process that imports the driver, connects and asks one question."""
+    program = "import sys, psycopg; psycopg.connect(sys.argv[1]).execute('SELECT 1')"
+    started = time.monotonic()
+    subprocess.run([sys.executable, "-c", program, scene.url], check=True)
+    return Drained(0, time.monotonic() - started)
 
 
 def row_by_row(scene: Scene) -> Drained:
