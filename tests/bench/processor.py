@@ -62,7 +62,7 @@ def _two(on: Scene, size: Size) -> Iterator[Result]:
         found["drain by two processors, rate against known ids by two"].append(
             _rate(on, size, sides.two_products) / known
         )
-        found["the least statement that keeps watermarks, attempts and statuses, the same"].append(
+        found["drain by two clients of the least statement, rate against known ids by two"].append(
             _rate(on, size, sides.least_by_two) / known
         )
     for name, ratios in found.items():
@@ -117,25 +117,23 @@ def _client(on: Scene, size: Size) -> Iterator[Result]:
     for _ in range(size.rounds):
         on.fill(0)
         start = sides.product(on).cpu
-        on.fill(size.due)
-        drained = sides.product(on)
-        found["client's CPU for each schedule"].append(1e6 * (drained.cpu - start) / drained.schedules)
-        on.fill(size.due)
-        bare = sides.bare_loop(on)
-        found["the same of a loop around the driver that does nothing with the answer"].append(
-            1e6 * bare.cpu / bare.schedules
+        drained = _drained(on, size, sides.product)
+        found["client's CPU for each schedule"].append(1e6 * (drained.cpu - start) / size.due)
+        bare = _drained(on, size, sides.bare_loop)
+        found["CPU of a bare loop around the driver on one connection, for each schedule"].append(
+            1e6 * bare.cpu / size.due
         )
     for name, figures in found.items():
         yield Result(name, "us", figures)
 
 
 def _rate(on: Scene, size: Size, side: Callable[[Scene], sides.Drained], *, bad: float = 0) -> float:
+    return size.due / _drained(on, size, side, bad=bad).seconds
+
+
+def _drained(on: Scene, size: Size, side: Callable[[Scene], sides.Drained], *, bad: float = 0) -> sides.Drained:
     on.fill(size.due, bad=bad)
-    return _rate_of(side, on, size)
-
-
-def _rate_of(side: Callable[[Scene], sides.Drained], on: Scene, size: Size) -> float:
     drained = side(on)
     assert drained.schedules == size.due, f"{drained.schedules} of {size.due}"
     assert on.left() == 0
-    return drained.schedules / drained.seconds
+    return drained

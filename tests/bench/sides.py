@@ -55,7 +55,7 @@ def product(scene: Scene, **settings: str) -> Drained:
         peak = 0.0
         while found := high_water(run.pid):
             peak = found
-            time.sleep(0.05)
+            time.sleep(0.02)
         output = run.stdout.read()
         _, status, used = os.wait4(run.pid, 0)
         run.returncode = os.waitstatus_to_exitcode(status)
@@ -134,7 +134,7 @@ def _least(scene: Scene) -> Drained:
     statement = _LEAST.replace("/* limit */ 100", str(BATCH)).encode()
     done, since = 0, _THE_FIRST
     with psycopg.connect(scene.url, autocommit=True) as session:
-        session.execute("SET plan_cache_mode = force_generic_plan")
+        session.execute("SET plan_cache_mode = force_generic_plan; SET enable_memoize = off")
         started = time.monotonic()
         while True:
             ((ids, latest),) = session.execute(statement, {"since": since}, prepare=True).fetchall()

@@ -163,9 +163,8 @@ attempts AS (
            r.after_rollout_percentage, r.before_enabled, r.after_enabled, r.set_enabled, r.set_rollout_percentage,
            r.state, r.reason, r.error
     FROM results AS r
-    -- A row that another program set back to pending has its attempts already: apply it all the same. Only the rows
-    -- of a refused batch are asked this way, because to look first and insert then costs a twentieth of a batch.
-    /* again */ ON CONFLICT DO NOTHING
+    -- A row that another program set back to pending by hand has its attempts already: apply it all the same.
+    ON CONFLICT DO NOTHING
 ),
 statuses AS (
     INSERT INTO flag_schedule_status_outbox (schedule_id)

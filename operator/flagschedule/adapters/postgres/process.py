@@ -34,7 +34,7 @@ class PostgresProcessStore:
         self._apply = {retries: statements.apply_with(claim) for retries, claim in self._claim.items()}
         self._is_retry_due = statements.read("is_retry_due")
         self._is_anything_due = statements.either(statements.read("is_first_attempt_due"), self._is_retry_due)
-        self._apply_only = statements.apply_with(statements.read("claim_only"), again=True)
+        self._apply_only = statements.apply_with(statements.read("claim_only"))
         self._run_id = run_id
         self._since = _THE_FIRST
 

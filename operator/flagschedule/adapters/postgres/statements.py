@@ -8,7 +8,6 @@ from typing import Final, LiteralString
 
 _LIMIT: Final = "/* limit */ 100"
 _CLAIM: Final = "/* claim */ SELECT"
-_AGAIN: Final = "/* again */ ON CONFLICT DO NOTHING"
 
 
 @cache
@@ -43,18 +42,13 @@ def either(one: LiteralString, other: LiteralString) -> LiteralString:
     return f"SELECT ({one}) OR ({other})"
 
 
-def apply_with(claim: LiteralString, *, again: bool = False) -> LiteralString:
+def apply_with(claim: LiteralString) -> LiteralString:
     """The statement that applies, with `claim` deciding which rows it takes.
 
-    Args:
-        claim: the text of a claim.
-        again: whether it takes rows whose attempt is recorded already; without it they refuse their batch.
-
     Raises:
-        ValueError: apply.sql has no place for one of them.
+        ValueError: apply.sql has no place for a claim.
     """
     text = read("apply")
-    for place in (_CLAIM, _AGAIN):
-        if place not in text:
-            raise ValueError(f"apply.sql has no place for {place}")
-    return text.replace(_CLAIM, claim).replace(_AGAIN, _AGAIN if again else "")
+    if _CLAIM not in text:
+        raise ValueError("apply.sql has no place for a claim")
+    return text.replace(_CLAIM, claim)
