@@ -99,8 +99,7 @@ class Watch:
     def __init__(self, stage: "Stage") -> None:
         self.seen: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
         start = orjson.loads(stage.get(f"{_KIND}/flagschedules?limit=1"))["metadata"]["resourceVersion"]
-        self._stream = stage.open(f"{_KIND}/flagschedules?watch=1&resourceVersion={start}")
-        Thread(target=self._follow, daemon=True).start()
+        Thread(target=self._follow, args=(stage, start), daemon=True).start()
 
     def times(self, namespace: str, phase: str, objects: int, by: Program) -> list[float]:
         """When so many objects of a namespace reached a phase, the earliest first; waits for them.
@@ -116,13 +115,19 @@ class Watch:
             time.sleep(0.02)
         return sorted(found.values())
 
-    def _follow(self) -> None:
-        for line in self._stream:
-            now = time.time()
-            thing = orjson.loads(line)["object"]
-            meta = thing["metadata"]
-            if phase := thing["status"].get("phase"):
-                self.seen[meta["namespace"], phase].setdefault(meta["name"], now)
+    def _follow(self, stage: "Stage", version: str) -> None:
+        while True:  # the API server ends a watch that does not keep up, or that it finds old enough
+            try:
+                stream = stage.open(f"{_KIND}/flagschedules?watch=1&resourceVersion={version}")
+            except OSError:  # it has gone: the round is over
+                return
+            for line in stream:
+                now = time.time()
+                thing = orjson.loads(line)["object"]
+                meta = thing["metadata"]
+                version = meta["resourceVersion"]
+                if phase := thing["status"].get("phase"):
+                    self.seen[meta["namespace"], phase].setdefault(meta["name"], now)
 
 
 class Stage:
