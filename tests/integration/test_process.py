@@ -456,6 +456,30 @@ def test_a_lingering_run_wakes_when_the_next_one_comes_due(
     assert database.query("SELECT finished_at FROM flag_schedule_runs WHERE finished_at IS NOT NULL")
 
 
+def test_what_comes_due_between_two_questions_is_not_passed(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes due right after a lingering run has asked how long to sleep is applied before it sleeps."""
+    flag = database.flag("checkout-v2")
+    made: list[UUID] = []
+    states: list[str] = []
+    monkeypatch.setattr(time, "sleep", lambda _: states.append(database.row(made[0])["status"]))
+
+    class Between(PostgresProcessStore):
+        """As if a schedule came due right after the answer."""
+
+        def seconds_until_due(self) -> float | None:
+            soon = super().seconds_until_due()
+            if not made:
+                made.append(database.schedule(flag, {"enabled": True}))
+            return soon
+
+    with Between(roles.url(database_url, "process")) as store:
+        Processor(store, None, Pace(linger=60), stopping=lambda: bool(states)).run()
+
+    assert states == ["applied"]
+
+
 @pytest.mark.parametrize("number", ["0", "100", "1e2", "5.0", "100.000", "-0", "0.5e1"])
 def test_a_whole_number_may_be_written_in_any_way(database: Database, flagschedule: Run, number: str) -> None:
     """JSON has one kind of number: what is whole and from 0 to 100 is a percentage, however it is written."""

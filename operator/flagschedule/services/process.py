@@ -103,10 +103,11 @@ class Processor:
         with self._helpers:
             self._drain(busy_looks=_BUSY_LOOKS)
             while self._spent() + _LOOK_EVERY < self._pace.linger and not self._stopping():
-                # In time for what is known to come, and often enough for what is made or moved meanwhile.
-                time.sleep(self._store.seconds_until_due() or _LOOK_EVERY)
-                if self._store.is_anything_due(self._set_aside):
-                    self._drain(busy_looks=1)
+                # In time for what is known to come, and often enough for what is made or moved meanwhile. Asked before
+                # the look: what comes due between the two is found by the look, and not passed by both.
+                soon = self._store.seconds_until_due()
+                if not self._store.is_anything_due(self._set_aside) or not self._drain(busy_looks=1):
+                    time.sleep(soon or _LOOK_EVERY)
         self._summary.duration = round(self._spent(), 3)
         counts = asdict(self._summary)
         self._store.finish_run({name: count for name, count in counts.items() if name != "duration"})
@@ -123,8 +124,9 @@ class Processor:
         spent = self._spent() >= max(self._pace.time_budget, self._pace.linger)
         return spent or self._failed or self._stopping()
 
-    def _drain(self, *, busy_looks: int) -> None:
-        """Bring to its outcome what is due, and report it to the end."""
+    def _drain(self, *, busy_looks: int) -> bool:
+        """Bring to its outcome what is due, and report it to the end; whether there was any."""
+        before = self._summary.processed
         try:
             self._apply_until_empty(self._store, busy_looks, self._helpers.call)
         except BaseException:
@@ -137,6 +139,7 @@ class Processor:
         if self._invalidated:
             self._store.forget_cache_entries(self._invalidated)
             self._invalidated = []
+        return self._summary.processed > before
 
     def _help(self, store: ProcessStore) -> bool:
         """The same on one more connection, until nothing is left that it could claim; whether it can go on helping."""
