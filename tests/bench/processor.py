@@ -107,7 +107,7 @@ def _idle(on: Scene, size: Size) -> Iterator[Result]:
         whole.append(time.monotonic() - started)
     yield Result(f"run with nothing due behind {size.history:,} rows, work", "ms", durations)
     yield Result("the same, from process start to its end", "s", whole)
-    alone = [sides.driver_alone(on).seconds for _ in range(size.rounds)]
+    alone = [sides.driver_alone(on) for _ in range(size.rounds)]
     yield Result("a process that imports psycopg, connects and asks one question", "s", alone)
 
 

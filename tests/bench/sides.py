@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +24,7 @@ from tests.bench.scene import Scene
 
 BATCH = 100
 _THE_FIRST = "-infinity"
-_LEAST = (Path(__file__).parent / "programs" / "least.sql").read_text()
+_LEAST = (Path(__file__).parent / "programs" / "least.sql").read_bytes()
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,7 @@ def high_water(pid: int) -> float | None:
 
 def two_products(scene: Scene) -> Drained:
     """Two runs at once, as when one minute's run takes longer than a minute."""
-    with ThreadPoolExecutor(2) as pool:
-        return _together(list(pool.map(product, [scene, scene])))
+    return _by_two(product, [scene, scene])
 
 
 def known_ids(scene: Scene) -> Drained:
@@ -87,11 +87,12 @@ def known_ids(scene: Scene) -> Drained:
 def known_ids_by_two(scene: Scene) -> Drained:
     """The same ceiling with two clients, each with its half of the flags."""
     ids = _due(scene)
+    return _by_two(partial(_update, scene), [ids[::2], ids[1::2]])
+
+
+def _by_two(side: Callable[[Any], Drained], parts: list[Any]) -> Drained:
     with ThreadPoolExecutor(2) as pool:
-        return _together(list(pool.map(partial(_update, scene), [ids[::2], ids[1::2]])))
-
-
-def _together(done: list[Drained]) -> Drained:
+        done = list(pool.map(side, parts))
     return Drained(sum(each.schedules for each in done), max(each.seconds for each in done))
 
 
@@ -126,18 +127,16 @@ def _update(scene: Scene, ids: list[UUID]) -> Drained:
 
 def least_by_two(scene: Scene) -> Drained:
     """Two clients of the least statement that finds, changes and records, without any judgement or log."""
-    with ThreadPoolExecutor(2) as pool:
-        return _together(list(pool.map(_least, [scene, scene])))
+    return _by_two(_least, [scene, scene])
 
 
 def _least(scene: Scene) -> Drained:
-    statement = _LEAST.replace("/* limit */ 100", str(BATCH)).encode()
     done, since = 0, _THE_FIRST
     with psycopg.connect(scene.url, autocommit=True) as session:
         session.execute("SET plan_cache_mode = force_generic_plan; SET enable_memoize = off")
         started = time.monotonic()
         while True:
-            ((ids, latest),) = session.execute(statement, {"since": since}, prepare=True).fetchall()
+            ((ids, latest),) = session.execute(_LEAST, {"since": since}, prepare=True).fetchall()
             if not ids and since == _THE_FIRST:
                 return Drained(done, time.monotonic() - started)
             done += len(ids)
@@ -160,12 +159,12 @@ def bare_loop(scene: Scene) -> Drained:
         return Drained(done, time.monotonic() - started, time.thread_time() - used)
 
 
-def driver_alone(scene: Scene) -> Drained:
-    """A process that imports the driver, connects and asks one question."""
+def driver_alone(scene: Scene) -> float:
+    """Seconds of a process that imports the driver, connects and asks one question, from its start to its end."""
     program = "import sys, psycopg; psycopg.connect(sys.argv[1]).execute('SELECT 1')"
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", program, scene.url], check=True)
-    return Drained(0, time.monotonic() - started)
+    return time.monotonic() - started
 
 
 def row_by_row(scene: Scene) -> Drained:

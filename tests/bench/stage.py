@@ -99,18 +99,20 @@ class Watch:
     def __init__(self, stage: "Stage") -> None:
         self.seen: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
         start = orjson.loads(stage.get(f"{_KIND}/flagschedules?limit=1"))["metadata"]["resourceVersion"]
-        Thread(target=self._follow, args=(stage, start), daemon=True).start()
+        self._following = Thread(target=self._follow, args=(stage, start), daemon=True)
+        self._following.start()
 
     def times(self, namespace: str, phase: str, objects: int, by: Program) -> list[float]:
         """When so many objects of a namespace reached a phase, the earliest first; waits for them.
 
         Raises:
-            AssertionError: the program that should bring them there has ended.
+            AssertionError: the program that should bring them there has ended, or the watch has.
         """
         deadline = time.monotonic() + _LONGEST
         found = self.seen[namespace, phase]
         while len(found) < objects:
             assert time.monotonic() < deadline, f"{len(found)} of {objects} are {phase}"
+            assert self._following.is_alive(), "nobody watches any more"
             by.check()
             time.sleep(0.02)
         return sorted(found.values())

@@ -9,7 +9,7 @@ WITH claimed AS MATERIALIZED (
     WHERE s.status = 'pending' AND NOT s.suspended AND s.scheduled_at <= now()
       AND (s.scheduled_at, s.id) >= (%(since)s, '00000000-0000-0000-0000-000000000000')
     ORDER BY s.scheduled_at, s.id
-    LIMIT /* limit */ 100
+    LIMIT 100
     FOR NO KEY UPDATE OF f SKIP LOCKED
     FOR UPDATE OF s SKIP LOCKED
 ),

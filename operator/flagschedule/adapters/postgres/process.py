@@ -80,15 +80,15 @@ class PostgresProcessStore:
 
     def apply(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Batch:
         """See ports.ProcessStore."""
-        # To start the whole statement for nothing takes a tenth of a full batch, and retries are seldom.
-        if retries and not self._is(self._is_retry_due, set_aside):
-            return _NOTHING
         statement = statements.limited(self._apply[retries], limit)
+        if retries:
+            # To start the whole statement for nothing takes a tenth of a full batch, and retries are seldom.
+            if not self._is(self._is_retry_due, set_aside):
+                return _NOTHING
+            return self._batch(statement, set_aside=list(set_aside))[0]
         while True:
             since = self._since
             batch, latest = self._batch(statement, set_aside=list(set_aside), since=since)
-            if retries:
-                return batch
             self._since = latest if len(batch.handled) == limit else _THE_FIRST
             # What others held when a former batch passed it may be free by now.
             if batch.handled or since == _THE_FIRST:
