@@ -16,13 +16,12 @@ import structlog
 
 from flagschedule.domain.errors import FlagScheduleError
 
-Line = tuple[Literal["info", "warning", "error"], str, dict[str, Any]]
+Line = dict[str, Any]
 _SHARED: Final[list[Any]] = [
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
 ]
 _LEVELS: Final = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_OPTIONS: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
 _log = structlog.get_logger()
 _is_json = False
 
@@ -62,22 +61,21 @@ def configure(level: str = "INFO", style: Literal["console", "json"] | None = No
 
 
 def write(lines: Sequence[Line]) -> None:
-    """Log many lines at once, each (level, event, fields): a tenth of the CPU of as many calls."""
+    """Log many lines at once, with a tenth of the CPU of as many calls. They are used up.
+
+    Args:
+        lines: each with its `event`, its `level` (info, warning or error) and its fields.
+    """
     if not _is_json:
-        for level, event, fields in lines:
-            getattr(_log, level)(event, **fields)
+        for line in lines:
+            getattr(_log, line.pop("level"))(**line)
         return
     least = logging.getLogger().level
     time = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    sys.stderr.write(
-        _encode_lines(
-            [
-                {**fields, "event": event, "level": level, "time": time}
-                for level, event, fields in lines
-                if _LEVELS[level] >= least
-            ]
-        )
-    )
+    lines = [line for line in lines if _LEVELS[line["level"]] >= least]
+    for line in lines:
+        line["time"] = time
+    sys.stderr.write(_encode_lines(lines, orjson.OPT_APPEND_NEWLINE))
 
 
 class _StandardError:
@@ -90,11 +88,11 @@ class _StandardError:
 
 
 def _encode(event: Any, **_: Any) -> str:
-    return _encode_lines([event]).rstrip("\n")
+    return _encode_lines([event], orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE).rstrip("\n")
 
 
-def _encode_lines(events: Sequence[Any]) -> str:
-    lines = [orjson.dumps(event, default=str, option=_OPTIONS) for event in events]
+def _encode_lines(events: Sequence[Any], options: int) -> str:
+    lines = [orjson.dumps(event, default=str, option=options) for event in events]
     text = b"".join(lines)
     if not text.isascii():
         # Some characters beyond ASCII end a line for some readers; the slower encoder escapes all of them.

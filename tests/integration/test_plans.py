@@ -55,7 +55,7 @@ def explain(database: Database, text: LiteralString, user: LiteralString = "flag
     statement, names = statements.numbered(text)
     given = f"({', '.join(values[name] for name in names)})" if names else ""
     database.run("SET ROLE " + user)
-    database.connection.execute(f"PREPARE explained AS {statement}".encode())
+    database.connection.execute(b"PREPARE explained AS " + statement)
     explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE explained {given}"
     found = database.connection.execute(explained.encode()).fetchone()
     database.run("RESET ROLE")

@@ -96,15 +96,15 @@ def test_many_lines_at_once_are_the_same_lines(capsys: pytest.CaptureFixture[str
     """Lines that are written together look, and are left out, as if each had been logged by itself."""
     logs.configure("WARNING", style)
     many: list[logs.Line] = [
-        ("info", "Schedule applied", {"flagKey": "checkout"}),
-        ("warning", "Failed to apply schedule", {"flagKey": HOSTILE, "retryCount": 1}),
-        ("error", "Retry limit exceeded", {"flagKey": "checkout"}),
+        {"flagKey": "checkout", "event": "Schedule applied", "level": "info"},
+        {"flagKey": HOSTILE, "retryCount": 1, "event": "Failed to apply schedule", "level": "warning"},
+        {"flagKey": "checkout", "event": "Retry limit exceeded", "level": "error"},
     ]
 
-    logs.write(many)
+    logs.write([dict(line) for line in many])
     together = capsys.readouterr().err
-    for level, event, fields in many:
-        getattr(structlog.get_logger(), level)(event, **fields)
+    for line in many:
+        getattr(structlog.get_logger(), line.pop("level"))(**line)
     alone = capsys.readouterr().err
 
     times = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")

@@ -5,12 +5,12 @@ must not lose a cache key: the outbox keeps it until Redis has said yes.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from queue import SimpleQueue
 from threading import Lock, Thread
-from typing import Any, Final, Self
+from typing import Final, Self
 from uuid import UUID
 
 import structlog
@@ -59,12 +59,14 @@ class Summary:
     set_aside: int = 0
     duration: float = 0.0
 
-    def add(self, handled: Handled) -> None:
-        """Count one schedule."""
-        self.processed += 1
-        self.failed += handled.state == "failed"
-        self.retried += handled.retried
-        self.superseded += handled.reason == Reason.SUPERSEDED
+    def add(self, handled: Sequence[Handled]) -> None:
+        """Count the schedules of one batch."""
+        self.processed += len(handled)
+        for each in handled:
+            if each.retried or each.reason != Reason.APPLIED:  # most are neither
+                self.failed += each.state == "failed"
+                self.retried += each.retried
+                self.superseded += each.reason == Reason.SUPERSEDED
 
 
 class Processor:
@@ -231,11 +233,10 @@ class Processor:
         The cache comes after the commit, so that nobody caches the old value again.
         """
         with self._lock:
-            for handled in batch.handled:
-                self._summary.add(handled)
+            self._summary.add(batch.handled)
             if batch.cache_entries and self._invalidate(sorted(set(batch.cache_entries.values()))):
                 self._invalidated.extend(batch.cache_entries)  # forgotten together: each time costs a commit
-            logs.write([line for handled in batch.handled for line in _lines(handled)])
+            logs.write(_lines(batch.handled))
 
     def _drain_cache(self) -> None:
         """What an earlier run could not finish: its cache was away, or it was killed."""
@@ -318,24 +319,27 @@ class _Helpers:
         return done
 
 
-def _lines(handled: Handled) -> Iterator[logs.Line]:
-    """What is logged of one schedule."""
-    fields: dict[str, Any] = {
-        "scheduleId": handled.schedule_id,
-        "flagKey": handled.flag_key,
-        "environment": handled.environment,
-        "reason": handled.reason,
-    }
-    if handled.state == "applied":
-        if handled.retried:
-            fields["retryCount"] = handled.retry_count
-            yield "info", "Schedule applied on retry", fields
-        else:
-            yield "info", "Schedule applied", fields
-        return
-    fields |= {"error": handled.error, "retryCount": handled.retry_count}
-    if handled.next_retry_at is not None:
-        fields["nextRetryAt"] = handled.next_retry_at.isoformat()
-    yield "warning", "Failed to apply schedule", fields
-    if handled.reason == Reason.RETRIES_EXHAUSTED:
-        yield "error", "Retry limit exceeded", fields
+def _lines(handled: Sequence[Handled]) -> list[logs.Line]:
+    """What is logged of the schedules of one batch."""
+    lines = []
+    for each in handled:
+        line: logs.Line = {
+            "scheduleId": each.schedule_id,
+            "flagKey": each.flag_key,
+            "environment": each.environment,
+            "reason": each.reason,
+            "event": "Schedule applied",
+            "level": "info",
+        }
+        lines.append(line)
+        if each.state == "applied":
+            if each.retried:
+                line |= {"event": "Schedule applied on retry", "retryCount": each.retry_count}
+            continue
+        line |= {"event": "Failed to apply schedule", "level": "warning"}
+        line |= {"error": each.error, "retryCount": each.retry_count}
+        if each.next_retry_at is not None:
+            line["nextRetryAt"] = each.next_retry_at.isoformat()
+        if each.reason == Reason.RETRIES_EXHAUSTED:
+            lines.append(line | {"event": "Retry limit exceeded", "level": "error"})
+    return lines

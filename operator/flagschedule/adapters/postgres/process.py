@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from itertools import starmap
+from itertools import repeat
 from typing import Any, Final, LiteralString, Self
 from uuid import UUID
 
@@ -129,8 +129,9 @@ class PostgresProcessStore:
             ((handled, cache_entries, latest),) = cursor.fetchall()
         if not latest:
             return _NOTHING, _THE_FIRST
+        never = repeat(None, len(handled[0]))  # what the statement brings to its end is not tried again
         batch = Batch(
-            handled=list(starmap(Handled, zip(*handled, strict=True))),
+            handled=list(map(Handled._make, zip(*handled, never, strict=True))),
             cache_entries={int(entry): environment for entry, environment in (cache_entries or {}).items()},
         )
         return batch, latest

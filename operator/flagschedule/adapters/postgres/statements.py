@@ -29,12 +29,15 @@ def limited(text: LiteralString, limit: int) -> LiteralString:
 
 
 @cache
-def numbered(text: LiteralString) -> tuple[LiteralString, Sequence[str]]:
-    """The statement with $1, $2 for its named parameters, and their names in this order."""
+def numbered(text: LiteralString) -> tuple[bytes, Sequence[str]]:
+    """The statement with $1, $2 for its named parameters, and their names in this order.
+
+    As the bytes that are sent: psycopg looks up each statement by them, and theirs need be hashed only once.
+    """
     names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", text)))
     for number, name in enumerate(names, 1):
         text = text.replace(f"%({name})s", f"${number}")
-    return text, names
+    return text.encode(), names
 
 
 def either(one: LiteralString, other: LiteralString) -> LiteralString:
