@@ -22,6 +22,7 @@ class Size:
     rounds: int = 4
 
 
+_HOT = 400  # flags, of which the application deletes half
 QUICK = Size(due=5_000, history=100_000, rounds=3)
 FULL = Size()
 
@@ -32,6 +33,9 @@ def run(size: Size, say: Callable[[str], None]) -> Iterator[Result]:
         for benchmark in (_against, _two, _held_snapshot, _bad_rows, _idle, _client):
             say(f"{benchmark.__name__.strip('_')}: {(benchmark.__doc__ or '').strip()}")
             yield from benchmark(on, size)
+    with scene(_HOT) as on:
+        say(f"application: {(_application.__doc__ or '').strip()}")
+        yield from _application(on, size)
 
 
 def _against(on: Scene, size: Size) -> Iterator[Result]:
@@ -95,6 +99,20 @@ def _bad_rows(on: Scene, size: Size) -> Iterator[Result]:
             ratios.append(_rate(on, size, sides.product, bad=part) / clean)
     for part, ratios in found.items():
         yield Result(f"drain with {part:.0%} bad rows, rate against none", "ratio", ratios)
+
+
+def _application(on: Scene, size: Size) -> Iterator[Result]:
+    """Four runs over few flags, a fifth of it retries, beside an application that deletes and edits, against none."""
+    ratios = []
+    for _ in range(size.rounds):
+        on.fill(size.due, retries=0.2)
+        alone = sides.four_products(on)
+        on.fill(size.due, retries=0.2)
+        with sides.an_application(on):
+            beside = sides.four_products(on)
+        assert on.left() == 0
+        ratios.append(beside.schedules / beside.seconds / (alone.schedules / alone.seconds))
+    yield Result("drain by four beside an application that deletes and edits, rate against none", "ratio", ratios)
 
 
 def _idle(on: Scene, size: Size) -> Iterator[Result]:

@@ -24,13 +24,9 @@ class Scene:
         self.url = url
         self.session = _session(url)
         self._flags = flags
-        self.session.execute(
-            "INSERT INTO feature_flags (flag_key) SELECT 'flag-' || n FROM generate_series(1, %s) AS n "
-            "ON CONFLICT DO NOTHING",  # a copy has them
-            [flags],
-        )
+        self._add_flags()
 
-    def fill(self, due: int, *, history: int = 0, future: int = 0, bad: float = 0) -> None:
+    def fill(self, due: int, *, history: int = 0, future: int = 0, bad: float = 0, retries: float = 0) -> None:
         """Begin anew: so many rows that are due, behind so many that were applied and before so many to come.
 
         Their ids are of version 7, as the mirror makes them.
@@ -40,6 +36,7 @@ class Scene:
             history: rows that were applied before.
             future: rows of the next days.
             bad: which part of those that are due holds a change that cannot be made.
+            retries: which part of those that are due has failed once and is to be tried again.
         """
         plan = (
             "INSERT INTO feature_flag_schedules (id, flag_id, scheduled_at, updates, status, applied_at) "
@@ -58,6 +55,12 @@ class Scene:
             ):
                 if rows:
                     run(plan.format(at=at, status=status), {"rows": rows, "bad": part, "flags": self._flags})
+            if retries:
+                run(
+                    "UPDATE feature_flag_schedules SET status = 'failed', retry_count = 1, next_retry_at = now() "
+                    "WHERE status = 'pending' AND random() < %(part)s",
+                    {"part": retries},
+                )
 
     def scatter(self, due: int, *, among: int) -> None:
         """Begin anew: rows that are due, each of them among rows of history that were made at the same time."""
@@ -80,10 +83,19 @@ class Scene:
                 {"rows": due * (among // due + 1), "every": among // due + 1, "flags": self._flags},
             )
 
+    def _add_flags(self) -> None:
+        """Those that are missing: a copy has all, an application may have deleted some."""
+        self.session.execute(
+            "INSERT INTO feature_flags (flag_key) SELECT 'flag-' || n FROM generate_series(1, %s) AS n "
+            "ON CONFLICT DO NOTHING",
+            [self._flags],
+        )
+
     @contextmanager
     def _begun_anew(self) -> Iterator[Callable[[str, dict[str, Any]], object]]:
         """Runs statements that fill the empty tables; measurements start from statistics and pages that are fresh."""
         self.session.execute(f"TRUNCATE {_TABLES}".encode())
+        self._add_flags()
         yield lambda statement, values: self.session.execute(statement.encode(), values)
         self.session.execute("ANALYZE")
         self.session.execute("CHECKPOINT")

@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from random import Random
+from threading import Event
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +28,9 @@ from tests.bench.scene import Scene
 BATCH = 100
 _THE_FIRST = "-infinity"
 _LEAST = (Path(__file__).parent / "programs" / "least.sql").read_bytes()
+
+
+Client = Callable[[psycopg.Connection[Any], list[UUID]], Iterator[None]]
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def high_water(pid: int) -> float | None:
 
 def two_products(scene: Scene) -> Drained:
     """Two runs at once, as when one minute's run takes longer than a minute."""
-    return _by_two(product, [scene, scene])
+    return _at_once(product, [scene, scene])
 
 
 def known_ids(scene: Scene) -> Drained:
@@ -87,11 +93,67 @@ def known_ids(scene: Scene) -> Drained:
 def known_ids_by_two(scene: Scene) -> Drained:
     """The same ceiling with two clients, each with its half of the flags."""
     ids = _due(scene)
-    return _by_two(partial(_update, scene), [ids[::2], ids[1::2]])
+    return _at_once(partial(_update, scene), [ids[::2], ids[1::2]])
 
 
-def _by_two(side: Callable[[Any], Drained], parts: list[Any]) -> Drained:
-    with ThreadPoolExecutor(2) as pool:
+def four_products(scene: Scene) -> Drained:
+    """Four runs at once with batches of 20: as much at the same time as ever gets in each other's way."""
+    return _at_once(partial(product, FLAG_SCHEDULE_BATCH_SIZE="20"), [scene] * 4)
+
+
+@contextmanager
+def an_application(scene: Scene) -> Iterator[None]:
+    """From the first schedule applied until the block ends, an application that locks a flag before its schedules.
+
+    One client deletes every other flag with its schedules, one edits flags together with their next schedules.
+    A deadlock of either is raised.
+    """
+    flags = [row[0] for row in scene.session.execute("SELECT id FROM feature_flags ORDER BY id").fetchall()]
+    done = Event()
+    with ThreadPoolExecutor() as pool:
+        clients = [pool.submit(_work, scene.url, client, flags, done) for client in (_deletes, _edits)]
+        try:
+            yield
+        finally:
+            done.set()
+    assert all(client.result() for client in clients), "the application came too late"
+
+
+def _work(url: str, client: Client, flags: list[UUID], done: Event) -> bool:
+    """Let a client work from the first schedule applied until told; whether there was time for it."""
+    with psycopg.connect(url, autocommit=True) as session:
+        while not done.is_set() and not session.execute("SELECT 1 FROM flag_schedule_attempts LIMIT 1").fetchone():
+            time.sleep(0.01)
+        in_time = not done.is_set()
+        for _ in client(session, flags):
+            if done.is_set():
+                break
+        return in_time
+
+
+def _deletes(session: psycopg.Connection[Any], flags: list[UUID]) -> Iterator[None]:
+    for flag in flags[::2]:
+        session.execute("DELETE FROM feature_flags WHERE id = %s", [flag])
+        yield
+
+
+def _edits(session: psycopg.Connection[Any], flags: list[UUID]) -> Iterator[None]:
+    chance = Random(1)  # noqa: S311 -- which flags are edited is no secret
+    while True:
+        flag = chance.choice(flags[1::2])
+        with session.transaction():
+            session.execute("UPDATE feature_flags SET updated_at = now() WHERE id = %s", [flag])
+            session.execute(
+                "UPDATE feature_flag_schedules SET updated_at = now() WHERE id = ANY (ARRAY("
+                "SELECT id FROM feature_flag_schedules WHERE flag_id = %s AND status = 'pending' "
+                "ORDER BY scheduled_at LIMIT 3))",
+                [flag],
+            )
+        yield
+
+
+def _at_once(side: Callable[[Any], Drained], parts: list[Any]) -> Drained:
+    with ThreadPoolExecutor(len(parts)) as pool:
         done = list(pool.map(side, parts))
     return Drained(sum(each.schedules for each in done), max(each.seconds for each in done))
 
@@ -127,7 +189,7 @@ def _update(scene: Scene, ids: list[UUID]) -> Drained:
 
 def least_by_two(scene: Scene) -> Drained:
     """Two clients of the least statement that finds, changes and records, without any judgement or log."""
-    return _by_two(_least, [scene, scene])
+    return _at_once(_least, [scene, scene])
 
 
 def _least(scene: Scene) -> Drained:

@@ -12,7 +12,7 @@ from tests.bench.stage import stage
 @pytest.mark.parametrize(
     ("part", "size", "expected"),
     [
-        (processor, processor.Size(due=200, history=100, rounds=1), 15),
+        (processor, processor.Size(due=200, history=100, rounds=1), 16),
         (scale, scale.Size(due=200, histories=(1_000,), future=10, at_once=200, many=200, rounds=1), 9),
     ],
     ids=["processor", "scale"],
