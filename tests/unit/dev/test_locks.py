@@ -1,0 +1,24 @@
+"""What is locked can be had from any index."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+LOCKS = sorted(
+    [
+        *(ROOT / "requirements").glob("*.txt"),
+        *(ROOT / "dev").rglob("go.sum"),
+        *(ROOT / "tests").rglob("go.sum"),
+        *(ROOT / "tests/bench/programs/node").glob("package-lock.json"),
+    ]
+)
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: str(lock.relative_to(ROOT)))
+def test_a_lock_names_no_place(lock: Path) -> None:
+    """A lock holds names, versions and hashes, and nothing of where a package was fetched from."""
+    text = lock.read_text()
+
+    assert "://" not in text
+    assert any(kind in text for kind in ("--hash=sha256:", '"integrity": "sha512-', " h1:"))
