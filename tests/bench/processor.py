@@ -102,17 +102,18 @@ def _bad_rows(on: Scene, size: Size) -> Iterator[Result]:
 
 
 def _application(on: Scene, size: Size) -> Iterator[Result]:
-    """Four runs over few flags, a fifth of it retries, beside an application that deletes and edits, against none."""
+    """Four runs over few flags, a fifth of the schedules retries, beside an application at work, against none."""
     ratios = []
     for _ in range(size.rounds):
         on.fill(size.due, retries=0.2)
         alone = sides.four_products(on)
+        assert (alone.schedules, on.left()) == (size.due, 0)
         on.fill(size.due, retries=0.2)
-        with sides.an_application(on):
-            beside = sides.four_products(on)
+        beside = sides.four_products_beside_an_application(on)
         assert on.left() == 0
         ratios.append(beside.schedules / beside.seconds / (alone.schedules / alone.seconds))
-    yield Result("drain by four beside an application that deletes and edits, rate against none", "ratio", ratios)
+    assert on.deadlocks() == 0
+    yield Result(f"drain by four over {_HOT} flags beside an application at work, rate against none", "ratio", ratios)
 
 
 def _idle(on: Scene, size: Size) -> Iterator[Result]:
@@ -132,7 +133,7 @@ def _idle(on: Scene, size: Size) -> Iterator[Result]:
 def _client(on: Scene, size: Size) -> Iterator[Result]:
     """CPU of the client for each schedule, its log line included and its start taken away; and of the barest loop."""
     found: dict[str, list[float]] = defaultdict(list)
-    many = replace(size, due=10 * size.due)  # of few a start, which is never the same, would be more than their own
+    many = replace(size, due=10 * size.due)  # two starts differ by more than few of them take
     for _ in range(size.rounds):
         on.fill(0)
         start = sides.product(on).cpu

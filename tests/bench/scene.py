@@ -58,7 +58,7 @@ class Scene:
             if retries:
                 run(
                     "UPDATE feature_flag_schedules SET status = 'failed', retry_count = 1, next_retry_at = now() "
-                    "WHERE status = 'pending' AND random() < %(part)s",
+                    "WHERE status = 'pending' AND scheduled_at <= now() AND random() < %(part)s",
                     {"part": retries},
                 )
 
@@ -132,7 +132,22 @@ class Scene:
     def left(self) -> int:
         """How many rows are still due."""
         found = self.session.execute(
-            "SELECT count(*) FROM feature_flag_schedules WHERE status = 'pending' AND scheduled_at <= now()"
+            "SELECT count(*) FROM feature_flag_schedules "
+            "WHERE status = 'pending' AND scheduled_at <= now() OR status = 'failed' AND next_retry_at <= now()"
+        ).fetchone()
+        assert found
+        return int(found[0])
+
+    def waiting(self) -> int:
+        """How many sessions wait for a lock."""
+        found = self.session.execute("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted").fetchone()
+        assert found
+        return int(found[0])
+
+    def deadlocks(self) -> int:
+        """How many there were since the database was made."""
+        found = self.session.execute(
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
         ).fetchone()
         assert found
         return int(found[0])

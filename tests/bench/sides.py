@@ -6,9 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ _THE_FIRST = "-infinity"
 _LEAST = (Path(__file__).parent / "programs" / "least.sql").read_bytes()
 
 
+# Does one thing after the other with these flags.
 Client = Callable[[psycopg.Connection[Any], list[UUID]], Iterator[None]]
 
 
@@ -97,38 +97,44 @@ def known_ids_by_two(scene: Scene) -> Drained:
 
 
 def four_products(scene: Scene) -> Drained:
-    """Four runs at once with batches of 20: as much at the same time as ever gets in each other's way."""
-    return _at_once(partial(product, FLAG_SCHEDULE_BATCH_SIZE="20"), [scene] * 4)
+    """Four runs with batches of 20, from the moment at which all of them begin until the last batch."""
+    return _four(scene, [])
 
 
-@contextmanager
-def an_application(scene: Scene) -> Iterator[None]:
-    """From the first schedule applied until the block ends, an application that locks a flag before its schedules.
+def four_products_beside_an_application(scene: Scene) -> Drained:
+    """The same beside an application that locks a flag before its schedules, with two clients, without a pause.
 
-    One client deletes every other flag with its schedules, one edits flags together with their next schedules.
-    A deadlock of either is raised.
+    One deletes every other flag with its schedules, one edits flags together with their next schedules.
     """
+    return _four(scene, [_deletes, _edits])
+
+
+def _four(scene: Scene, clients: Sequence[Client]) -> Drained:
     flags = [row[0] for row in scene.session.execute("SELECT id FROM feature_flags ORDER BY id").fetchall()]
     done = Event()
-    with ThreadPoolExecutor() as pool:
-        clients = [pool.submit(_work, scene.url, client, flags, done) for client in (_deletes, _edits)]
+    with psycopg.connect(scene.url) as gate, ThreadPoolExecutor(4 + len(clients)) as pool:
+        gate.execute("LOCK TABLE feature_flag_schedules IN EXCLUSIVE MODE")
+        runs = [pool.submit(product, scene, FLAG_SCHEDULE_BATCH_SIZE="20") for _ in range(4)]
+        others = [pool.submit(_work, scene.url, client, flags, done) for client in clients]
         try:
-            yield
+            while scene.waiting() < len(runs + others) and not any(each.done() for each in runs + others):
+                time.sleep(0.01)
+            began = scene.session.execute("SELECT clock_timestamp()").fetchall()
+            gate.commit()
+            schedules = sum(run.result().schedules for run in runs)
         finally:
             done.set()
-    assert all(client.result() for client in clients), "the application came too late"
+    for other in others:
+        other.result()
+    ended = scene.session.execute("SELECT max(attempted_at) FROM flag_schedule_attempts").fetchall()
+    return Drained(schedules, (ended[0][0] - began[0][0]).total_seconds())
 
 
-def _work(url: str, client: Client, flags: list[UUID], done: Event) -> bool:
-    """Let a client work from the first schedule applied until told; whether there was time for it."""
+def _work(url: str, client: Client, flags: list[UUID], done: Event) -> None:
     with psycopg.connect(url, autocommit=True) as session:
-        while not done.is_set() and not session.execute("SELECT 1 FROM flag_schedule_attempts LIMIT 1").fetchone():
-            time.sleep(0.01)
-        in_time = not done.is_set()
         for _ in client(session, flags):
             if done.is_set():
-                break
-        return in_time
+                return
 
 
 def _deletes(session: psycopg.Connection[Any], flags: list[UUID]) -> Iterator[None]:

@@ -367,3 +367,23 @@ def test_a_flag_that_vanishes_in_between_leaves_the_object_waiting(database_url:
         assert snapshot.record.state is State.WAITING
 
     played(database_url, play)
+
+
+def test_nobody_is_given_a_connection_that_the_server_has_ended(database_url: str) -> None:
+    """After the server has ended every idle connection, the next callers are served all the same."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        things = [on.thing(name=f"launch-{number}") for number in range(8)]
+        await asyncio.gather(*map(on.mirror, things))
+
+        ended = on.database.query(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name = 'flagschedule-operator'"
+        )
+
+        assert len(ended) > 1
+        for thing in things:
+            assert await on.store.snapshot(thing.ref.uid)
+
+    played(database_url, play)

@@ -223,6 +223,7 @@ def test_a_real_deadlock_consumes_nothing(database: Database, database_url: str)
     assert database.row(schedule)["retry_count"] == before["retry_count"]
     process(roles.url(database_url, "process"))
     assert [each["outcome"] for each in database.attempts(schedule)] == ["applied"]
+    assert database.value(deadlocks) <= 2
 
 
 def test_a_missing_right_consumes_nothing(database: Database, database_url: str) -> None:

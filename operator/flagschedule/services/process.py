@@ -63,7 +63,7 @@ class Summary:
         """Count the schedules of one batch."""
         self.processed += len(handled)
         for each in handled:
-            if each.retried or each.reason != Reason.APPLIED:  # most are neither
+            if each.retried or each.reason != Reason.APPLIED:  # seldom; what failed has another reason
                 self.failed += each.state == "failed"
                 self.retried += each.retried
                 self.superseded += each.reason == Reason.SUPERSEDED

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import select
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -57,7 +58,6 @@ class PostgresMirrorStore:
                 "row_factory": dict_row,
             },
             configure=_configure,
-            check=AsyncConnectionPool.check_connection,
             min_size=1,
             max_size=_CONNECTIONS,
             timeout=5,
@@ -78,8 +78,12 @@ class PostgresMirrorStore:
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[AsyncConnection[DictRow]]:
         with connection.translated():
-            async with self._pool.connection() as session:
-                yield session
+            while True:
+                async with self._pool.connection() as session:
+                    if not _has_ended(session):
+                        yield session
+                        return
+                    await session.close()  # the pool makes another one
 
     async def _fetch(self, name: str, **values: object) -> list[DictRow]:
         async with self._session() as session:
@@ -193,6 +197,18 @@ class PostgresMirrorStore:
 
 async def _configure(session: AsyncConnection[DictRow]) -> None:
     await session.execute(connection.SESSION)
+
+
+def _has_ended(session: AsyncConnection[DictRow]) -> bool:
+    """Whether the server has ended an idle connection, as when it restarts.
+
+    Nobody sends anything to an idle one, so that there is something to read only at its end. To ask a question, as
+    the pool's own check does, takes as long as most of what a connection is wanted for; and with several that ended
+    the pool waits for longer after each.
+    """
+    idle = select.poll()
+    idle.register(session.fileno(), select.POLLIN)
+    return bool(idle.poll(0))
 
 
 async def _store_row(session: AsyncConnection[DictRow], facts: Facts, decision: Decision) -> UUID | None:
