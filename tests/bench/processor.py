@@ -111,6 +111,7 @@ def _application(on: Scene, size: Size) -> Iterator[Result]:
         on.fill(size.due, retries=0.2)
         beside = sides.four_products_beside_an_application(on)
         assert on.left() == 0
+        on.add_flags()
         ratios.append(beside.schedules / beside.seconds / (alone.schedules / alone.seconds))
     assert on.deadlocks() == 0
     yield Result(f"drain by four over {_HOT} flags beside an application at work, rate against none", "ratio", ratios)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -24,7 +24,15 @@ class Scene:
         self.url = url
         self.session = _session(url)
         self._flags = flags
-        self._add_flags()
+        self.add_flags()
+
+    def add_flags(self) -> None:
+        """Those that are missing: a copy has all, an application may have deleted some."""
+        self.session.execute(
+            "INSERT INTO feature_flags (flag_key) SELECT 'flag-' || n FROM generate_series(1, %s) AS n "
+            "ON CONFLICT DO NOTHING",
+            [self._flags],
+        )
 
     def fill(self, due: int, *, history: int = 0, future: int = 0, bad: float = 0, retries: float = 0) -> None:
         """Begin anew: so many rows that are due, behind so many that were applied and before so many to come.
@@ -83,19 +91,10 @@ class Scene:
                 {"rows": due * (among // due + 1), "every": among // due + 1, "flags": self._flags},
             )
 
-    def _add_flags(self) -> None:
-        """Those that are missing: a copy has all, an application may have deleted some."""
-        self.session.execute(
-            "INSERT INTO feature_flags (flag_key) SELECT 'flag-' || n FROM generate_series(1, %s) AS n "
-            "ON CONFLICT DO NOTHING",
-            [self._flags],
-        )
-
     @contextmanager
     def _begun_anew(self) -> Iterator[Callable[[str, dict[str, Any]], object]]:
         """Runs statements that fill the empty tables; measurements start from statistics and pages that are fresh."""
         self.session.execute(f"TRUNCATE {_TABLES}".encode())
-        self._add_flags()
         yield lambda statement, values: self.session.execute(statement.encode(), values)
         self.session.execute("ANALYZE")
         self.session.execute("CHECKPOINT")
@@ -131,24 +130,21 @@ class Scene:
 
     def left(self) -> int:
         """How many rows are still due."""
-        found = self.session.execute(
+        return self._number(
             "SELECT count(*) FROM feature_flag_schedules "
             "WHERE status = 'pending' AND scheduled_at <= now() OR status = 'failed' AND next_retry_at <= now()"
-        ).fetchone()
-        assert found
-        return int(found[0])
+        )
 
     def waiting(self) -> int:
         """How many sessions wait for a lock."""
-        found = self.session.execute("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted").fetchone()
-        assert found
-        return int(found[0])
+        return self._number("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
 
     def deadlocks(self) -> int:
         """How many there were since the database was made."""
-        found = self.session.execute(
-            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-        ).fetchone()
+        return self._number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+
+    def _number(self, question: LiteralString) -> int:
+        found = self.session.execute(question).fetchone()
         assert found
         return int(found[0])
 

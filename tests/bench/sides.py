@@ -28,7 +28,6 @@ BATCH = 100
 _THE_FIRST = "-infinity"
 _LEAST = (Path(__file__).parent / "programs" / "least.sql").read_bytes()
 
-
 # Does one thing after the other with these flags.
 Client = Callable[[psycopg.Connection[Any], list[UUID]], Iterator[None]]
 
