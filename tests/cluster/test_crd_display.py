@@ -26,6 +26,9 @@ def applied(api: Api) -> Api:
         observedGeneration=1,
         phase="Applied",
         change="enabled=true",
+        scheduledAt="2035-01-01T09:00:00Z",
+        reason="PartlySuperseded",
+        message="Set enabled.",
         appliedAt="2035-01-01T09:00:12Z",
         retryCount=2,
         conditions=[
@@ -51,11 +54,28 @@ def test_the_columns_tell_the_story(installed: ControlPlane, applied: Api) -> No
 
 
 def test_the_wide_columns_tell_the_rest(installed: ControlPlane, applied: Api) -> None:
-    """`-o wide` adds environment, Ready, times, retries, and reason and message of the condition Applied."""
+    """`-o wide` adds environment, Ready, times, retries, and the reason and message that matter most."""
     header, row = cells(installed.kubectl("get", "fsched", "--output=wide", f"--namespace={applied.namespace}"))
 
     assert header == WIDE.split()
     assert row[6:] == ["staging", "True", "2035-01-01T09:00:12Z", "2", "PartlySuperseded", "Set", "enabled."]
+
+
+def test_schedules_sort_by_the_time_in_their_status(installed: ControlPlane, api: Api) -> None:
+    """`--sort-by=.status.scheduledAt` is the order of time, whatever offsets people wrote; the spec's text is not."""
+    times = {"first": ("2035-01-01T12:00:00+05:00", 7), "second": ("2035-01-01T09:00:00Z", 9),
+             "third": ("2035-01-01T04:00:00-06:00", 10)}  # fmt: skip
+    for name, (text, hour) in times.items():
+        api.create(flagschedule(name, spec(scheduledAt=text)))
+        assert api.set_status(name, scheduledAt=f"2035-01-01T{hour:02}:00:00Z").ok
+    api.create(flagschedule("unseen", spec()))
+
+    found = installed.kubectl(
+        "get", "fsched", f"--namespace={api.namespace}", "--sort-by=.status.scheduledAt", "--output=name"
+    )
+
+    names = [name.rpartition("/")[2] for name in found.split()]
+    assert [name for name in names if name != "unseen"] == list(times)
 
 
 def test_schedules_can_be_selected_by_flag(installed: ControlPlane, api: Api) -> None:

@@ -49,7 +49,7 @@ def test_kubectl_describe_tells_the_events(scene: Scene, installed: ControlPlane
     line = text.splitlines()[-1].split(maxsplit=4)
     assert (line[:2], line[3]) == (["Normal", "Mirrored"], "flagschedule")
     assert line[2].endswith(("s", "m"))
-    assert line[4] == "Will be applied at 2035-01-01T09:00:00Z."
+    assert line[4].startswith("Scheduled for 2035-01-01T09:00:00Z;")
 
 
 @pytest.fixture

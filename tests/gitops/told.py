@@ -15,5 +15,6 @@ CASES: Final = [
 
 def told(found: Row | None, known: dict[str, Any], phase: str) -> dict[str, Any]:
     """An object with the status that the operator writes for this outcome."""
-    spec: dict[str, Any] = {"suspend": True} if phase == "Suspended" else {}
+    fields: dict[str, dict[str, Any]] = {"Suspended": {"suspend": True}, "Cancelled": {"cancel": True}}
+    spec = fields.get(phase, {})
     return body(status=status(found, record(**known), **spec), **spec)

@@ -5,10 +5,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from flagschedule.domain.events import Event, edge
+from flagschedule.domain.events import Event, edges
 from tests.unit.test_status_properties import cases, computed
 
-REASONS = {"Mirrored", "Applied", "AttemptFailed", "RetriesExhausted", "Cancelled", "Expired", "FlagNotFound"}
+REASONS = {
+    "Mirrored",
+    "Applied",
+    "AttemptFailed",
+    "RetriesExhausted",
+    "Cancelled",
+    "Expired",
+    "FlagNotFound",
+    "EditTooLate",
+}
 NEW: dict[str, Any] = {"observedGeneration": -1}
 
 
@@ -55,9 +64,8 @@ EXHAUSTED = status("False", "RetriesExhausted", retryCount=3, stalled=True)
 )
 def test_an_edge_has_its_event(old: dict[str, Any], new: dict[str, Any], expected: tuple[str, str]) -> None:
     """Type and reason fit the edge, and the message is the one of the condition Applied."""
-    event = edge(old, new)
+    [event] = edges(old, new)
 
-    assert event is not None
     assert (event.type, event.reason) == expected
     assert event.message == new["conditions"][0]["message"]
 
@@ -75,29 +83,44 @@ def test_an_edge_has_its_event(old: dict[str, Any], new: dict[str, Any], expecte
 )
 def test_a_step_that_nobody_waits_for_has_none(old: dict[str, Any], new: dict[str, Any]) -> None:
     """Holding, releasing and planning anew are what somebody just did by hand."""
-    assert edge(old, new) is None
+    assert edges(old, new) == []
 
 
 @given(cases, cases)
-def test_any_step_has_at_most_one_short_event_of_the_seven(first: Any, second: Any) -> None:
+def test_any_step_has_few_short_events(first: Any, second: Any) -> None:
     """Whatever happened between two looks there is no Event without an edge, and its text has an end."""
     old = computed(*first) or NEW
     found, known, fields = second
     new = computed(found, known, fields, old)
     if new is None:
         return
-    event = edge(old, new)
+    found_events = edges(old, new)
 
-    assert edge(new, new) is None
-    if event is not None:
+    assert edges(new, new) == []
+    assert len({event.reason for event in found_events}) == len(found_events) <= 2
+    for event in found_events:
         assert isinstance(event, Event)
         assert event.reason in REASONS
         assert 0 < len(event.message) <= 1024
-        warned = event.type == "Warning"
+        warned = event.type == "Warning" and event.reason != "EditTooLate"
         assert not (warned and any(each["status"] == "True" for each in new["conditions"] if each["type"] == "Applied"))
 
 
 @pytest.mark.parametrize("known", [PENDING, HELD, WAITING, RETRYING, APPLIED, EXHAUSTED])
 def test_nothing_new_has_none(known: dict[str, Any]) -> None:
     """A restart or a resync finds the status as it is, and tells nothing."""
-    assert edge(known, {**known, "observedGeneration": 7}) is None
+    assert edges(known, {**known, "observedGeneration": 7}) == []
+
+
+def too_late(generation: int, **fields: Any) -> dict[str, Any]:
+    """An applied schedule whose spec was edited."""
+    conditions = [{"type": "Ready", "status": "True", "reason": "EditTooLate", "message": "The change was applied."}]
+    return {"observedGeneration": generation, "conditions": conditions + APPLIED["conditions"], **fields}
+
+
+def test_an_edit_that_came_too_late_warns_once_for_each_version() -> None:
+    """Each edit of a handled schedule has one Warning; a restart, or the edit's way back, has none."""
+    assert [(event.type, event.reason) for event in edges(APPLIED, too_late(2))] == [("Warning", "EditTooLate")]
+    assert [event.reason for event in edges(too_late(2), too_late(3))] == ["EditTooLate"]
+    assert edges(too_late(2), too_late(2)) == edges(too_late(2), APPLIED) == []
+    assert [event.reason for event in edges(PENDING, too_late(2))] == ["Applied", "EditTooLate"]

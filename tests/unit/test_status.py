@@ -23,7 +23,9 @@ def record(**fields: Any) -> Record:
         "generation": 1,
         "flag_key": "checkout-v2",
         "environment": "production",
+        "scheduled_at": made.spec.scheduled_at,
         "arming_hash": made.spec.arming_hash,
+        "change_hash": made.spec.change_hash,
         **fields,
     }
     return Record(**values)
@@ -138,7 +140,7 @@ def test_each_outcome_has_its_phase_and_conditions(
     found: Row | None, known: dict[str, Any], phase: str, expected: dict[str, tuple[str, str]]
 ) -> None:
     """Phase, conditions and reasons are those of the design's table, each with a sentence and the generation."""
-    made = status(found, record(**known))
+    made = status(found, record(**known), cancel=phase == "Cancelled")
 
     assert made["phase"] == phase
     assert conditions(made) == expected
@@ -161,21 +163,23 @@ def test_a_retry_tells_what_happened_and_what_happens_next() -> None:
 
     assert made["conditions"][1]["message"] == (
         "Attempt 2 of 4 failed: the database refused the change (check_violation); "
-        "next attempt at 2026-12-01T09:08:00Z."
+        "the next attempt is due at 2026-12-01T09:08:00Z."
     )
 
 
 @pytest.mark.parametrize(
     ("found", "sentence"),
     [
-        (row(), "Will be applied at 2026-12-01T10:00:00Z."),
         (
-            row(scheduled_at=NOW - HOUR),
-            "Due since 2026-12-01T08:00:00Z; the next run of the processor applies it.",
+            row(),
+            "Scheduled for 2026-12-01T10:00:00Z; the first run of the processor from then on makes the change.",
         ),
         (
             row(suspended=True),
-            "Held by spec.suspend; set it to false to have the change made at 2026-12-01T10:00:00Z.",
+            (
+                "Held by spec.suspend; set it to false to have the change made at 2026-12-01T10:00:00Z, or at once if "
+                "that has passed."
+            ),
         ),
         (
             row(**FAILED, suspended=True, retry_count=1, next_retry_at=NOW + HOUR),
@@ -186,7 +190,7 @@ def test_a_retry_tells_what_happened_and_what_happens_next() -> None:
         ),
         (
             row(state=State.FAILED, retry_count=1, next_retry_at=NOW),
-            "Attempt 1 of 4 failed: the reason was not recorded; the next run of the processor tries again.",
+            ("Attempt 1 of 4 failed: the reason was not recorded; the next attempt is due at 2026-12-01T09:00:00Z."),
         ),
         (
             row(**FAILED, max_retries=0, reason=Reason.RETRIES_EXHAUSTED),
@@ -230,12 +234,77 @@ def test_a_partly_superseded_change_names_what_it_set() -> None:
 
 
 def test_an_edit_that_came_too_late_says_so() -> None:
-    """The object is observed, shows what was really applied, and Ready says EditTooLate."""
-    made = status(row(**APPLIED, updates={"enabled": True}), generation=2, updates={"enabled": False})
+    """The object is observed, shows what was really applied and when, and Ready and the wide columns say so."""
+    made = status(row(**APPLIED), generation=2, updates={"enabled": False}, at=NOW + 9 * HOUR)
 
     assert made["observedGeneration"] == 2
-    assert made["change"] == "enabled=true"
+    assert (made["change"], made["scheduledAt"]) == ("enabled=true", "2026-12-01T10:00:00Z")
     assert conditions(made) == {"Ready": ("True", "EditTooLate"), "Applied": ("True", "Applied")}
+    assert made["reason"] == "EditTooLate"
+    assert made["message"] == made["conditions"][0]["message"]
+    assert made["message"].startswith(
+        "The change was applied at 2026-12-01T09:00:00Z as enabled=true; the spec now differs, and what differs does "
+        "nothing."
+    )
+
+
+@pytest.mark.parametrize(("found", "known", "phase", "_"), ROWS, ids=[f"{case[2]}-{n}" for n, case in enumerate(ROWS)])
+@pytest.mark.parametrize("passed", [HOUR, timedelta(days=400)])
+def test_no_message_becomes_untrue_while_time_passes(
+    found: Row | None, known: dict[str, Any], phase: str, _: object, passed: timedelta
+) -> None:
+    """Nothing rewrites a status because a clock has moved on, so its words are the same at any time."""
+    fields = {"cancel": phase == "Cancelled"}
+    first = status(found, record(**known), **fields)
+
+    later = compute(thing(**fields, status=first), Snapshot(record=record(**known), row=found, now=NOW + passed))
+
+    assert later == first
+
+
+@pytest.mark.parametrize("edit", [{"cancel": False}, {"cancel": None}, {"cancel": True, "updates": {"enabled": False}}])
+def test_a_cancel_that_was_undone_says_that_it_stays(edit: dict[str, Any]) -> None:
+    """A cancelled schedule stays cancelled; a spec that says something else is told so, and is no failure."""
+    made = status(row(state=State.CANCELLED, reason=Reason.CANCELLED), generation=3, **edit)
+
+    assert made["phase"] == "Cancelled"
+    assert conditions(made) == {"Ready": ("True", "EditTooLate"), "Applied": ("False", "Cancelled")}
+    assert made["message"].startswith("This schedule was given up; the spec now differs")
+
+
+def test_a_file_edited_and_created_again_says_so() -> None:
+    """A replayed change with other updates was not made with them: they are not shown as if they had been."""
+    first = thing().spec
+    assert first
+    known = record(
+        schedule_id=None, state=State.APPLIED, reason=Reason.REPLAYED, applied_at=NOW, change_hash=first.change_hash
+    )
+
+    same, differs = status(None, known, maxRetries=9), status(None, known, updates={"enabled": False})
+
+    assert conditions(same)["Ready"] == ("True", "Replayed")
+    assert conditions(differs) == {"Ready": ("True", "EditTooLate"), "Applied": ("True", "Replayed")}
+    assert "change" not in differs
+
+
+def test_times_in_status_sort_as_text() -> None:
+    """A time with an offset is shown in UTC, so that kubectl's sorting by text is sorting by time."""
+    made = [
+        status(row(scheduled_at=thing(scheduledAt=at).spec.scheduled_at))["scheduledAt"]  # type: ignore[union-attr]  # it is a good spec
+        for at in ("2035-01-01T09:30:00Z", "2035-01-01T10:00:00+01:00", "2034-12-31T23:00:00-11:00")
+    ]
+
+    assert made == ["2035-01-01T09:30:00Z", "2035-01-01T09:00:00Z", "2035-01-01T10:00:00Z"]
+
+
+def test_the_loser_of_a_tie_is_not_told_of_a_later_time() -> None:
+    """Of two schedules with the same time the one created later wins; both messages leave that open."""
+    messages = [
+        status(row(**APPLIED, reason=reason, sets=("enabled",)))["message"]
+        for reason in (Reason.SUPERSEDED, Reason.PARTLY_SUPERSEDED)
+    ]
+
+    assert all("with a later time, or with the same time and created later," in message for message in messages)
 
 
 def test_a_suspension_that_came_too_late_says_so() -> None:

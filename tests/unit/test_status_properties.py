@@ -29,7 +29,7 @@ TABLE: dict[str, set[tuple[str, str, str, str, bool]]] = {
         *(("True", ready, "True", "Replayed", False) for ready in ("Replayed", "EditTooLate")),
     },
     "Superseded": {("True", ready, "True", "Superseded", False) for ready in ("Superseded", "EditTooLate")},
-    "Cancelled": {("True", "Cancelled", "False", "Cancelled", False)},
+    "Cancelled": {("True", ready, "False", "Cancelled", False) for ready in ("Cancelled", "EditTooLate")},
     "Failed": {("False", why, "False", why, True) for why in FAILURES},
     "Expired": {("False", "Expired", "False", "Expired", True), ("True", "Expired", "False", "Expired", False)},
     "Invalid": {("False", "InvalidSpec", "False", "InvalidSpec", True)},
@@ -67,6 +67,7 @@ records = st.builds(
     environment=st.sampled_from([None, "e" * 64]),
     scheduled_at=times,
     arming_hash=st.sampled_from([None, thing().spec.arming_hash]),  # type: ignore[union-attr]  # it is a good spec
+    change_hash=st.sampled_from([None, thing().spec.change_hash]),  # type: ignore[union-attr]  # it is a good spec
     retry_request=texts,
     state=st.one_of(st.none(), st.sampled_from(State)),
     reason=reasons,

@@ -81,13 +81,11 @@ class PrometheusTelemetry:
 
     def status_written(self, thing: FlagSchedule, status: Mapping[str, Any]) -> None:
         """See ports.Telemetry."""
-        event = events.edge(thing.status, status)
-        if event is None:
-            return
-        self._transitions.labels(event.reason).inc()
-        if event.reason == events.APPLIED and thing.spec is not None and not events.is_replay(status):
-            late = parse_time(status["appliedAt"]) - thing.spec.scheduled_at
-            self._lateness.observe(max(late.total_seconds(), 0))
+        for event in events.edges(thing.status, status):
+            self._transitions.labels(event.reason).inc()
+            if event.reason == events.APPLIED and not events.is_replay(status):
+                late = parse_time(status["appliedAt"]) - parse_time(status["scheduledAt"])
+                self._lateness.observe(max(late.total_seconds(), 0))
 
     def compared(self, phases: Mapping[str, int]) -> None:
         """See ports.Telemetry."""

@@ -1,4 +1,4 @@
-"""From an old and a new status to the Event that tells of the edge between them, if there is one.
+"""From an old and a new status to the Events that tell of the edge between them, if there are any.
 
 Called by the event recorder after the new status was written. It must not look at anything but the two: a restart
 or a resync that changes nothing has nothing to tell. Deleting an object is no edge: who did it knows, and nobody
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from flagschedule.domain import messages
+from flagschedule.domain.outcome import EDIT_TOO_LATE
 
 # The reasons of the condition Applied, which is what programs may read; `phase` is for people.
 _ARMED: Final = {"Scheduled", "Suspended", "Retrying"}
@@ -31,7 +32,7 @@ _EVENTS: Final[Mapping[str, str]] = {
     "InvalidSpec": "Cancelled",  # whatever was planned is given up
 }
 APPLIED: Final = "Applied"
-REASONS: Final = frozenset(_EVENTS.values())
+REASONS: Final = frozenset({*_EVENTS.values(), EDIT_TOO_LATE})
 _WARNINGS: Final = {"AttemptFailed", "FlagNotFound"}
 _LONGEST_MESSAGE: Final = 1024  # the API's bound for the notes of newer Events
 
@@ -45,9 +46,13 @@ class Event:
     message: str
 
 
-def edge(old: Mapping[str, Any], new: Mapping[str, Any]) -> Event | None:
-    """The Event of the step from one status to the next; None where nothing happened that people wait for."""
-    before, after = _applied(old), _applied(new)
+def edges(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Event]:
+    """The Events of the step from one status to the next; empty where nothing happened that people wait for."""
+    return [event for event in (_outcome(old, new), _edit_too_late(old, new)) if event is not None]
+
+
+def _outcome(old: Mapping[str, Any], new: Mapping[str, Any]) -> Event | None:
+    before, after = _condition(old, "Applied"), _condition(new, "Applied")
     reason = _EVENTS.get(after.get("reason", ""))
     if after.get("status") == "Unknown" and new.get("retryCount", 0) > old.get("retryCount", 0):
         reason = "AttemptFailed"  # also where the schedule was suspended since
@@ -63,9 +68,19 @@ def edge(old: Mapping[str, Any], new: Mapping[str, Any]) -> Event | None:
     )
 
 
+def _edit_too_late(old: Mapping[str, Any], new: Mapping[str, Any]) -> Event | None:
+    """One Event for each version of the object that differs from what was handled."""
+    before, after = _condition(old, "Ready"), _condition(new, "Ready")
+    if after.get("reason") != EDIT_TOO_LATE:
+        return None
+    if before.get("reason") == EDIT_TOO_LATE and old.get("observedGeneration") == new.get("observedGeneration"):
+        return None
+    return Event(type="Warning", reason=EDIT_TOO_LATE, message=messages.cut(after["message"], _LONGEST_MESSAGE))
+
+
 def is_replay(status: Mapping[str, Any]) -> bool:
     """Whether a status says Applied because the change was known to have been made before."""
-    return _applied(status).get("reason") == "Replayed"
+    return _condition(status, "Applied").get("reason") == "Replayed"
 
 
 def _is_edge(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
@@ -76,6 +91,6 @@ def _is_edge(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     return before.get("reason") != after.get("reason")
 
 
-def _applied(status: Mapping[str, Any]) -> Mapping[str, Any]:
-    found = [condition for condition in status.get("conditions", []) if condition["type"] == "Applied"]
+def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    found = [condition for condition in status.get("conditions", []) if condition["type"] == kind]
     return found[0] if found else {}

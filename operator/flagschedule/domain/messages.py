@@ -9,10 +9,6 @@ from typing import Final
 from flagschedule.domain.outcome import Phase, Reason, Record, Row
 from flagschedule.domain.schedule import RETRY_ANNOTATION, FlagSchedule
 
-EDIT_TOO_LATE: Final = (
-    "The edit came after the change had been made and does nothing; "
-    "revert it, and create a FlagSchedule with a new name for the next change."
-)
 _RETRY: Final = (
     f"Mend the cause, then ask for a retry with the annotation {RETRY_ANNOTATION}, or set a later scheduledAt."
 )
@@ -25,27 +21,29 @@ _FINAL: Final = {
     Reason.DEADLINE_EXCEEDED: "The first attempt would have been later than startingDeadlineSeconds allow, so the "
     "change was not made. Set a later scheduledAt to make it; a request to retry is refused.",
 }
+# Of two schedules with the same time the one created later wins.
+_LATER: Final = "a schedule with a later time, or with the same time and created later,"
 _APPLIED: Final = {
-    Reason.REPLAYED: "The same change was handled at {at} for an earlier object of this name; nothing was done again.",
+    Reason.REPLAYED: "Handled at {at} for an earlier object of this name, flag and time; nothing was done again.",
     Reason.RESTORED_FROM_STATUS: "Applied at {at}, as this status told; the database had forgotten it.",
-    Reason.SUPERSEDED: "Handled at {at}: a schedule with a later time had already set everything this one sets.",
+    Reason.SUPERSEDED: f"Handled at {{at}}: {_LATER} had already set everything this one sets.",
 }
 
 
-def explain(phase: Phase, thing: FlagSchedule, record: Record, row: Row | None, now: datetime) -> str:
-    """One sentence or two for the object's phase."""
+def explain(phase: Phase, thing: FlagSchedule, record: Record, row: Row | None) -> str:
+    """One sentence or two for the object's phase; they stay true while time passes, since nothing rewrites them."""
     match phase:
         case Phase.PENDING:
-            return _pending(row, now)
+            return _pending(record, row)
         case Phase.SUSPENDED:
-            return _suspended(row, now)
+            return _suspended(row)
         case Phase.WAITING:
             return (
                 f'Flag "{record.flag_key}" does not exist in environment "{record.environment}"; once it does, the '
                 "change is planned, unless it is too late. Create the flag, or delete this object if the key is wrong."
             )
         case Phase.RETRYING:
-            return f"{_attempt(row)}; {_next(row, now)}."
+            return f"{_attempt(row)}; {_next(row)}."
         case Phase.APPLIED | Phase.SUPERSEDED:
             return _applied(record, row)
         case Phase.CANCELLED:
@@ -63,18 +61,35 @@ def cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _pending(row: Row | None, now: datetime) -> str:
-    if row is None or row.scheduled_at > now:
-        return f"Will be applied at {_clock(row.scheduled_at if row else now)}."
-    return f"Due since {_clock(row.scheduled_at)}; the next run of the processor applies it."
+def edit_too_late(record: Record, row: Row | None, phase: Phase, change: str | None) -> str:
+    """What was done, and that the spec is another one; it is not known what came first, so the order is left open."""
+    reason, at = (row.reason, row.applied_at) if row else (record.reason, record.applied_at)
+    when = f"at {_clock(at)}" if at else "at an unknown time"
+    done = f"The change was applied {when}" + (f" as {change}" if change else "")
+    if phase is Phase.CANCELLED:
+        done = "This schedule was given up"
+    elif phase is Phase.SUPERSEDED:
+        done = f"This schedule was handled {when}, after {_LATER} had set everything it sets"
+    elif reason is Reason.REPLAYED:
+        done = f"The change was handled {when} for an earlier object of this name, flag and time"
+    return (
+        f"{done}; the spec now differs, and what differs does nothing. "
+        "Revert it, and create a FlagSchedule with a new name for the next change."
+    )
 
 
-def _suspended(row: Row | None, now: datetime) -> str:
+def _pending(record: Record, row: Row | None) -> str:
+    at = row.scheduled_at if row else record.scheduled_at
+    when = f"Scheduled for {_clock(at)}" if at else "Scheduled"
+    return f"{when}; the first run of the processor from then on makes the change."
+
+
+def _suspended(row: Row | None) -> str:
     if row is None:
         return "Held by spec.suspend."
     if row.retrying:
         return f"{_attempt(row)}; held by spec.suspend. Set it to false to have the change tried again."
-    when = f"at {_clock(row.scheduled_at)}" if row.scheduled_at > now else "at once"
+    when = f"at {_clock(row.scheduled_at)}, or at once if that has passed"
     return f"Held by spec.suspend; set it to false to have the change made {when}."
 
 
@@ -84,10 +99,10 @@ def _attempt(row: Row | None) -> str:
     return f"Attempt {row.retry_count} of {row.max_retries + 1} failed: {_error(row)}"
 
 
-def _next(row: Row | None, now: datetime) -> str:
-    if row is None or row.next_retry_at is None or row.next_retry_at <= now:
+def _next(row: Row | None) -> str:
+    if row is None or row.next_retry_at is None:
         return "the next run of the processor tries again"
-    return f"next attempt at {_clock(row.next_retry_at)}"
+    return f"the next attempt is due at {_clock(row.next_retry_at)}"
 
 
 def _error(row: Row | None) -> str:
@@ -99,7 +114,7 @@ def _applied(record: Record, row: Row | None) -> str:
     when = _clock(at) if at else "an unknown time"
     if reason is Reason.PARTLY_SUPERSEDED:
         kept = " and ".join(row.sets) if row and row.sets else "a part"
-        return f"Applied at {when}: set {kept}; a schedule with a later time had already set the rest."
+        return f"Applied at {when}: set {kept}; {_LATER} had already set the rest."
     return _APPLIED.get(reason or Reason.APPLIED, "Applied at {at}.").format(at=when)
 
 
@@ -115,12 +130,12 @@ def _cancelled(reason: Reason | None) -> str:
 def _expired(reason: Reason | None) -> str:
     if reason is Reason.HISTORY:
         return (
-            "Its time had passed long before it was first seen, so the change was not made; nothing is left to do, "
-            "and a request to retry is refused."
+            "Its time had passed by more than a day before it was first seen, so the change was not made; nothing is "
+            "left to do, and a request to retry is refused."
         )
     return (
-        "First seen too late after its time, so the change was not made. "
-        "Set a later scheduledAt to make it, or raise startingDeadlineSeconds; a request to retry is refused."
+        "Its time had passed by more than is allowed before it could be planned, so the change was not made. Set a "
+        "later scheduledAt to make it, or, within a day, raise startingDeadlineSeconds; a request to retry is refused."
     )
 
 

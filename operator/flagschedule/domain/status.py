@@ -45,6 +45,7 @@ _FINER: Final[Mapping[Phase, set[Reason]]] = {
     Phase.APPLIED: {Reason.PARTLY_SUPERSEDED, Reason.REPLAYED},
     Phase.FAILED: {Reason.FLAG_DELETED, Reason.INVALID_UPDATES, Reason.DEADLINE_EXCEEDED},
 }
+_HANDLED: Final = {Phase.APPLIED, Phase.SUPERSEDED, Phase.CANCELLED}
 _LONGEST_ERROR: Final = 4096  # the CRD's bounds
 _LONGEST_CHANGE: Final = 256
 
@@ -60,24 +61,28 @@ def compute(thing: FlagSchedule, snapshot: Snapshot) -> dict[str, Any] | None:
     state = row.state if row else record.state
     reason = row.reason if row else record.reason
     phase = _phase(state, reason, row)
-    too_late = _edit_too_late(thing, record, phase, reason)
-    handled = phase in {Phase.APPLIED, Phase.SUPERSEDED, Phase.CANCELLED}
-    observed = thing.generation if handled else record.generation
+    observed = thing.generation if phase in _HANDLED else record.generation
     applied_at = (row.applied_at if row else record.applied_at) if state is State.APPLIED else None
     told = _told(thing, record, row, phase)
-    message = _kept_message(told, phase, reason) or messages.explain(phase, thing, record, row, snapshot.now)
+    message = _kept_message(told, phase, reason) or messages.explain(phase, thing, record, row)
+    change = _change(thing, record, row, phase)
+    too_late = _edit_too_late(thing, record, phase, reason)
+    notice = messages.edit_too_late(record, row, phase, change) if too_late else None
     status: dict[str, Any] = {
         "observedGeneration": observed,
         "scheduleId": str(record.schedule_id) if record.schedule_id else None,
         "phase": phase.value,
-        "change": _change(thing, row, phase, too_late),
+        "change": change,
+        "scheduledAt": _scheduled(record, row, told, phase),
         "appliedAt": _rfc3339(applied_at),
         "retryCount": row.retry_count if row else told.get("retryCount"),
         "maxRetries": row.max_retries if row else told.get("maxRetries"),
         "nextRetryAt": _rfc3339(row.next_retry_at) if row else None,
         "lastError": _last_error(row) if row else told.get("lastError"),
         "lastHandledRetryRequest": record.retry_request,
-        "conditions": _conditions(thing, phase, reason, message, observed, snapshot.now, too_late),
+        "reason": EDIT_TOO_LATE if notice else _applied_reason(phase, reason),
+        "message": notice or message,
+        "conditions": _conditions(thing, phase, reason, message, observed, snapshot.now, notice),
     }
     return {key: value for key, value in status.items() if value is not None}
 
@@ -104,23 +109,37 @@ def _phase(state: State | None, reason: Reason | None, row: Row | None) -> Phase
 
 
 def _edit_too_late(thing: FlagSchedule, record: Record, phase: Phase, reason: Reason | None) -> bool:
-    """The spec was edited after its change had been made; the edit is shown and does nothing."""
+    """Whether the spec of a handled schedule differs from what was handled; the difference does nothing."""
+    if phase is Phase.CANCELLED:
+        return _differs_from_cancelled(thing, record, reason)
     if phase not in {Phase.APPLIED, Phase.SUPERSEDED}:
         return False
-    if thing.spec is None or thing.spec.cancel or thing.spec.arming_hash != record.arming_hash:
+    if thing.spec is None or thing.spec.cancel:
         return True
-    # The processor applies nothing that is held, so a hold beside its deed came after it.
-    return thing.spec.suspend and reason not in {Reason.REPLAYED, Reason.RESTORED_FROM_STATUS}
+    if reason is Reason.REPLAYED:  # never planned here: only the change itself can differ from what was applied
+        return thing.spec.change_hash != record.change_hash
+    if thing.spec.arming_hash != record.arming_hash:
+        return True
+    # The processor applies nothing that is held, so a hold beside an application was set after it.
+    return thing.spec.suspend and reason is not Reason.RESTORED_FROM_STATUS
+
+
+def _differs_from_cancelled(thing: FlagSchedule, record: Record, reason: Reason | None) -> bool:
+    if reason is Reason.CANCELLED and not thing.cancel:
+        return True
+    # A spec that could not be parsed when it was cancelled has left no hash.
+    return record.arming_hash is not None and (thing.spec is None or thing.spec.arming_hash != record.arming_hash)
 
 
 def _told(thing: FlagSchedule, record: Record, row: Row | None, phase: Phase) -> Mapping[str, Any]:
     """What the status said of a row that is gone, while its outcome stands: still true, and known nowhere else."""
-    same = (thing.status.get("scheduleId"), thing.status.get("phase")) == (str(record.schedule_id), phase.value)
+    schedule_id = str(record.schedule_id) if record.schedule_id else None
+    same = (thing.status.get("scheduleId"), thing.status.get("phase")) == (schedule_id, phase.value)
     return thing.status if row is None and same else {}
 
 
 def _kept_message(told: Mapping[str, Any], phase: Phase, reason: Reason | None) -> str | None:
-    if phase not in {Phase.APPLIED, Phase.SUPERSEDED, Phase.CANCELLED, Phase.FAILED}:
+    if phase not in {*_HANDLED, Phase.FAILED}:
         return None  # the record tells all there is to tell
     wanted = _applied_reason(phase, reason)
     for condition in told.get("conditions", []):
@@ -134,14 +153,26 @@ def _last_error(row: Row) -> str | None:
     return messages.cut(row.last_error, _LONGEST_ERROR) if row.last_error else None
 
 
-def _change(thing: FlagSchedule, row: Row | None, phase: Phase, too_late: bool) -> str | None:
+def _change(thing: FlagSchedule, record: Record, row: Row | None, phase: Phase) -> str | None:
+    """The change that was made, or is planned; never one that the spec names and nothing will make."""
     if phase is Phase.INVALID:  # what the row says is not wanted any more, and what is wanted cannot be told
         return None
     if row is not None:
         return _describe(row.updates)
-    if too_late:  # the row is gone and the spec is another one: what we last said stays true
-        return thing.status.get("change")
-    return _describe(thing.spec.updates.as_json()) if thing.spec else None
+    if thing.spec is not None and thing.spec.change_hash == record.change_hash:
+        return _describe(thing.spec.updates.as_json())
+    if phase in _HANDLED and thing.status.get("phase") == phase:
+        # The row is gone, and the spec is another one: what the status said of a handled schedule stays true.
+        change: str | None = thing.status.get("change")
+        return change
+    return None
+
+
+def _scheduled(record: Record, row: Row | None, told: Mapping[str, Any], phase: Phase) -> str | None:
+    """The time of the change that was made, or is planned; in UTC, so that the order of the texts is that of time."""
+    if phase is Phase.INVALID:
+        return None
+    return _rfc3339(row.scheduled_at) if row else told.get("scheduledAt") or _rfc3339(record.scheduled_at)
 
 
 def _describe(updates: object) -> str:
@@ -159,15 +190,15 @@ def _conditions(
     message: str,
     observed: int,
     now: datetime,
-    too_late: bool,
+    notice: str | None,
 ) -> list[dict[str, Any]]:
     shape = _shape(phase, reason)
     applied_reason = _applied_reason(phase, reason)
     ready_reason, ready_message = shape.ready_reason, message
     if phase is Phase.FAILED or applied_reason == Reason.REPLAYED:
         ready_reason = applied_reason
-    if too_late:
-        ready_reason, ready_message = EDIT_TOO_LATE, messages.EDIT_TOO_LATE
+    if notice:
+        ready_reason, ready_message = EDIT_TOO_LATE, notice
     found = [
         ("Ready", shape.ready, ready_reason, ready_message),
         ("Applied", shape.applied, applied_reason, message),

@@ -30,13 +30,11 @@ class EventRecorder:
 
     def record(self, ref: ObjectRef, old: Mapping[str, Any], new: Mapping[str, Any], at: datetime) -> None:
         """A status was written by us, and by nobody else: its version was compared."""
-        event = events.edge(old, new)
-        if event is None:
-            return
-        try:
-            self._waiting.put_nowait((ref, event, at))
-        except asyncio.QueueFull:
-            self._complain("too many wait to be posted")
+        for event in events.edges(old, new):
+            try:
+                self._waiting.put_nowait((ref, event, at))
+            except asyncio.QueueFull:
+                self._complain("too many wait to be posted")
 
     async def post_forever(self) -> None:
         """Post what was recorded; what cannot be posted is forgotten."""
