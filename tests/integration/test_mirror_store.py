@@ -194,7 +194,8 @@ def test_a_newer_object_of_the_same_name_takes_over(database_url: str) -> None:
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        old, done, other = on.thing(age=9), on.thing(age=8), on.thing(age=9, name="other")
+        old, other = on.thing(age=9), on.thing(age=9, name="other")
+        done = on.thing(age=8, due=timedelta(hours=2))
         rows = {name: row_of(await on.mirror(thing)).id for name, thing in (("done", done), ("other", other))}
         on.database.run("UPDATE feature_flag_schedules SET status = 'applied' WHERE id = %s", rows["done"])
         rows["old"] = row_of(await on.mirror(old)).id

@@ -1,10 +1,11 @@
 """What comes back: flags, files, backups, clusters under another name; and rows that were never ours. Real Postgres."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
 
+from flagschedule.domain import status
 from flagschedule.domain.decision import Decision, Facts, decide
 from flagschedule.domain.messages import explain
 from flagschedule.domain.outcome import Phase, Reason, Snapshot, State
@@ -12,6 +13,7 @@ from tests.integration.conftest import Run, until
 from tests.integration.database import Database, connected
 from tests.integration.test_crashes import held, held_in_mid_statement
 from tests.integration.test_mirror_store import RULES, Scene, played, row_of, scene
+from tests.unit.builders import rfc3339
 
 DUE = timedelta(seconds=-1)
 RETRY: dict[str, Any] = {"annotations": {"flagschedule.io/retry-requested-at": "now"}}
@@ -106,10 +108,10 @@ def test_a_truncated_table_makes_nothing_happen_twice(database_url: str, flagsch
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
         applied, pending = on.thing(due=DUE), on.thing(name="pending")
-        await on.mirror(applied)
+        row = row_of(await on.mirror(applied))
         await on.mirror(pending)
         await asyncio.to_thread(flagschedule, "process")
-        told = {"observedGeneration": 1, "appliedAt": "2026-11-01T09:00:00Z"}
+        told = {"observedGeneration": 1, "scheduleId": str(row.id), "appliedAt": rfc3339(on.now)}
         on.database.run("TRUNCATE feature_flags CASCADE")
         on.database.flag("checkout-v2")
 
@@ -146,13 +148,13 @@ def test_a_superseded_change_is_not_made_again(database_url: str, flagschedule: 
             assert outcome(again) == (State.APPLIED, Reason.REPLAYED)
             assert again.record
             assert (again.record.applied_at, again.row) == (found["applied_at"], None)
-            assert "was handled at" in explain(Phase.APPLIED, thing, again.record, None, again.now)
+            assert "Handled at" in explain(Phase.APPLIED, thing, again.record, None)
 
     played(database_url, play)
 
 
 def test_another_spec_under_the_same_name_is_no_replay(database_url: str, flagschedule: Run) -> None:
-    """Only the very same change counts as made: another flag, environment, time or value is a new plan."""
+    """Only the same flag, environment and time count as made: another of them is a new plan."""
 
     async def play(on: Scene) -> None:
         for environment in ("production", "staging"):
@@ -162,7 +164,6 @@ def test_another_spec_under_the_same_name_is_no_replay(database_url: str, flagsc
         await asyncio.to_thread(flagschedule, "process")
         others = (
             on.thing(due=DUE * 2, age=0),
-            on.thing(due=DUE, age=0, updates={"enabled": False}),
             on.thing(due=DUE, age=0, environment="staging"),
             on.thing(due=DUE, age=0, flagKey="other"),
         )
@@ -170,6 +171,91 @@ def test_another_spec_under_the_same_name_is_no_replay(database_url: str, flagsc
             assert outcome(await on.mirror(other)) == (State.PENDING, None)
         retold = on.thing(due=DUE, age=0, environment="production", maxRetries=9)
         assert outcome(await on.mirror(retold)) == (State.APPLIED, Reason.REPLAYED)
+
+    played(database_url, play)
+
+
+def test_an_edited_file_that_is_created_again_is_not_applied_again(database_url: str, flagschedule: Run) -> None:
+    """Other updates under the same name, flag and time are no new plan, purged or not, however often they come back."""
+
+    async def play(on: Scene) -> None:
+        flag = on.database.flag("checkout-v2")
+        await on.mirror(on.thing(due=DUE))
+        await asyncio.to_thread(flagschedule, "process")
+        before = on.database.state(flag)
+        applied_at = rfc3339(on.database.value("SELECT applied_at FROM feature_flag_schedules").astimezone(UTC))
+
+        for purged in (False, True):
+            for updates in ({"enabled": False}, {"rolloutPercentage": 7}):
+                edited = on.thing(due=DUE, age=0, updates=updates)
+                again = await on.mirror(edited)
+                assert outcome(again) == (State.APPLIED, Reason.REPLAYED), purged
+                told = status.compute(edited, again)
+                assert told
+                assert (told["reason"], told["appliedAt"]) == ("EditTooLate", applied_at), purged
+            on.database.run("DELETE FROM feature_flag_schedules WHERE status = 'applied'")
+        same = on.thing(due=DUE, age=0)
+        told = status.compute(same, await on.mirror(same))
+        assert told
+        assert told["reason"] == "Replayed"
+        await asyncio.to_thread(flagschedule, "process")
+
+        assert on.database.state(flag) == before
+        assert on.database.value("SELECT count(*) FROM flag_schedule_attempts") == 1
+
+    played(database_url, play)
+
+
+def test_a_change_of_unknown_time_counts_as_made(database_url: str) -> None:
+    """A row that another program set to applied, without a time, is not applied again for a newer object."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        await on.mirror(on.thing(due=DUE, age=9))
+        on.database.run("UPDATE feature_flag_schedules SET status = 'applied'")
+
+        assert outcome(await on.mirror(on.thing(due=DUE, age=0))) == (State.APPLIED, Reason.REPLAYED)
+
+    played(database_url, play)
+
+
+def test_another_flag_takes_the_plan_with_it(database_url: str, flagschedule: Run) -> None:
+    """An edited flagKey gives up the old row and plans a new one: the old flag stays, the new one is changed once."""
+
+    async def play(on: Scene) -> None:
+        old, new = on.database.flag("checkout-v2"), on.database.flag("other")
+        thing = on.thing(due=timedelta(hours=1))
+        first = row_of(await on.mirror(thing))
+        moved = on.thing(thing.ref.uid, due=DUE, generation=2, flagKey="other")
+
+        second = row_of(await on.mirror(moved))
+        assert (await on.mirror(moved)).row == second
+        await asyncio.to_thread(flagschedule, "process")
+
+        assert second.id != first.id
+        given_up = on.database.row(first.id or UUID(int=0))
+        assert (given_up["status"], given_up["reason"]) == ("cancelled", "Replaced")
+        assert (on.database.state(old), on.database.state(new)) == ((False, 0), (True, 0))
+        assert outcome(await on.store.snapshot(thing.ref.uid)) == (State.APPLIED, Reason.APPLIED)
+
+    played(database_url, play)
+
+
+def test_another_flag_that_does_not_exist_is_waited_for(database_url: str) -> None:
+    """The old row is given up at once; the object waits, and is planned when the new flag appears."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        thing = on.thing()
+        first = row_of(await on.mirror(thing))
+        moved = on.thing(thing.ref.uid, generation=2, flagKey="other")
+
+        waiting = await on.mirror(moved)
+        assert (outcome(waiting), waiting.row) == ((State.WAITING, Reason.FLAG_NOT_FOUND), None)
+        assert on.database.row(first.id or UUID(int=0))["reason"] == "Replaced"
+        on.database.flag("other")
+
+        assert outcome(await on.mirror(moved)) == (State.PENDING, None)
 
     played(database_url, play)
 
@@ -266,6 +352,6 @@ def test_a_restored_etcd_is_followed_after_the_documented_step(database_url: str
         risen = await on.mirror(deleted)
         assert outcome(risen) == (State.CANCELLED, Reason.DELETED)
         assert risen.record
-        assert "was deleted" in explain(Phase.CANCELLED, deleted, risen.record, risen.row, risen.now)
+        assert "was deleted" in explain(Phase.CANCELLED, deleted, risen.record, risen.row)
 
     played(database_url, play)

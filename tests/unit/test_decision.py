@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagschedule.domain.decision import Decision, Facts, Rules, decide
+from flagschedule.domain.decision import Decision, Facts, Replay, Rules, decide
 from flagschedule.domain.outcome import Reason, Record, Row, State
 from flagschedule.domain.schedule import FlagSchedule
 from tests.unit.builders import FLAG_ID, HOUR, NOW, ROW_ID, row, thing
@@ -20,7 +20,7 @@ DAY = timedelta(days=1)
 
 def facts(record: Record | None = None, found: Row | None = None, **fields: Any) -> Facts:
     """The flag exists, nothing was applied before, unless a test says otherwise."""
-    values: dict[str, Any] = {"flag_id": FLAG_ID, "replayed_at": None, "now": NOW, **fields}
+    values: dict[str, Any] = {"flag_id": FLAG_ID, "replay": None, "now": NOW, **fields}
     return Facts(record=record, row=found, **values)
 
 
@@ -30,6 +30,11 @@ def mirrored(first: FlagSchedule, **fields: Any) -> tuple[Record, Row]:
     assert decision.row is not None
     made = replace(decision.row, id=ROW_ID, **fields)
     return replace(decision.record, schedule_id=ROW_ID), made
+
+
+def said_applied(**fields: Any) -> dict[str, Any]:
+    """The status of an object whose change was made an hour ago, with `fields` replaced."""
+    return {"observedGeneration": 1, "scheduleId": str(ROW_ID), "appliedAt": "2026-12-01T08:00:00Z", **fields}
 
 
 def outcome(decision: Decision) -> tuple[State | None, Reason | None]:
@@ -109,7 +114,7 @@ def test_its_own_deadline_overrides_the_allowance() -> None:
 
 def test_the_same_change_is_not_made_twice() -> None:
     """A re-created object whose change an earlier one of its name made is Replayed, with the first one's time."""
-    decision = decide(thing(), facts(replayed_at=NOW - HOUR), RULES)
+    decision = decide(thing(), facts(replay=Replay(applied_at=NOW - HOUR, change_hash=None)), RULES)
 
     assert outcome(decision) == (State.APPLIED, Reason.REPLAYED)
     assert decision.record.applied_at == NOW - HOUR
@@ -127,7 +132,7 @@ def test_an_edit_before_its_time_changes_the_row() -> None:
 
 
 def test_an_edit_to_a_past_time_expires() -> None:
-    """An edit cannot be refused by a clock at admission, so a time too far back expires here."""
+    """A time too far back expires here, whoever wrote it: policies let GitOps in, and may be missing."""
     record, found = mirrored(thing())
 
     assert outcome(decide(thing(at=NOW - HOUR, generation=2), facts(record, found), RULES)) == (
@@ -341,8 +346,9 @@ def test_a_live_object_was_not_replaced() -> None:
 
 def test_a_status_that_says_applied_is_believed_over_a_restored_row() -> None:
     """A row that a restored database says is pending is not applied a second time."""
-    record, found = mirrored(thing())
-    knowing = thing(status={"observedGeneration": 1, "appliedAt": "2026-12-01T08:00:00Z"})
+    planned: dict[str, Any] = {"at": NOW - HOUR, "created_at": NOW - 3 * HOUR}
+    record, found = mirrored(thing(**planned))
+    knowing = thing(**planned, status=said_applied())
 
     restored = decide(knowing, facts(record, found), RULES)
     forgotten = decide(knowing, facts(), RULES)
@@ -356,7 +362,7 @@ def test_whatever_a_restored_database_plans_is_not_applied_again() -> None:
     """Applied once is applied for good: a forgotten edit, a planned retry or a deletion does not change that."""
     record, found = mirrored(thing())
     retrying = replace(found, state=State.FAILED, reason=Reason.ATTEMPT_FAILED, next_retry_at=NOW)
-    edited = {"status": {"observedGeneration": 2, "appliedAt": "2026-12-01T08:00:00Z"}, "generation": 2}
+    edited: dict[str, Any] = {"status": said_applied(), "generation": 2}
     edited |= {"updates": {"rolloutPercentage": 5}, "at": NOW - HOUR}
 
     live = decide(thing(**edited), facts(record, found), RULES)
@@ -375,11 +381,12 @@ def test_an_edit_that_was_too_late_stays_so_after_a_restore() -> None:
     """A restored database does not mistake an edit that came too late for what was applied: Git may still revert it."""
     record, found = mirrored(thing())
     too_late = {"type": "Ready", "status": "True", "reason": "EditTooLate"}
-    status = {"observedGeneration": 2, "appliedAt": "2026-12-01T08:00:00Z", "conditions": [too_late]}
-    edited = thing(generation=2, updates={"enabled": False}, status=status)
+    status = said_applied(conditions=[too_late])
+    edited = thing(at=NOW - HOUR, generation=2, updates={"enabled": False}, status=status)
 
     restored = decide(edited, facts(record, found), RULES)
 
+    assert outcome(restored) == (State.APPLIED, Reason.RESTORED_FROM_STATUS)
     assert restored.row is not None
     assert restored.row.updates == {"enabled": True}
     assert restored.record.arming_hash == record.arming_hash
@@ -453,6 +460,123 @@ def test_an_edit_that_cannot_be_parsed_disarms() -> None:
     assert outcome(good) == (State.PENDING, None)
 
 
+FORGED: list[tuple[str, dict[str, Any]]] = [
+    ("another row's", {"scheduleId": "00000000-0000-7000-8000-0000000000ff"}),
+    ("no row's", {"scheduleId": None}),
+    ("before its time", {"appliedAt": "2026-12-01T07:59:59Z"}),
+    ("years ago", {"appliedAt": "2020-01-01T00:00:00Z"}),
+    ("years ago, and its time too", {"appliedAt": "2020-01-01T00:00:00Z", "scheduledAt": "2020-01-01T00:00:00Z"}),
+    ("years ago, for an earlier object", {"appliedAt": "2020-01-01T00:00:00Z", "conditions": [{"reason": "Replayed"}]}),
+    ("tomorrow", {"appliedAt": "2026-12-02T09:00:00Z"}),
+    ("not a time", {"appliedAt": "yesterday"}),
+]
+
+
+@pytest.mark.parametrize(("case", "claim"), FORGED, ids=[case for case, _ in FORGED])
+def test_a_status_that_cannot_be_true_ends_no_plan(case: str, claim: dict[str, Any]) -> None:
+    """A status that somebody edited to Applied is believed only where row and times fit; else the plan goes on."""
+    planned = {"at": NOW - HOUR, "created_at": NOW - 3 * HOUR}
+    record, found = mirrored(thing(**planned))
+    claiming = thing(**planned, status={key: value for key, value in said_applied(**claim).items() if value})
+
+    assert decide(claiming, facts(record, found), RULES) == Decision(record=record, row=found), case
+
+
+@pytest.mark.parametrize("claim", [{"appliedAt": "2020-01-01T00:00:00Z"}, {"appliedAt": "2027-01-01T00:00:00Z"}])
+def test_an_object_without_record_is_not_believed_either(claim: dict[str, Any]) -> None:
+    """Where the database knows nothing the times must still fit, or the change would never be made."""
+    decision = decide(thing(status=said_applied(**claim)), facts(), RULES)
+
+    assert outcome(decision) == (State.PENDING, None)
+
+
+@pytest.mark.parametrize(
+    ("late", "deadline", "expected"),
+    [
+        (23 * HOUR, 400 * 86400, (State.PENDING, None)),  # the author said so
+        (25 * HOUR, 400 * 86400, (State.EXPIRED, Reason.HISTORY)),
+        (800 * DAY, 2_147_483_647, (State.EXPIRED, Reason.HISTORY)),  # a file of long ago with a deadline of years
+        (11 * MINUTE, None, (State.EXPIRED, Reason.EXPIRED)),
+    ],
+)
+def test_no_deadline_lets_an_old_file_be_applied(
+    late: timedelta, deadline: int | None, expected: tuple[State, Reason | None]
+) -> None:
+    """Late by more than the allowance is applied only if the author said so, and never by more than a day."""
+    found = thing(at=NOW - late, created_at=NOW, startingDeadlineSeconds=deadline)
+
+    assert outcome(decide(found, facts(), RULES)) == expected
+
+
+def test_an_edit_makes_nothing_a_day_late() -> None:
+    """A pending schedule that is moved to last year is not made, whatever its deadline; mirrored in time it is."""
+    record, found = mirrored(thing())
+    deadline = {"startingDeadlineSeconds": 400 * 86400}
+
+    moved = decide(thing(at=NOW - 2 * DAY, generation=2, **deadline), facts(record, found), RULES)
+    kept = decide(thing(), facts(record, found, now=NOW + 5 * DAY), RULES)
+
+    assert outcome(moved) == (State.FAILED, Reason.EXPIRED)
+    assert outcome(kept) == (State.PENDING, None)
+
+
+@pytest.mark.parametrize("edit", [{"flagKey": "other"}, {"environment": "staging"}])
+def test_another_flag_gets_a_row_of_its_own(edit: dict[str, Any]) -> None:
+    """A planned row is given up as Replaced, and the new flag is planned, or waited for, in its place."""
+    record, found = mirrored(thing())
+    moved = thing(generation=2, **edit)
+
+    planned = decide(moved, facts(record, found), RULES)
+    waiting = decide(moved, facts(record, found, flag_id=None), RULES)
+
+    assert planned.replaced == waiting.replaced == replace(found, state=State.CANCELLED, reason=Reason.REPLACED)
+    assert planned.row == row(id=None)
+    assert (outcome(waiting), waiting.record.schedule_id) == ((State.WAITING, Reason.FLAG_NOT_FOUND), None)
+
+
+def test_what_failed_for_another_flag_stays_failed() -> None:
+    """A row that had ended keeps its outcome as history; the object goes on with a new one, late or not."""
+    record, failed = mirrored(thing(), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED, retry_count=3)
+    moved = thing(generation=2, flagKey="other")
+
+    early = decide(moved, facts(record, failed), RULES)
+    late = decide(moved, facts(record, failed, now=NOW + 3 * HOUR), RULES)
+
+    assert early.replaced == late.replaced == failed
+    assert outcome(early) == (State.PENDING, None)
+    assert outcome(late) == (State.EXPIRED, Reason.EXPIRED)
+
+
+@pytest.mark.parametrize("edit", [{"flagKey": "other"}, {"environment": "staging"}, {"cancel": True}])
+def test_a_handled_row_keeps_its_flag(edit: dict[str, Any]) -> None:
+    """Whoever wrote it, and without any policy: an edit of a handled schedule changes neither row nor record."""
+    record, found = mirrored(thing(), state=State.APPLIED, reason=Reason.APPLIED, applied_at=NOW)
+
+    assert decide(thing(generation=2, **edit), facts(record, found), RULES) == Decision(record=record, row=found)
+
+
+def test_a_cancel_cannot_be_undone() -> None:
+    """One way, whoever wrote it: a cancelled schedule stays cancelled when the field leaves the file."""
+    record, found = mirrored(thing())
+    gone = decide(thing(cancel=True, generation=2), facts(record, found), RULES)
+
+    again = decide(thing(generation=3, at=NOW + 2 * HOUR), facts(gone.record, gone.row), RULES)
+
+    assert again == Decision(record=gone.record, row=gone.row)
+
+
+def test_an_edited_file_created_again_is_replayed() -> None:
+    """A tool that deletes and re-creates an edited applied file does not have it applied twice."""
+    first = thing()
+    assert first.spec
+    replay = Replay(applied_at=NOW - HOUR, change_hash=first.spec.change_hash)
+
+    decision = decide(thing(updates={"enabled": False}), facts(replay=replay), RULES)
+
+    assert outcome(decision) == (State.APPLIED, Reason.REPLAYED)
+    assert decision.record.change_hash == first.spec.change_hash
+
+
 edits = st.lists(
     st.fixed_dictionaries(
         {},
@@ -460,6 +584,7 @@ edits = st.lists(
             "at": st.sampled_from([NOW - 30 * HOUR, NOW - HOUR, NOW - MINUTE, NOW + HOUR]),
             "updates": st.sampled_from([{"enabled": True}, {"rolloutPercentage": 7}, {}]),
             "suspend": st.booleans(),
+            "flagKey": st.sampled_from(["checkout-v2", "other"]),
             "cancel": st.booleans(),
             "maxRetries": st.integers(0, 10),
             "deleting": st.booleans(),

@@ -26,7 +26,8 @@ edits = st.one_of(
     st.fixed_dictionaries({"at": st.sampled_from([NOW - 2 * DAY, NOW - HOUR, NOW, NOW + HOUR, NOW + DAY])}),
     st.fixed_dictionaries({"updates": st.sampled_from([{"enabled": True}, {"rolloutPercentage": 7}, {}])}),
     st.fixed_dictionaries({"suspend": st.booleans()}),
-    st.just({"cancel": True}),
+    st.fixed_dictionaries({"cancel": st.booleans()}),
+    st.fixed_dictionaries({"flagKey": st.sampled_from(["checkout-v2", "other"])}),
     st.fixed_dictionaries({"maxRetries": st.integers(0, 2)}),
     st.fixed_dictionaries({"startingDeadlineSeconds": st.sampled_from([None, 10, 7200])}),
 )
@@ -59,6 +60,7 @@ class Cluster(RuleBasedStateMachine):
         self.record: Record | None = None
         self.row: Row | None = None
         self.rows = 0
+        self.flags: dict[UUID, str] = {}  # of each row, the flag that it was made for
         self.attempts: list[Attempt] = []
         self.final: tuple[State | None, Reason | None] | None = None
         self._see()
@@ -68,7 +70,7 @@ class Cluster(RuleBasedStateMachine):
     @precondition(lambda self: not self.deleting)
     @rule(edit=edits)
     def edit(self, edit: dict[str, Any]) -> None:
-        """Change the spec; the freeze and the one way of cancel are the API server's, so more is tried here."""
+        """Change the spec; what policies refuse to people is tried here, too: GitOps tools are let in."""
         self.wish = self.wish | edit
         self.generation += 1
         self._see()
@@ -110,6 +112,7 @@ class Cluster(RuleBasedStateMachine):
             return
         if self.status.get("phase") in HANDLED:
             assert status["phase"] == self.status["phase"]
+            assert all(status.get(key) == self.status.get(key) for key in ("change", "scheduledAt"))
         assert status["observedGeneration"] <= self.generation
         self.status = status
         self._see()
@@ -192,6 +195,8 @@ class Cluster(RuleBasedStateMachine):
         assert wanted
         assert (self.row.scheduled_at, self.row.updates) == (wanted.scheduled_at, wanted.updates.as_json())
         assert self.row.suspended == wanted.suspend
+        assert self.row.id
+        assert self.flags[self.row.id] == wanted.flag_key
         assert not wanted.cancel
         assert not self.record.deleted
 
@@ -202,7 +207,7 @@ class Cluster(RuleBasedStateMachine):
         self.views.append(thing(generation=self.generation, **about, **wanted))
 
     def _mirror(self, view: FlagSchedule) -> None:
-        facts = Facts(record=self.record, row=self.row, flag_id=self.flag, replayed_at=None, now=self.now)
+        facts = Facts(record=self.record, row=self.row, flag_id=self.flag, replay=None, now=self.now)
         decision = decide(view, facts, RULES)
         if view.deleting and self.record is None:
             return  # the store keeps no record of what was never mirrored
@@ -212,9 +217,12 @@ class Cluster(RuleBasedStateMachine):
             self.rows += 1
             row = replace(row, id=UUID(int=self.rows))
             record = replace(record, schedule_id=row.id)
+            assert view.spec
+            self.flags[UUID(int=self.rows)] = view.spec.flag_key
         self.record, self.row = record, row
         assert record.generation >= generation
-        assert row is None or row.arming >= (arming if facts.row else 0)
+        assert decision.replaced is None or decision.replaced.finished
+        assert row is None or decision.replaced or row.arming >= (arming if facts.row else 0)
         again = decide(view, replace(facts, record=record, row=row), RULES)
         assert (again.record, again.row) == (record, row)
 

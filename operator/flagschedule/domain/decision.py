@@ -16,7 +16,7 @@ from flagschedule.domain.schedule import FlagSchedule, Spec
 _REVIVED: Final = {Reason.INVALID_SPEC, Reason.REPLACED}
 # A request to retry is no way around lateness.
 _NEVER_STARTED: Final = {Reason.EXPIRED, Reason.DEADLINE_EXCEEDED}
-# Later than this at first sight: an old file from Git that nobody expects to be applied.
+# Nothing is applied later than this after its time at first sight: an old file from Git that nobody expects.
 _HISTORY: Final = timedelta(hours=24)
 
 
@@ -29,25 +29,37 @@ class Rules:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What the database knows at the moment of the decision, read under the row's lock.
+class Replay:
+    """The change of this flag and time that an earlier object of this cluster, namespace and name has made.
 
-    `replayed_at` is when an earlier object of this cluster, namespace and name applied the very same change.
+    `change_hash` identifies what was applied, updates included; None where that is not known.
     """
+
+    applied_at: datetime | None
+    change_hash: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the database knows at the moment of the decision, read under the row's lock."""
 
     record: Record | None
     row: Row | None
     flag_id: UUID | None
-    replayed_at: datetime | None
+    replay: Replay | None
     now: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Record and row as they should be; equal to the facts where nothing is to be written."""
+    """Record and row as they should be; equal to the facts where nothing is to be written.
+
+    `replaced` is the row that the record pointed to until now, where the spec names another flag.
+    """
 
     record: Record
     row: Row | None
+    replaced: Row | None = None
 
 
 def decide(thing: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
@@ -60,7 +72,7 @@ def decide(thing: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
     asked = thing.retry_request not in {None, record.retry_request}
     request = record.retry_request if thing.retry_request is None else thing.retry_request
     record = replace(record, retry_request=request, deleted=thing.deleting)
-    if is_forgotten(thing, facts.record, facts.row):
+    if is_forgotten(thing, facts.record, facts.row, facts.now):
         return _restore(thing, record, facts, rules)
     if thing.deleting:
         return _release(thing, record, facts)
@@ -69,6 +81,7 @@ def decide(thing: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
     if thing.spec is None:
         return _refuse(thing, record, facts)
     edited = record.arming_hash != thing.spec.arming_hash
+    moved_to_another_flag = _names_another_flag(record, thing.spec)
     record = _acted_on(record, thing, thing.spec)
     if thing.spec.cancel:
         if edited and facts.row is not None:  # the note of what was given up equals the spec, however it came to be
@@ -77,6 +90,8 @@ def decide(thing: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
         return _cancel(record, facts, Reason.CANCELLED)
     if facts.row is None:
         return _without_row(thing, thing.spec, record, facts, rules, edited, asked)
+    if moved_to_another_flag:
+        return _replace_row(thing, thing.spec, record, facts, rules)
     return _with_row(thing.spec, record, facts.row, facts.now, rules, edited, asked)
 
 
@@ -84,6 +99,12 @@ def _handled(record: Record, row: Row | None) -> bool:
     """Applied, Superseded or Cancelled: the spec is frozen and nothing arms it again."""
     state, reason = (row.state, row.reason) if row else (record.state, record.reason)
     return state is State.APPLIED or (state is State.CANCELLED and reason not in _REVIVED)
+
+
+def _names_another_flag(record: Record, spec: Spec) -> bool:
+    """Policies refuse such an edit to people; GitOps tools are let in, and a policy may be missing."""
+    known = (record.flag_key, record.environment)
+    return record.flag_key is not None and known != (spec.flag_key, spec.effective_environment)
 
 
 def _acted_on(record: Record, thing: FlagSchedule, spec: Spec) -> Record:
@@ -158,11 +179,10 @@ def _without_row(
     retry = asked and record.state is State.FAILED  # its flag was deleted before its time and may be back
     if not (edited or retry or record.state is State.WAITING):
         return Decision(record=record, row=None)
-    if first_seen and facts.replayed_at is not None:
-        return Decision(
-            record=_settle(record, State.APPLIED, Reason.REPLAYED, facts.replayed_at),
-            row=None,
-        )
+    if first_seen and facts.replay is not None:
+        # With the hash of what was applied: where the updates differ, the object is told so.
+        record = replace(record, change_hash=facts.replay.change_hash or record.change_hash)
+        return Decision(record=_settle(record, State.APPLIED, Reason.REPLAYED, facts.replay.applied_at), row=None)
     in_time = first_seen and thing.created_at < spec.scheduled_at and not thing.observed
     if not in_time and _late(spec, facts.now, rules):
         return Decision(record=_settle(record, State.EXPIRED, _lateness(spec, facts)), row=None)
@@ -178,6 +198,16 @@ def _without_row(
         not_after=_not_after(spec),
     )
     return Decision(record=replace(record, state=None, reason=None), row=row)
+
+
+def _replace_row(thing: FlagSchedule, spec: Spec, record: Record, facts: Facts, rules: Rules) -> Decision:
+    """A row belongs to its flag: the old one is given up, and the spec is planned like that of a new object."""
+    old = facts.row
+    if old is not None and not old.finished:
+        old = replace(old, state=State.CANCELLED, reason=Reason.REPLACED, next_retry_at=None)
+    record = replace(record, schedule_id=None, state=None, reason=None, applied_at=None)
+    found = _without_row(thing, spec, record, replace(facts, row=None), rules, edited=True, asked=False)
+    return replace(found, replaced=old)
 
 
 def _with_row(spec: Spec, record: Record, row: Row, now: datetime, rules: Rules, edited: bool, asked: bool) -> Decision:
@@ -206,7 +236,8 @@ def _with_row(spec: Spec, record: Record, row: Row, now: datetime, rules: Rules,
 
 
 def _late(spec: Spec, now: datetime, rules: Rules) -> bool:
-    return now > spec.scheduled_at + (spec.starting_deadline or rules.max_lateness)
+    allowed = spec.starting_deadline or rules.max_lateness
+    return now - spec.scheduled_at > min(allowed, _HISTORY)
 
 
 def _lateness(spec: Spec, facts: Facts) -> Reason:

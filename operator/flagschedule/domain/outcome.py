@@ -6,6 +6,7 @@ The row is the truth while it exists; the record outlives it and holds the outco
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -51,6 +52,7 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"
 
 
+_CLOCK_SKEW: Final = timedelta(minutes=5)
 EDIT_TOO_LATE: Final = "EditTooLate"  # the reason of Ready while a spec differs from what was applied
 
 
@@ -135,7 +137,25 @@ class Snapshot:
     now: datetime
 
 
-def is_forgotten(thing: FlagSchedule, record: Record | None, row: Row | None) -> bool:
-    """The object's status tells of an application that the database does not know: it was restored from a backup."""
+def is_forgotten(thing: FlagSchedule, record: Record | None, row: Row | None, now: datetime) -> bool:
+    """Whether the status tells of an application that the database does not know: it was restored from a backup.
+
+    A status that an administrator edited is believed only where it can be true, so that a slip ends no plan: it
+    names the row that the database has, and its times fit the object and the clock.
+    """
     known = row or record
-    return thing.applied_at is not None and (known is None or known.state is not State.APPLIED)
+    if thing.applied_at is None or (known is not None and known.state is State.APPLIED):
+        return False
+    schedule_id = row.id if row else record.schedule_id if record else None
+    if schedule_id is not None and thing.status.get("scheduleId") != str(schedule_id):
+        return False
+    return _can_be_true(thing, thing.applied_at, now)
+
+
+def _can_be_true(thing: FlagSchedule, applied_at: datetime, now: datetime) -> bool:
+    """Whether a change can have been made then; the clocks of API server and databases need not agree exactly."""
+    earliest = thing.applied_schedule
+    if earliest is None or applied_at < earliest.replace(microsecond=0) or applied_at > now + _CLOCK_SKEW:
+        return False
+    # A change that was replayed was made for an earlier object.
+    return thing.is_replayed or applied_at >= thing.created_at - _CLOCK_SKEW

@@ -105,7 +105,7 @@ class Spec(_Model):
 
     @property
     def change_hash(self) -> str:
-        """Identifies the change itself (flag, environment, time, updates): equal for the same YAML created again."""
+        """Identifies the change itself (flag, environment, time, updates)."""
         return _digest(self._change())
 
     @property
@@ -156,9 +156,22 @@ class FlagSchedule:
 
     @property
     def applied_at(self) -> datetime | None:
-        """When its change was made, as its status tells; nobody but an operator can write that."""
+        """When its change was made, as its status says; administrators can write a status, too."""
+        return self._time_of_status("appliedAt")
+
+    @property
+    def applied_schedule(self) -> datetime | None:
+        """For when the change that its status speaks of was scheduled; the spec may have been edited since."""
+        return self._time_of_status("scheduledAt") or (self.spec.scheduled_at if self.spec else None)
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether its status says that an earlier object of its name has made its change."""
+        return any(condition.get("reason") == "Replayed" for condition in self.status.get("conditions", []))
+
+    def _time_of_status(self, name: str) -> datetime | None:
         try:
-            return parse_time(self.status.get("appliedAt"))
+            return parse_time(self.status.get(name))
         except ValueError:  # absent, or not a time that we wrote
             return None
 

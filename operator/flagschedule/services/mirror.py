@@ -46,7 +46,7 @@ class Mirror:
         if snapshot is None or snapshot.record is None:
             return True
         # No flag and no replay: they matter for what has no record, or no row yet while its flag is looked for anyway.
-        facts = Facts(record=snapshot.record, row=snapshot.row, flag_id=None, replayed_at=None, now=snapshot.now)
+        facts = Facts(record=snapshot.record, row=snapshot.row, flag_id=None, replay=None, now=snapshot.now)
         return _is_change(facts, decision.decide(thing, facts, self._rules))
 
     async def reconcile(self, thing: FlagSchedule) -> None:
@@ -93,7 +93,7 @@ class Mirror:
         facts, found = effect
         changed = _is_change(facts, found)
         if changed:
-            if is_forgotten(thing, facts.record, facts.row):
+            if is_forgotten(thing, facts.record, facts.row, facts.now):
                 event = "Restored from status"
             _tell(event, thing, snapshot)
         return thing, snapshot, changed

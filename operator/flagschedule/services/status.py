@@ -135,8 +135,10 @@ class StatusWriter:
                 return
             if snapshot is None:
                 snapshot = await self._gate.run(partial(self._store.snapshot, ref.uid))
-            if snapshot is None or thing.deleting or is_forgotten(thing, snapshot.record, snapshot.row):
-                return  # nothing to tell, or the mirror must first restore what only this status still knows
+            if snapshot is None or thing.deleting:
+                return  # nothing to tell
+            if is_forgotten(thing, snapshot.record, snapshot.row, snapshot.now):
+                return  # the mirror must first restore what only this status still knows
             wanted = status.compute(thing, snapshot)
             if wanted is None or wanted == thing.status:
                 return

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 
 from flagschedule.adapters.postgres import connection, statements
-from flagschedule.domain.decision import Decision, Facts
+from flagschedule.domain.decision import Decision, Facts, Replay
 from flagschedule.domain.errors import DependencyUnavailableError, StatementRefusedError
 from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
@@ -120,7 +120,7 @@ class PostgresMirrorStore:
             if facts.record is None and has_namesakes:
                 await _replace_predecessors(session, record)
                 now, _ = await self._facts(session, values)
-                if now.replayed_at != facts.replayed_at:
+                if now.replay != facts.replay:
                     raise _OvertakenError
             if decision.record != facts.record or schedule_id != decision.record.schedule_id:
                 await session.execute(statements.read("save_record"), record)
@@ -137,7 +137,7 @@ class PostgresMirrorStore:
             record=snapshot.record if snapshot else None,
             row=snapshot.row if snapshot else None,
             flag_id=around["flag_id"],
-            replayed_at=around["replayed_at"],
+            replay=_replay(around),
             now=around["now"],
         )
         return facts, around["has_namesakes"]
@@ -213,6 +213,8 @@ def _has_ended(session: AsyncConnection[DictRow]) -> bool:
 
 async def _store_row(session: AsyncConnection[DictRow], facts: Facts, decision: Decision) -> UUID | None:
     """Bring the row in line with the decision; the id that the record should point to."""
+    if decision.replaced is not None and decision.replaced != facts.row:
+        await session.execute(statements.read("update_row"), _row_values(decision.replaced))
     if decision.row is not None and decision.row.id is None:
         values = {**_row_values(decision.row), "flag_id": facts.flag_id}
         made = await (await session.execute(statements.read("insert_row"), values)).fetchone()
@@ -240,8 +242,14 @@ def _identity(thing: FlagSchedule) -> dict[str, Any]:
         "name": thing.ref.name,
         "flag_key": spec.flag_key if spec else None,
         "environment": spec.effective_environment if spec else None,
-        "change_hash": spec.change_hash if spec else None,
+        "planned_at": spec.scheduled_at if spec else None,
     }
+
+
+def _replay(around: DictRow) -> Replay | None:
+    if not around["is_replay"]:
+        return None
+    return Replay(applied_at=around["replayed_at"], change_hash=around["replayed_hash"])
 
 
 def _row_values(row: Row) -> dict[str, Any]:
