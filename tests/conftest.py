@@ -14,7 +14,7 @@ import redis as redis_client
 from dev.cluster.control_plane import ControlPlane
 from dev.parts.postgres import Postgres
 from dev.parts.redis import Redis
-from tests import roles
+from tests import roles, waiting
 
 pytest_plugins = ["tests.builds", "tests.parallel"]
 
@@ -22,6 +22,9 @@ pytest_plugins = ["tests.builds", "tests.parallel"]
 for _name in [*os.environ]:
     if _name.startswith(("FLAG_SCHEDULE_", "PG")) or _name in {"DATABASE_URL", "REDIS_URL", "KUBECONFIG"}:
         del os.environ[_name]
+
+# A test run in the background, as by `make test &`, inherits signals that are ignored.
+waiting.restore_signals()
 
 # The same examples in every run. `--hypothesis-profile=explore` looks for new ones.
 hypothesis.settings.register_profile("deterministic", derandomize=True, deadline=None)

@@ -38,8 +38,8 @@ CONTROLLERS = (
     "clusterrole-aggregation-controller",
     "validatingadmissionpolicy-status-controller",
 )
-_START_SECONDS = 60.0
-_KUBECTL_SECONDS = 60.0
+_START_SECONDS = 180.0
+_KUBECTL_SECONDS = 120.0
 _POLL_SECONDS = 0.05
 
 
@@ -101,10 +101,10 @@ class ControlPlane:
         """Run kubectl as a user and return its stdout.
 
         Raises:
-            ClusterError: it failed, or took longer than a minute; the text holds its stderr.
+            ClusterError: it failed, or took longer than two minutes; the text holds its stderr.
         """
         options = (f"--kubeconfig={self.kubeconfig(user)}", f"--cache-dir={self._folder}/kubectl")
-        return system.run(self.kubectl_program, *options, *args, stdin=input, timeout=60)
+        return system.run(self.kubectl_program, *options, *args, stdin=input, timeout=_KUBECTL_SECONDS)
 
     def start(self) -> None:
         """Start everything and return when the API server is ready and the controllers work.

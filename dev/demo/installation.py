@@ -19,7 +19,7 @@ BASE: Final = ROOT / "manifests" / "base"
 IMAGE: Final = "localhost/flagschedule:dev"
 NAMESPACE: Final = "flagschedule-system"
 
-_TIMEOUT: Final = "--timeout=90s"
+_TIMEOUT: Final = "--timeout=300s"
 
 
 class Installation:

@@ -19,8 +19,8 @@ from typing import ClassVar, Final, Self
 
 from dev.parts import guard, wheels
 
-_READY_WITHIN: Final = 60.0  # seconds; 2 on an idle machine
-_STOP_WITHIN: Final = 30.0  # seconds
+_READY_WITHIN: Final = 180.0  # seconds; 2 on an idle machine
+_STOP_WITHIN: Final = 90.0  # seconds
 # Below the range that Linux takes outgoing connections' ports from, and below Kubernetes' node ports: a port
 # that is free once stays free across a restart.
 _PORTS: Final = range(15_000, 30_000)

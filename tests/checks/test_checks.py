@@ -7,7 +7,7 @@ import pytest
 from dev import check
 
 
-@pytest.mark.timeout(300)  # a first type check on a slow machine
+@pytest.mark.timeout(900)  # a first type check on a slow machine
 @pytest.mark.parametrize("name", check.CHECKS)
 def test_check(name: str) -> None:
     """Linter, formatter, type checker and import contracts have nothing to say."""

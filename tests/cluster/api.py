@@ -5,13 +5,15 @@ Used by the tests of the CRD, of the policies and of RBAC. Answers are returned,
 
 import json
 import ssl
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from tests.waiting import PATIENCE, eventually
+
+__all__ = ["Answer", "Api", "Object", "eventually", "flagschedule"]  # `eventually` is for those who ask the server
 
 _GROUP = "/apis/flagschedule.io/v1alpha1"
 Object = dict[str, Any]
@@ -59,7 +61,7 @@ class Api:
         request = urllib.request.Request(self.server + path, data, headers, method=method)  # noqa: S310 -- https only
         context = ssl.create_default_context(cafile=self.ca_file)
         try:
-            with urllib.request.urlopen(request, context=context, timeout=30) as response:  # noqa: S310 -- https only
+            with urllib.request.urlopen(request, context=context, timeout=PATIENCE) as response:  # noqa: S310 -- https only
                 return Answer(response.status, json.loads(response.read()))
         except urllib.error.HTTPError as error:
             return Answer(error.code, json.loads(error.read()))
@@ -102,16 +104,3 @@ def flagschedule(name: str, spec: Any, **metadata: Any) -> Object:
     whole: Object = {"apiVersion": "flagschedule.io/v1alpha1", "kind": "FlagSchedule"}
     whole["metadata"] = {"name": name, **metadata}
     return whole if spec is None else whole | {"spec": spec}
-
-
-def eventually(condition: Callable[[], bool], what: str, seconds: float = 90.0) -> None:
-    """Wait until the condition holds; the limit ends a test that fails and says nothing about speed.
-
-    Raises:
-        TimeoutError: it never held.
-    """
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {seconds:.0f} s")
-        time.sleep(0.05)

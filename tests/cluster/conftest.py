@@ -1,11 +1,13 @@
 """Fixtures of the tests on a real API server."""
 
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from dev.cluster.control_plane import ControlPlane
+from dev.cluster.system import ClusterError
 from tests.cluster.api import Api, eventually, flagschedule
 from tests.cluster.operator_fixtures import loosened, new_operator, scene
 from tests.cluster.spec_corpus import spec
@@ -26,10 +28,12 @@ def installed(control_plane: ControlPlane) -> ControlPlane:
 def install(control_plane: ControlPlane) -> None:
     """Apply `manifests/base`, and wait until it is in effect."""
     control_plane.kubectl("apply", "--server-side", "--kustomize", str(BASE))
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/flagschedules.flagschedule.io", "--timeout=20s")
+    control_plane.kubectl("wait", "--for=condition=Established", "crd/flagschedules.flagschedule.io", "--timeout=120s")
     api = _api(control_plane)
     past = flagschedule("past", spec(scheduledAt="2020-01-01T00:00:00Z"))
     eventually(lambda: "in the future" in api.create(past, dry_run=True).message, "the policy is in effect")
+    _wait_for_admission(api)
+    _wait_for_rights(control_plane)
 
 
 @pytest.fixture
@@ -44,6 +48,46 @@ def in_namespace(control_plane: ControlPlane, name: str) -> Api:
     created = admin.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     assert created.ok, created.message
     return admin
+
+
+def _wait_for_admission(api: Api) -> None:
+    """Wait until every policy that exists is in effect: the server reads them in the order in which they came."""
+    group, name = "/apis/admissionregistration.k8s.io/v1", "last"
+    rules = [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}]
+    only = [{"name": "only", "expression": "object.metadata.name == 'last'"}]
+    things = {
+        f"{group}/validatingadmissionpolicies": {
+            "matchConstraints": {"resourceRules": rules},
+            "matchConditions": only,
+            "validations": [{"expression": "false"}],
+        },
+        f"{group}/validatingadmissionpolicybindings": {"policyName": name, "validationActions": ["Deny"]},
+    }
+    for path, body in things.items():
+        answer = api.request("POST", path, {"metadata": {"name": name}, "spec": body})
+        assert answer.ok, answer.message
+    probe = ("/api/v1/namespaces/default/configmaps?dryRun=All", {"metadata": {"name": name}})
+    eventually(lambda: not api.request("POST", *probe).ok, "the last policy is in effect")
+    for path in things:
+        assert api.request("DELETE", f"{path}/{name}").ok
+
+
+def _wait_for_rights(control_plane: ControlPlane) -> None:
+    """Wait until the operator has its rights, those of the cluster and those of its namespace."""
+    account = "--as=system:serviceaccount:flagschedule-system:flagschedule-operator"
+    for right in (
+        ("patch", "flagschedules.flagschedule.io", "--namespace=default"),
+        ("get", "leases.coordination.k8s.io/flagschedule-operator", "--namespace=flagschedule-system"),
+        ("get", "namespaces/kube-system", "--namespace=kube-system"),
+    ):
+        eventually(partial(_may, control_plane, account, *right), f"the operator may {' '.join(right)}")
+
+
+def _may(control_plane: ControlPlane, *words: str) -> bool:
+    try:
+        return control_plane.kubectl("auth", "can-i", *words).strip() == "yes"
+    except ClusterError:  # kubectl says no by its exit code as well
+        return False
 
 
 def _api(control_plane: ControlPlane, namespace: str = "default") -> Api:

@@ -97,7 +97,7 @@ def _again(walker: Walker) -> Iterator[Seen]:
 
 def _never_seen_waiting(walker: Walker) -> Iterator[Seen]:
     """With an allowance of a second the phase before is short; its Event tells that it was there."""
-    walker.create(scheduledAt=(datetime.now(UTC) + timedelta(seconds=4)).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    walker.create(scheduledAt=(datetime.now(UTC) + timedelta(seconds=15)).strftime("%Y-%m-%dT%H:%M:%SZ"))
     yield Seen("Expired", "FlagNotFound")
 
 

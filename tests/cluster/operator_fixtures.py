@@ -29,9 +29,11 @@ from tests import roles
 from tests.cluster.api import Api, Object, eventually, flagschedule
 from tests.cluster.spec_corpus import spec
 from tests.integration.database import Database, connected
+from tests.waiting import PATIENCE
 
 SYSTEM = "flagschedule-system"
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/flagschedule-operator"
+_GRACE = 45  # seconds; what the manifests give the operator's pods to end
 _PATCHES = re.compile(
     r'^apiserver_request_total\{(?=.*verb="PATCH")(?=.*resource="flagschedules").*\} (\S+)', re.MULTILINE
 )
@@ -62,7 +64,7 @@ class Operator:
     def probe(self, path: str) -> tuple[int, str | None]:
         """The answer of a probe: its code and the one word why; 0 if nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=PATIENCE) as answer:
                 return answer.status, None
         except urllib.error.HTTPError as error:
             return error.code, json.loads(error.read())["reason"]
@@ -84,13 +86,13 @@ class Operator:
         self._end(signal.SIGKILL)
 
     def stop(self) -> int:
-        """End it as Kubernetes does, within 15 seconds; its exit code."""
+        """End it as Kubernetes does; its exit code."""
         return self._end(signal.SIGTERM)
 
     def ended(self) -> int:
         """Wait until it ends by itself; its exit code."""
         assert self._process is not None
-        return self._process.wait(30)
+        return self._process.wait(PATIENCE)
 
     def lines(self, event: str | None = None) -> list[dict[str, Any]]:
         """What it has logged under this message; everything if none is given."""
@@ -102,7 +104,7 @@ class Operator:
             return 0
         self._process.send_signal(how)
         try:
-            return self._process.wait(15)
+            return self._process.wait(_GRACE)
         finally:
             self._process.kill()
             self._process.wait()
@@ -135,7 +137,7 @@ class Scene:
         """Run the processor once, as the CronJob does."""
         command = [sys.executable, "-m", "flagschedule", "process"]
         environment = {"PATH": os.environ["PATH"], "DATABASE_URL": roles.url(self.operator.database_url, "process")}
-        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=PATIENCE)
 
     def is_gone(self, name: str) -> None:
         """Wait until there is no object of this name."""
@@ -146,7 +148,7 @@ class Scene:
         found: Object = self.api.get(name).get("status", {})
         return found
 
-    def reaches(self, name: str, phase: str, seconds: float = 90) -> Object:
+    def reaches(self, name: str, phase: str) -> Object:
         """Wait until an object's status shows this phase for its current generation; that status."""
 
         def reached() -> bool:
@@ -154,7 +156,7 @@ class Scene:
             status = thing.get("status", {})
             return (status.get("phase"), status.get("observedGeneration")) == (phase, thing["metadata"]["generation"])
 
-        eventually(reached, f"{name} is {phase}", seconds)
+        eventually(reached, f"{name} is {phase}")
         return self.status(name)
 
     def row(self, name: str) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def test_a_leader_without_an_api_server_ends(pair: Pair, installed: ControlPlane
     with installed.frozen("kube-apiserver"):
         assert pair.leader.ended() == LEASE_LOST
         eventually(lambda: pair.standby.probe("readyz") == (503, "lease"), "the standby is not ready")
-        assert pair.standby.probe("healthz") == (200, None)
+        eventually(lambda: pair.standby.probe("healthz") == (200, None), "the standby is alive")
     installed.wait_ready()
 
     pair.standby_leads()

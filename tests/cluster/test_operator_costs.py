@@ -11,7 +11,7 @@ from flagschedule.bootstrap import operator as bootstrap
 from flagschedule.domain.schedule import FlagSchedule
 from flagschedule.settings import Settings
 from tests import roles
-from tests.cluster.api import Api, flagschedule
+from tests.cluster.api import Api, eventually, flagschedule
 from tests.cluster.operator_fixtures import Scene, count_patches, log_in
 from tests.cluster.spec_corpus import spec
 from tests.cluster.test_metrics import scraped
@@ -86,7 +86,9 @@ def test_a_restart_handles_nothing_that_is_in_order(patches: Callable[[], int], 
     settled.operator.start()
     settled.create("next")
     settled.reaches("next", "Pending")  # so that all that was there before has been looked at
-    handled = scraped(settled.operator)["flagschedule_reconcile_duration_seconds_count"]
+    # A reconcile is counted when it has returned, which is after its status can be seen.
+    count = "flagschedule_reconcile_duration_seconds_count"
+    handled = eventually(lambda: scraped(settled.operator)[count], "the new object is counted")
     settled.operator.stop()
 
     assert handled == 1

@@ -228,7 +228,7 @@ def test_an_operator_that_is_ready_has_set_everything_right(quick: Scene) -> Non
         holder.run("SELECT FROM feature_flag_schedules FOR UPDATE")
         scene.operator.start(wait=False)
         eventually(lambda: database.value(waiting) == 1, "the comparison is held up")
-        assert scene.operator.probe("readyz") == (503, "starting")
+        eventually(lambda: scene.operator.probe("readyz") == (503, "starting"), "the operator says that it starts")
         holder.run("ROLLBACK")
 
     eventually(lambda: scene.operator.probe("readyz") == (200, None), "the operator is ready")
@@ -306,7 +306,7 @@ def test_what_could_not_be_repaired_is_tried_at_the_next_turn(quick: Scene) -> N
     assert len(quick.operator.lines("Object not repaired")) == 1
     quick.database.run("ALTER TABLE feature_flag_schedules DROP CONSTRAINT held")
 
-    eventually(lambda: not quick.row("launch")["suspended"], "it is repaired", seconds=60)
+    eventually(lambda: not quick.row("launch")["suspended"], "it is repaired")
 
 
 def _elsewhere(database: Database) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final, LiteralString
 from tests.cluster.api import Object, flagschedule
 from tests.cluster.operator_fixtures import Scene
 from tests.cluster.spec_corpus import spec
+from tests.waiting import PATIENCE
 
 GONE: Final = "[*]"
 FROM_GIT: Final = {"argocd.argoproj.io/tracking-id": "app:flagschedule.io/FlagSchedule:shop/x"}
@@ -254,7 +255,7 @@ def walk_all(scene: Scene, walkers: Mapping[Walker, Walk]) -> dict[str, list[See
     return history
 
 
-def _wait(scene: Scene, expected: Mapping[str, Seen], seconds: float = 90) -> dict[str, bool]:
+def _wait(scene: Scene, expected: Mapping[str, Seen], seconds: float = PATIENCE) -> dict[str, bool]:
     """Whether each object gets to be seen as expected; ends early when all are."""
     deadline = time.monotonic() + seconds
     while True:

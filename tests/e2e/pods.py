@@ -61,7 +61,7 @@ class Pods:
         found: datetime = self.database.value("SELECT date_trunc('second', now() + %s)", after)
         return found.astimezone(UTC)
 
-    def wait(self, name: str, condition: str, seconds: int = 45) -> dict[str, Any]:
+    def wait(self, name: str, condition: str, seconds: int = 120) -> dict[str, Any]:
         """Wait until an object has a condition, such as `condition=Applied`; the object."""
         what = (f"flagschedule/{name}", f"--namespace={NAMESPACE}")
         self.kubectl("wait", f"--for={condition}", *what, f"--timeout={seconds}s")
@@ -110,8 +110,8 @@ class Pods:
         self._system("create", "-f", "-", stdin=json.dumps(job))
         ended = "--for=jsonpath={.status.containerStatuses[0].state.terminated}"
         pod = f"--selector=batch.kubernetes.io/job-name={name}"
-        self._system("wait", "--for=create", "pod", pod, "--timeout=20s")
-        self._system("wait", ended, "pod", pod, "--timeout=30s")
+        self._system("wait", "--for=create", "pod", pod, "--timeout=120s")
+        self._system("wait", ended, "pod", pod, "--timeout=120s")
         (found,) = self.system_pods(pod)
         code = found["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"]
         return Ended(code, self.log(found["metadata"]["name"]))

@@ -41,18 +41,18 @@ class Release:
     def install(self) -> str:
         """`helm install`; returns when everything is ready. What it printed."""
         return self._helm(
-            "install", "flagschedule", str(CHART), "--values=-", "--wait", "--timeout=90s", values=_VALUES
+            "install", "flagschedule", str(CHART), "--values=-", "--wait", "--timeout=240s", values=_VALUES
         )
 
     def upgrade(self, tag: str, *values: str) -> str:
         """`helm upgrade` to another image, with more values; returns when everything is ready. What it printed."""
         chosen = [f"--set={value}" for value in (f"image.tag={tag}", *values)]
         words = ("upgrade", "flagschedule", str(CHART), "--reset-then-reuse-values", *chosen)
-        return self._helm(*words, "--wait", "--timeout=90s")
+        return self._helm(*words, "--wait", "--timeout=240s")
 
     def uninstall(self) -> str:
         """`helm uninstall`; returns when everything is gone. What it printed."""
-        return self._helm("uninstall", "flagschedule", "--wait", "--timeout=90s")
+        return self._helm("uninstall", "flagschedule", "--wait", "--timeout=240s")
 
     def _helm(self, *words: str, values: dict[str, Any] | None = None) -> str:
         environment = {"HOME": str(self.folder), "KUBECONFIG": str(self.kubeconfig)}

@@ -5,7 +5,7 @@ import pytest
 from dev.cluster import kind_binary
 from tests.bench import lateness
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]  # it makes a cluster of its own
+pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]  # it makes a cluster of its own
 
 
 @pytest.mark.skipif(not kind_binary.is_own(), reason="the control groups of kind's pods are not known")

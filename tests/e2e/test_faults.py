@@ -7,7 +7,7 @@ import pytest
 from tests.cluster.api import eventually
 from tests.e2e.pods import Pods
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
 
 UNAVAILABLE = 3
 

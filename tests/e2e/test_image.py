@@ -16,7 +16,7 @@ from dev.cluster.cache import cache_dir
 from dev.demo.installation import IMAGE
 from dev.image import engines, materials
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 SIZE = 150_000_000

@@ -90,7 +90,7 @@ def test_pods_run_in_two_clusters_at_once(two_clusters: list[KindCluster]) -> No
     for cluster in two_clusters:
         cluster.kubectl("run", "first", "--image=localhost/pause:3.10.1", "--image-pull-policy=Never")
     for cluster in two_clusters:
-        cluster.kubectl("wait", "pod/first", "--for=condition=Ready", "--timeout=20s")
+        cluster.kubectl("wait", "pod/first", "--for=condition=Ready", "--timeout=120s")
         events = cluster.kubectl("get", "events", "--field-selector=type=Warning,involvedObject.name=first")
         assert events == ""
         assert f"{cluster.name}-control-plane" in cluster.kubectl("get", "nodes")

@@ -10,22 +10,22 @@ import pytest
 
 from tests.e2e.pods import Pods
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]  # the first one waits for the cluster and for a minute
+pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]  # the first one waits for the cluster and for a minute
 
 CACHE_KEY = "feature_flags:production"
 README: Final = Path(__file__).parents[2] / "README.md"
 _TIME: Final = re.compile(r'scheduledAt: "[^"]*"')
-LONGEST_DELAY = timedelta(seconds=75)
+LONGEST_DELAY = timedelta(seconds=120)  # 60 until the next run begins; the rest is for a busy machine
 
 
 def test_the_first_screen_of_the_readme_comes_true(pods: Pods) -> None:
-    """Its YAML is applied by the CronJob's pod within 75 s of its time, and `kubectl get` shows what it says there."""
+    """Its YAML is applied by the CronJob's next pod, and `kubectl get` shows what it says there."""
     name, flag = "checkout-v2-launch", pods.database.flag("checkout-v2")
     pods.cache.set(CACHE_KEY, '{"checkout-v2": false}', ex=300)
     due = pods.clock(timedelta(seconds=5))
     pods.kubectl("apply", "-f", "-", stdin=_TIME.sub(f'scheduledAt: "{due:%FT%TZ}"', _block("yaml")))
 
-    status = pods.wait(name, "condition=Applied", seconds=90)["status"]
+    status = pods.wait(name, "condition=Applied", seconds=180)["status"]
 
     row = pods.schedule(name)
     assert timedelta(0) <= row["applied_at"] - due <= LONGEST_DELAY
@@ -72,7 +72,7 @@ def test_deleting_the_object_cancels_the_change(pods: Pods) -> None:
     pods.plan("dropped", flag="banner", after=timedelta(hours=1))
     pods.wait("dropped", "condition=Ready")
 
-    pods.kubectl("delete", "flagschedule/dropped", "--namespace=shop", "--timeout=30s")
+    pods.kubectl("delete", "flagschedule/dropped", "--namespace=shop", "--timeout=120s")
 
     assert pods.schedule("dropped")["status"] == "cancelled"
     assert pods.database.state(flag) == (False, 0)

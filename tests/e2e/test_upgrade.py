@@ -10,11 +10,11 @@ from dev.demo.installation import IMAGE
 from tests.cluster.api import eventually
 from tests.e2e.pods import NAMESPACE, Pods
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
 
 MANY = 40
-TAKEOVER = timedelta(seconds=40)  # 15 of them by design; the rest is for a busy machine
-LINGERING = timedelta(seconds=10)  # one of them by design; without lingering it is up to a minute
+TAKEOVER = timedelta(seconds=60)  # 15 of them by design; the rest is for a busy machine
+LINGERING = timedelta(seconds=30)  # one of them by design; without lingering it is up to a minute
 NEXT_IMAGE = f"{IMAGE}-next"
 
 

@@ -3,14 +3,13 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
 from tests import roles
 from tests.integration.database import Database, connected
+from tests.waiting import PATIENCE
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -34,7 +33,7 @@ def flagschedule(database_url: str, redis_url: str) -> Run:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -43,13 +42,13 @@ def flagschedule(database_url: str, redis_url: str) -> Run:
 
 @pytest.fixture
 def start(database_url: str, redis_url: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts a run in the background; what is left of it at the end is killed."""
+    """Starts a run in the background, by the command `before` if there is one; what is left of it is killed."""
     started: list[subprocess.Popen[str]] = []
 
-    def run(**settings: str) -> subprocess.Popen[str]:
+    def run(*, before: Sequence[str] = (), **settings: str) -> subprocess.Popen[str]:
         url = roles.url(database_url, "process")
         environment = {"DATABASE_URL": url, "REDIS_URL": redis_url, "PATH": os.environ["PATH"], **settings}
-        command = [sys.executable, "-m", "flagschedule", "process"]
+        command = [*before, sys.executable, "-m", "flagschedule", "process"]
         started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
         return started[-1]
 
@@ -59,12 +58,3 @@ def start(database_url: str, redis_url: str) -> Iterator[Callable[..., subproces
         process.wait()
         assert process.stderr
         process.stderr.close()
-
-
-def until(condition: Callable[[], Any], *, seconds: float = 90) -> Any:
-    """Wait for a condition; its value."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, "the condition did not come true"
-        time.sleep(0.01)
-    return value

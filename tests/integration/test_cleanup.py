@@ -17,9 +17,10 @@ from flagschedule.domain.retention import Retention
 from flagschedule.ports import Leftover
 from flagschedule.services.cleanup import Cleaner
 from tests import roles
-from tests.integration.conftest import Run, until
+from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
 from tests.integration.test_process import logged
+from tests.waiting import PATIENCE, eventually
 
 NOTHING = {"applied": 0, "cancelled": 0, "attempts": 0, "records": 0, "runs": 0, "refused": 0}
 ON_32_PAGES = 4000  # rows, be they as narrow as they can
@@ -296,10 +297,10 @@ def test_it_stops_after_the_batch_at_hand(gate: Database, history: Database, dat
     command = [sys.executable, "-m", "flagschedule", "cleanup", "--output", "json"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         waits = "SELECT FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database()"
-        until(lambda: history.query(waits))
+        eventually(lambda: history.query(waits))
         process.send_signal(signal.SIGTERM)
         gate.run("SELECT pg_advisory_unlock(4711)")
-        assert process.wait(timeout=20) == 0
+        assert process.wait(PATIENCE) == 0
         assert process.stdout
         found = json.loads(process.stdout.read())
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import redis
 
-from tests.integration.conftest import Run, until
+from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
+from tests.waiting import PATIENCE, eventually
 
 GATE = 4711  # an advisory lock that the test holds, and that a statement under test must pass
 
@@ -90,10 +92,10 @@ def test_killed_between_claim_and_commit(
     scene(database)
     with held_in_mid_statement(database, database_url):
         process = start()
-        until(lambda: held(database))
+        eventually(lambda: held(database))
         process.send_signal(signal.SIGKILL)
         process.wait()
-    until(lambda: finished(database))
+    eventually(lambda: finished(database))
 
     assert flagschedule("process").returncode == 0
 
@@ -107,9 +109,9 @@ def test_connection_lost_between_claim_and_commit(
     scene(database)
     with held_in_mid_statement(database, database_url):
         process = start()
-        (backend,) = until(lambda: held(database))
+        (backend,) = eventually(lambda: held(database))
         database.run("SELECT pg_terminate_backend(%s)", backend["pid"])
-        assert process.wait(timeout=20) == 3
+        assert process.wait(PATIENCE) == 3
         assert process.stderr
         assert process.stderr.read().splitlines()[-1].startswith("flagschedule: the database")
     assert {row["attempts"] for row in outcome(database)} == {0}
@@ -128,7 +130,7 @@ def test_killed_between_commit_and_cache(
     client.set("feature_flags:production", "cached")
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts and never answers
         process = start(REDIS_URL=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
-        until(lambda: database.value("SELECT count(*) FROM flag_schedule_attempts"))
+        eventually(lambda: database.value("SELECT count(*) FROM flag_schedule_attempts"))
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert {row["keys"] for row in outcome(database)} == {1}
@@ -146,10 +148,25 @@ def test_stopped_orderly_in_mid_batch(
     scene(database)
     with held_in_mid_statement(database, database_url):
         process = start()
-        until(lambda: held(database))
+        eventually(lambda: held(database))
         process.send_signal(signal.SIGTERM)
 
-    assert process.wait(timeout=20) == 0
+    assert process.wait(PATIENCE) == 0
+    assert outcome(database) == UNDISTURBED
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_orderly_where_signals_were_ignored(
+    database: Database, database_url: str, start: Callable[..., subprocess.Popen[str]], number: signal.Signals
+) -> None:
+    """A run whose parent ignores the signals, as a shell's background command does, still stops when it gets one."""
+    scene(database)
+    with held_in_mid_statement(database, database_url):
+        process = start(before=("sh", "-c", "trap '' INT TERM; exec \"$@\"", "sh"))
+        eventually(lambda: held(database))
+        process.send_signal(number)
+
+    assert process.wait(PATIENCE) == 0
     assert outcome(database) == UNDISTURBED
 
 

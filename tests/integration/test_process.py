@@ -20,8 +20,9 @@ from flagschedule.domain.errors import DependencyUnavailableError
 from flagschedule.ports import Batch
 from flagschedule.services.process import Pace, Processor
 from tests import roles
-from tests.integration.conftest import Run, until
+from tests.integration.conftest import Run
 from tests.integration.database import Database
+from tests.waiting import eventually
 
 INVALID = [
     {}, [], 1, "x", None, True,
@@ -353,12 +354,12 @@ def test_a_lingering_run_applies_what_comes_due_meanwhile(
     """A run told to linger finds what comes due after it began, and goes on."""
     flag = database.flag("checkout-v2")
     run = start(FLAG_SCHEDULE_LINGER_SECONDS="600")
-    until(lambda: database.query("SELECT * FROM flag_schedule_runs"))
+    eventually(lambda: database.query("SELECT * FROM flag_schedule_runs"))
 
     first = database.schedule(flag, {"enabled": True}, due=timedelta(seconds=1))
-    until(lambda: database.row(first)["status"] == "applied")
+    eventually(lambda: database.row(first)["status"] == "applied")
     second = database.schedule(flag, {"enabled": False}, due=timedelta(seconds=1))
-    until(lambda: database.row(second)["status"] == "applied")
+    eventually(lambda: database.row(second)["status"] == "applied")
 
     assert run.poll() is None
 

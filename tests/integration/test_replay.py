@@ -9,11 +9,12 @@ from flagschedule.domain import status
 from flagschedule.domain.decision import Decision, Facts, decide
 from flagschedule.domain.messages import explain
 from flagschedule.domain.outcome import Phase, Reason, Snapshot, State
-from tests.integration.conftest import Run, until
+from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
 from tests.integration.test_crashes import held, held_in_mid_statement
 from tests.integration.test_mirror_store import RULES, Scene, played, row_of, scene
 from tests.unit.builders import rfc3339
+from tests.waiting import eventually
 
 DUE = timedelta(seconds=-1)
 RETRY: dict[str, Any] = {"annotations": {"flagschedule.io/retry-requested-at": "now"}}
@@ -47,11 +48,11 @@ def test_a_flag_deleted_while_its_change_is_made(database_url: str, flagschedule
 
         with held_in_mid_statement(on.database, database_url):
             processing = asyncio.create_task(asyncio.to_thread(flagschedule, "process"))
-            await asyncio.to_thread(until, lambda: held(on.database))
+            await asyncio.to_thread(eventually, lambda: held(on.database))
             deletion = asyncio.create_task(asyncio.to_thread(delete))
-            await asyncio.to_thread(until, lambda: waits(on.database, "DELETE"))
+            await asyncio.to_thread(eventually, lambda: waits(on.database, "DELETE"))
             edit = asyncio.create_task(on.mirror(on.thing(thing.ref.uid, generation=2)))
-            await asyncio.to_thread(until, lambda: waits(on.database, "-- Locks the object's row"))
+            await asyncio.to_thread(eventually, lambda: waits(on.database, "-- Locks the object's row"))
         await asyncio.gather(processing, deletion, edit)
 
         assert outcome(edit.result()) == (State.APPLIED, Reason.APPLIED)

@@ -14,10 +14,11 @@ from flagschedule.domain.errors import DependencyUnavailableError, StatementRefu
 from flagschedule.ports import Claimable
 from flagschedule.settings import Settings
 from tests import roles
-from tests.integration.conftest import Run, until
+from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
 from tests.integration.test_failures import guard, make_due
 from tests.integration.test_process import logged
+from tests.waiting import PATIENCE, eventually
 
 MOST: Final = 10
 # The rule of the original in seconds, with its cap of an hour less the jitter; written down, not computed.
@@ -211,14 +212,14 @@ def test_a_real_deadlock_consumes_nothing(database: Database, database_url: str)
     thread = threading.Thread(target=other)
     with trouble(database, body):
         thread.start()
-        held.wait(10)
+        held.wait(PATIENCE)
         process(database_url + "?options=-cdeadlock_timeout%3D20ms")  # as for what the trigger sees: a superuser
-        thread.join(20)
+        thread.join(PATIENCE)
 
     deadlocks: LiteralString = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
     # A backend counts it when it ends, after its client has gone; and it is two, if the row done anew was quicker than
     # the other program, which then waits for it once more.
-    until(lambda: database.value(deadlocks) >= 1)
+    eventually(lambda: database.value(deadlocks) >= 1)
     assert database.row(schedule)["status"] in {"pending", "applied"}  # applied once the other one had let go
     assert database.row(schedule)["retry_count"] == before["retry_count"]
     process(roles.url(database_url, "process"))

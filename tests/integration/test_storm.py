@@ -15,9 +15,10 @@ import pytest
 import redis as redis_client
 
 from tests import roles
-from tests.integration.conftest import Run, until
+from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
 from tests.integration.test_order import wrong_flags
+from tests.waiting import PATIENCE, eventually
 
 PROCESSORS: Final = 4
 ENVIRONMENTS: Final = ("production", "staging", "development")
@@ -152,10 +153,10 @@ class Herd:
         return subprocess.Popen(command, env=self._environment, stderr=subprocess.DEVNULL)
 
     def _bury(self, process: subprocess.Popen[bytes]) -> None:
-        self.codes.append(process.wait(30))
+        self.codes.append(process.wait(PATIENCE))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(("flags", "kills"), [(20, 5), (200, 40)])
 def test_a_storm_ends_like_a_chronological_replay(
     database: Database, database_url: str, redis_url: str, flagschedule: Run, flags: int, kills: int
@@ -202,7 +203,7 @@ def _wait_for_progress(database: Database) -> None:
     """Wait until much was applied since now, so that those who are killed are at work."""
     applied = "SELECT count(*) FROM feature_flag_schedules WHERE status = 'applied'"
     wanted = database.value(applied) + BETWEEN_KILLS
-    until(lambda: database.value(applied) >= wanted, seconds=60)
+    eventually(lambda: database.value(applied) >= wanted)
 
 
 def _applied_not_once(database: Database) -> int:

@@ -8,13 +8,14 @@ import pytest
 
 from flagschedule import __version__, cli, settings
 from flagschedule.bootstrap import migrator
+from tests.waiting import PATIENCE
 
 
 def flagschedule(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the program as a user does."""
     environment = {"PATH": os.environ["PATH"], **variables}
     command = [sys.executable, "-m", "flagschedule", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 @pytest.mark.parametrize("program", ["process", "migrate", "cleanup", "operator"])

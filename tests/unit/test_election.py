@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError
 from flagschedule.ports import Lease
 from flagschedule.services.election import Elector, Terms
+from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,7 +187,7 @@ def test_a_stopped_renewal_is_noticed_by_its_holder() -> None:
         book.lose_request = True
         await elector.hold()
 
-    asyncio.run(asyncio.wait_for(hold(), 30))
+    asyncio.run(asyncio.wait_for(hold(), PATIENCE))
 
 
 def test_a_successor_holds_on() -> None:
@@ -203,7 +204,7 @@ def test_a_successor_holds_on() -> None:
         holding.cancel()
         return book.writes >= 5
 
-    assert asyncio.run(asyncio.wait_for(succeed(), 30))
+    assert asyncio.run(asyncio.wait_for(succeed(), PATIENCE))
 
 
 def test_a_holder_notices_its_successor() -> None:
@@ -216,4 +217,4 @@ def test_a_holder_notices_its_successor() -> None:
         await book.write(book.lease, "another", 15)
         await elector.hold()
 
-    asyncio.run(asyncio.wait_for(hold(), 30))
+    asyncio.run(asyncio.wait_for(hold(), PATIENCE))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 _ROOT = Path(__file__).parents[3]
 _CONFTEST = """
 from pathlib import Path
@@ -13,6 +15,13 @@ from tests import builds
 builds._ROOT = Path(__file__).parent.parent
 builds._CHOICES.update(apiserver={"the thing": ("slow_build", "x")}, node={"the thing": ("slow_build", "y")})
 pytest_plugins = ["tests.builds"]
+wait = builds._wait
+def note_that_it_waits(build, say):
+    def say_and_note(line):
+        say(line)
+        Path("waited").touch()
+    wait(build, say_and_note)
+builds._wait = note_that_it_waits
 """
 _TESTS = """
 import pytest
@@ -20,7 +29,7 @@ from pathlib import Path
 @pytest.mark.node
 def test_a_pod(): assert Path("built").read_text() == "y"
 @pytest.mark.apiserver
-@pytest.mark.timeout(0.5)
+@pytest.mark.timeout({limit})
 def test_an_object(): assert Path("built").exists()
 def test_something_quick():
     assert not Path("built").exists()
@@ -29,35 +38,37 @@ def test_something_quick():
 _BUILD = """
 import sys, time
 from pathlib import Path
-while not Path("go").exists():
+while not (Path("go").exists() and Path("waited").exists()):
     time.sleep(0.01)
-time.sleep(1)
+time.sleep({seconds})
 print("half done")
 {end}
 Path("built").write_text(sys.argv[1])
 """
 
 
-def _pytest(folder: Path, *arguments: str, end: str = "") -> subprocess.CompletedProcess[str]:
+def _pytest(
+    folder: Path, *arguments: str, end: str = "", seconds: float = 0, limit: float = PATIENCE
+) -> subprocess.CompletedProcess[str]:
     (folder / "tests").mkdir()
     (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  apiserver\n  node\n")
     (folder / "tests" / "conftest.py").write_text(_CONFTEST)
-    (folder / "tests" / "test_all.py").write_text(_TESTS)
-    (folder / "slow_build.py").write_text(_BUILD.format(end=end))
+    (folder / "tests" / "test_all.py").write_text(_TESTS.format(limit=limit))
+    (folder / "slow_build.py").write_text(_BUILD.format(end=end, seconds=seconds))
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", *arguments],
         cwd=folder,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(_ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
 
 def test_quick_tests_run_while_it_builds(tmp_path: Path) -> None:
     """Quick tests come first; the wait shows the build's progress and takes nothing off a test's time limit."""
-    done = _pytest(tmp_path)
+    done = _pytest(tmp_path, seconds=6, limit=5)
 
     assert done.returncode == 0, done.stdout
     places = [

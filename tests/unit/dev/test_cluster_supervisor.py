@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 _SCRIPT = """
 import json, os, sys, time
 from pathlib import Path
@@ -16,7 +18,7 @@ from dev.cluster import supervisor
 supervisor._RESTART_SECONDS = 0.01
 node = supervisor.Supervisor(Path(sys.argv[1]), {"PATH": os.environ["PATH"], "GREETING": "hello"})
 node.start({"daemon": ["/bin/sh", "-c", sys.argv[2]]})
-end = time.monotonic() + 20
+end = time.monotonic() + 90
 while time.monotonic() < end and not Path(sys.argv[1], "done").exists():
     try:
         node.look()
@@ -36,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 def supervise(folder: Path, daemon: str) -> subprocess.CompletedProcess[str]:
     """Run a supervisor with one daemon until the daemon makes the file `done`."""
     command = [sys.executable, "-c", _SCRIPT, str(folder), daemon]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 def test_a_daemon_that_ends_is_started_again(folder: Path) -> None:
@@ -67,6 +69,6 @@ def test_orphans_are_reaped(folder: Path) -> None:
     wait = "while [ -d /proc/$(cat orphan) ]; do sleep 0.02; done"
     daemon = f"cd {folder}; (sleep 0.05 & echo $! > orphan); {wait}; touch done; sleep 9"
     command = [sys.executable, "-c", script, str(folder), daemon]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert (folder / "done").exists()

@@ -2,7 +2,6 @@
 
 import io
 import os
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from dev.demo.choices import Choices
 from dev.demo.commands import CommandFailedError, DemoError
 from dev.demo.installation import check_address
 from dev.demo.narrator import Narrator
+from dev.parts import guard
+from tests.waiting import eventually
 
 
 @hypothesis.given(st.timedeltas(timedelta(0), timedelta(hours=1)))
@@ -112,11 +113,8 @@ def test_an_interrupted_command_leaves_no_process(tmp_path: Path) -> None:
         # The shell's child tells us its number, and then us to stop: often before we know that it was started.
         commands.run(["sh", "-c", f"sh -c 'echo $$ > {file}; kill -INT {os.getpid()}; sleep 60' & wait"])
 
-    child = Path("/proc", file.read_text().strip())
-    deadline = time.monotonic() + 5
-    while child.exists() and "\nState:\tZ" not in (child / "status").read_text() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not child.exists() or "\nState:\tZ" in (child / "status").read_text()
+    child = file.read_text()
+    eventually(lambda: not guard.is_running(int(child)), "the child has ended")
 
 
 def test_a_failed_command_tells_what_was_said() -> None:

@@ -14,6 +14,7 @@ from dev.parts import guard, wheels
 from dev.parts.postgres import Postgres
 from dev.parts.redis import Redis
 from dev.parts.server import Server
+from tests.waiting import PATIENCE
 
 _OWNER = """
 import sys, time
@@ -71,7 +72,7 @@ def test_killed_owner_leaves_nothing(program: str) -> None:
 
         owner.kill()
 
-    assert guard.wait_until(lambda: _is_gone(Path(folder), int(pid)), 20)
+    assert guard.wait_until(lambda: _is_gone(Path(folder), int(pid)), PATIENCE)
 
 
 def test_killed_guard_leaves_nothing(part: Server) -> None:
