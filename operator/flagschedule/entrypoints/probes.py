@@ -4,14 +4,21 @@ Kopf's say that a web server answers; these say that objects are looked at. Wait
 a restart would not bring it back.
 """
 
+import asyncio
+import errno
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import web
 
 _TEXT_FORMAT: Final = "text/plain; version=0.0.4; charset=utf-8"
+# Whoever can reach the port could otherwise use up our file descriptors with connections that send nothing.
+_CONNECTIONS: Final = 100
+_IDLE_SECONDS: Final = 15.0
+_UNREAD_BODY_SECONDS: Final = 1.0
 Ailment = Callable[[], str | None]
 
 
@@ -22,29 +29,61 @@ async def serving(
     """Serve the probes and the metrics.
 
     Args:
-        port: on all addresses, because the kubelet calls from outside of the pod.
+        port: on all addresses of both families, because the kubelet calls from outside of the pod.
         sick: one word why the program should be restarted; None if it is well.
         unready: one word why it is not at work; None if it is.
         metrics: all metrics in Prometheus' text format.
     """
-    probes = web.Application()
-    probes.router.add_get("/healthz", lambda _: _answer(sick()))
-    probes.router.add_get("/readyz", lambda _: _answer(sick() or unready()))
+
+    async def healthz(_: web.Request) -> web.Response:
+        return _answer(sick())
+
+    async def readyz(_: web.Request) -> web.Response:
+        return _answer(sick() or unready())
 
     async def scrape(_: web.Request) -> web.Response:
         return web.Response(body=await metrics(), headers={"Content-Type": _TEXT_FORMAT})
 
-    probes.router.add_get("/metrics", scrape)
-    runner = web.AppRunner(probes, access_log=None, handle_signals=False, shutdown_timeout=1)
+    probes = web.Application()
+    for path, handler in {"/healthz": healthz, "/readyz": readyz, "/metrics": scrape}.items():
+        probes.router.add_get(path, handler)
+    runner = web.AppRunner(
+        probes,
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=1,
+        keepalive_timeout=_IDLE_SECONDS,
+        lingering_time=_UNREAD_BODY_SECONDS,
+    )
     await runner.setup()
+    server = cast("web.Server", runner.server)
     try:
-        await web.TCPSite(runner, "0.0.0.0", port).start()  # noqa: S104 -- see port; two words, no secret
-        yield
+        with _listener(port) as listener:
+            site = await asyncio.get_running_loop().create_server(lambda: _accept(server), sock=listener)
+            yield
+            site.close()
     finally:
         await runner.cleanup()
 
 
-async def _answer(reason: str | None) -> web.Response:
+def _listener(port: int) -> socket.socket:
+    """Listen on every address; on those of IPv4 alone where the kernel knows no IPv6."""
+    try:
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            raise
+        return socket.create_server(("", port))
+
+
+def _accept(server: web.Server) -> asyncio.Protocol:
+    """Make room for a new connection: those that have been open for longest are closed, so that a probe gets in."""
+    for oldest in server.connections[: 1 - _CONNECTIONS]:
+        oldest.force_close()
+    return server()
+
+
+def _answer(reason: str | None) -> web.Response:
     if reason is None:
         return web.json_response({"status": "ok"})
     return web.json_response({"status": "unavailable", "reason": reason}, status=HTTPStatus.SERVICE_UNAVAILABLE)

@@ -3,10 +3,10 @@
 Called at start by the client, and by Kopf whenever its session expires, so that a renewed token is read.
 """
 
+import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
-from urllib.request import getproxies
 
 import aiohttp
 import kopf
@@ -14,10 +14,13 @@ import yaml
 from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
 
+from flagschedule.adapters.kubernetes.proxy import proxy_for
 from flagschedule.domain.errors import ConfigurationError
 
 _CONNECTIONS: Final = 50
 _LIFETIME: Final = timedelta(minutes=10)
+# Seconds, seconds, questions, milliseconds: unanswered for so long, a connection is dead.
+_KEEPALIVE: Final = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
 
 
 async def configuration() -> Any:
@@ -36,7 +39,10 @@ async def configuration() -> Any:
             raise ConfigurationError(
                 ["KUBECONFIG: names no usable cluster; set it to a kubeconfig file, or run the operator in a pod"]
             ) from None
-    found.client_session_kwargs = {"trust_env": _behind_proxy()}
+    # A kubeconfig's own `proxy-url` wins over the environment. The library leaves the environment to aiohttp, which
+    # knows no networks in NO_PROXY, and looks it up for every request anew, and a .netrc, in two threads.
+    found.proxy = found.proxy or proxy_for(found.host)
+    found.client_session_kwargs = {"trust_env": False}
     return found
 
 
@@ -45,17 +51,28 @@ async def login(**_: object) -> kopf.AiohttpSession:
     found = await configuration()
     token = await found.get_api_key_with_prefix("BearerToken")
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=_tls(found)),
+        connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=_tls(found), socket_factory=_kept_alive),
         headers={"Authorization": token} if token else {},
-        trust_env=_behind_proxy(),
+        proxy=found.proxy,
     )
     # Kopf reads the token again only when the session expires or is refused.
     return kopf.AiohttpSession(server=found.host, aiohttp_session=session, expiration=datetime.now(UTC) + _LIFETIME)
 
 
-def _behind_proxy() -> bool:
-    # If told to heed the environment, aiohttp looks it up for every request anew, and a .netrc, in two threads.
-    return bool(getproxies())
+def _kept_alive(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Make a socket that asks its peer for a sign of life while a watch is quiet.
+
+    A NAT or load balancer that forgets idle connections drops their packets without a word. The questions keep it from
+    forgetting, and the connection ends after half a minute where it has forgotten all the same.
+    """
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    made.setblocking(False)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        if option := getattr(socket, name, None):  # not every system has all of them
+            made.setsockopt(socket.IPPROTO_TCP, option, value)
+    return made
 
 
 def _tls(found: Any) -> ssl.SSLContext:
