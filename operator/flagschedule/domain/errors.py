@@ -26,6 +26,10 @@ class DependencyUnavailableError(FlagScheduleError):
     """A service that FlagSchedule needs does not answer, or refuses for reasons that concern no single schedule."""
 
 
+class CredentialsRefusedError(DependencyUnavailableError):
+    """The database refuses the login; other credentials are needed, time alone does not help."""
+
+
 class StatementRefusedError(FlagScheduleError):
     """The database refused a statement of ours; nothing was changed."""
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Final, LiteralString, Self
 
-import psycopg
-
 from flagschedule.adapters.postgres import connection, statements
+from flagschedule.adapters.postgres.connection import Url
+from flagschedule.adapters.postgres.session import Session
 from flagschedule.domain.retention import Retention
 from flagschedule.ports import Leftover
 
@@ -49,14 +49,12 @@ def _label(kind: Leftover) -> LiteralString:
 class PostgresCleanupStore:
     """The cleaner's view of the database. In autocommit: every statement is a transaction of its own."""
 
-    def __init__(self, url: str, retention: Retention) -> None:
-        self._parameters = connection.parameters(url, "flagschedule-cleanup")
+    def __init__(self, url: Url, retention: Retention) -> None:
+        self._url = url
         self._days = {**asdict(retention), "attempt_days": retention.attempt_days}
 
     def __enter__(self) -> Self:
-        with connection.translated():
-            self._connection = psycopg.connect(**self._parameters, autocommit=True)
-            self._connection.execute(connection.SESSION)
+        self._connection = Session.open(self._url, "flagschedule-cleanup")
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,19 +4,19 @@
 """
 
 import asyncio
-import select
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any, Final, Self
 from uuid import UUID
 
 from psycopg import AsyncConnection
-from psycopg.rows import DictRow, dict_row
+from psycopg.errors import ReadOnlySqlTransaction
+from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
-from psycopg_pool import AsyncConnectionPool
 
-from flagschedule.adapters.postgres import connection, statements
+from flagschedule.adapters.postgres import statements
+from flagschedule.adapters.postgres.connection import Url
+from flagschedule.adapters.postgres.pool import SessionPool
 from flagschedule.domain.decision import Decision, Facts, Replay
 from flagschedule.domain.errors import DependencyUnavailableError, StatementRefusedError
 from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
@@ -29,7 +29,11 @@ _SNAPSHOTS: Final = (
     "AND (%(namespaces)s::text[] = '{}' OR o.namespace = ANY (%(namespaces)s)) "
     "AND o.uid > %(after)s ORDER BY o.uid LIMIT %(page)s"
 )
-_SERVES: Final = "SELECT FROM flag_schedule_objects LIMIT 0"  # tables and rights must be there, too
+# Tables and rights must be there, too.
+_SERVES: Final = (
+    "SELECT pg_is_in_recovery() AS is_standby, EXISTS (SELECT FROM flag_schedule_objects LIMIT 0) AS has_tables"
+)
+_PING_TIMEOUT: Final = 2.0  # seconds; the gate waits for three, and shall hear why no connection could be had
 _PAGE: Final = 1000
 _TRIES: Final = 5
 _PAUSE: Final = 0.1
@@ -48,42 +52,18 @@ class _OvertakenError(Exception):
 class PostgresMirrorStore:
     """A pool of connections; open it as a context manager. The database need not be there yet."""
 
-    def __init__(self, url: str, cluster: str, namespaces: Sequence[str]) -> None:
+    def __init__(self, url: Url, cluster: str, namespaces: Sequence[str]) -> None:
         self._scope = {"cluster": cluster, "namespaces": list(namespaces)}
         self._runs_counted_to: object = None  # the database's time; it alone compares it
-        self._pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
-            kwargs={
-                **connection.parameters(url, "flagschedule-operator"),
-                "autocommit": True,
-                "row_factory": dict_row,
-            },
-            configure=_configure,
-            min_size=1,
-            max_size=_CONNECTIONS,
-            timeout=5,
-            reconnect_timeout=5,  # its own attempts grow to minutes apart; after this the next caller starts anew
-            open=False,
-        )
+        self._pool = SessionPool(url, "flagschedule-operator", _CONNECTIONS)
+        self._session = self._pool.session
 
     async def __aenter__(self) -> Self:
-        await self._pool.open(wait=False)
+        await self._pool.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # The operator ends by cancelling every task that Kopf might have started, in Python 3.11 also those that
-        # the pool's helpers make for each wait; closing the pool then finds a helper cancelled, as it wanted.
-        with suppress(asyncio.CancelledError):
-            await self._pool.close()
-
-    @asynccontextmanager
-    async def _session(self) -> AsyncIterator[AsyncConnection[DictRow]]:
-        with connection.translated():
-            while True:
-                async with self._pool.connection() as session:
-                    if not _has_ended(session):
-                        yield session
-                        return
-                    await session.close()  # the pool makes another one
+        await self._pool.close()
 
     async def _fetch(self, name: str, **values: object) -> list[DictRow]:
         async with self._session() as session:
@@ -191,24 +171,10 @@ class PostgresMirrorStore:
 
     async def ping(self) -> None:
         """See ports.MirrorStore."""
-        async with self._session() as session:
-            await session.execute(_SERVES)
-
-
-async def _configure(session: AsyncConnection[DictRow]) -> None:
-    await session.execute(connection.SESSION)
-
-
-def _has_ended(session: AsyncConnection[DictRow]) -> bool:
-    """Whether the server has ended an idle connection, as when it restarts.
-
-    Nobody sends anything to an idle one, so that there is something to read only at its end. To ask a question, as
-    the pool's own check does, takes as long as most of what a connection is wanted for; and with several that ended
-    the pool waits for longer after each.
-    """
-    idle = select.poll()
-    idle.register(session.fileno(), select.POLLIN)
-    return bool(idle.poll(0))
+        async with self._session(_PING_TIMEOUT) as session:
+            found = await (await session.execute(_SERVES)).fetchone()
+            if found and found["is_standby"]:
+                raise ReadOnlySqlTransaction
 
 
 async def _store_row(session: AsyncConnection[DictRow], facts: Facts, decision: Decision) -> UUID | None:

@@ -11,6 +11,8 @@ import psycopg
 from psycopg.types.json import set_json_loads
 
 from flagschedule.adapters.postgres import connection, statements
+from flagschedule.adapters.postgres.connection import Url
+from flagschedule.adapters.postgres.session import More, Session
 from flagschedule.ports import Batch, Claimable, Handled
 
 _START_RUN: Final = "INSERT INTO flag_schedule_runs DEFAULT VALUES RETURNING id"
@@ -18,18 +20,14 @@ _NOTHING: Final = Batch(handled=(), cache_entries={})
 _THE_FIRST: Final = "-infinity"
 # To plan the statement that applies takes as long as a tenth of a batch, and no batch wants another plan.
 # Each flag of a batch is looked up once as a rule: to remember those found takes longer than to look twice.
-_PLANS: Final = """;
-SELECT pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', false),
-       pg_catalog.set_config('enable_memoize', 'off', false)
-"""
+_PLANS: Final[More] = {"plan_cache_mode": "force_generic_plan", "enable_memoize": "off"}
 
 
 class PostgresProcessStore:
     """The processor's view of the database. In autocommit: every statement is a transaction of its own."""
 
-    def __init__(self, url: str, run_id: int = 0) -> None:
+    def __init__(self, url: Url, run_id: int = 0) -> None:
         self._url = url
-        self._parameters = connection.parameters(url, "flagschedule-processor")
         self._claim = {True: statements.read("claim_retries"), False: statements.read("claim_due")}
         self._apply = {retries: statements.apply_with(claim) for retries, claim in self._claim.items()}
         self._is_retry_due = statements.read("is_retry_due")
@@ -39,13 +37,7 @@ class PostgresProcessStore:
         self._since = _THE_FIRST
 
     def __enter__(self) -> Self:
-        with connection.translated():
-            self._connection = psycopg.connect(**self._parameters, autocommit=True)
-            try:
-                self._connection.execute(connection.SESSION + _PLANS)
-            except psycopg.Error:
-                self._connection.close()
-                raise
+        self._connection = Session.open(self._url, "flagschedule-processor", _PLANS)
         set_json_loads(orjson.loads, self._connection)
         return self
 
@@ -125,7 +117,8 @@ class PostgresProcessStore:
         text, names = statements.numbered(statement)
         values["run_id"] = self._run_id
         with connection.translated():
-            cursor = psycopg.RawCursor(self._connection).execute(text, [values[name] for name in names])
+            with self._connection.unit():
+                cursor = psycopg.RawCursor(self._connection).execute(text, [values[name] for name in names])
             ((handled, cache_entries, latest),) = cursor.fetchall()
         if not latest:
             return _NOTHING, _THE_FIRST

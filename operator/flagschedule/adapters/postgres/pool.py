@@ -1,0 +1,104 @@
+"""The operator's pool of sessions: a useless one is replaced, and a failure to connect has a reason."""
+
+import asyncio
+import select
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+from psycopg import AsyncConnection
+from psycopg.errors import ReadOnlySqlTransaction
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from flagschedule.adapters.postgres import connection
+from flagschedule.adapters.postgres.connection import Url
+from flagschedule.adapters.postgres.session import AsyncSession
+from flagschedule.domain.errors import FlagScheduleError
+
+_TIMEOUT: Final = 5.0
+
+
+class _PooledSession(AsyncSession):
+    @classmethod
+    async def connect(cls, conninfo: str = "", **options: Any) -> "_PooledSession":  # noqa: ARG003 -- psycopg's signature
+        """See psycopg.AsyncConnection; called by the pool."""
+        owner: SessionPool = options["owner"]
+        return await owner.connect()
+
+
+class SessionPool:
+    """Sessions for one program. The database need not be there yet when it is opened."""
+
+    def __init__(self, url: Url, application_name: str, size: int) -> None:
+        connection.parameters(url, application_name)  # what is wrong in it is said at once
+        self._url = url
+        self._application_name = application_name
+        self._failure: FlagScheduleError | None = None
+        self._pool = AsyncConnectionPool(
+            connection_class=_PooledSession,
+            kwargs={"owner": self},
+            min_size=1,
+            max_size=size,
+            timeout=_TIMEOUT,
+            reconnect_timeout=5,  # its own attempts grow to minutes apart; after this the next caller starts anew
+            open=False,
+        )
+
+    async def open(self) -> None:
+        """Begin to connect."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Close all sessions."""
+        # The operator ends by cancelling every task that Kopf might have started, in Python 3.11 also those that
+        # the pool's helpers make for each wait; closing the pool then finds a helper cancelled, as it wanted.
+        with suppress(asyncio.CancelledError):
+            await self._pool.close()
+
+    async def connect(self) -> _PooledSession:
+        """Open one more session, and remember why that failed: the pool tells its callers only that it did."""
+        try:
+            session = await _PooledSession.open(self._url, self._application_name)
+        except FlagScheduleError as error:
+            self._failure = error
+            raise
+        self._failure = None
+        return session
+
+    @asynccontextmanager
+    async def session(self, within: float = _TIMEOUT) -> AsyncIterator[AsyncSession]:
+        """A session that works, for one unit of work.
+
+        Raises:
+            ConfigurationError: the URL cannot be right.
+            DependencyUnavailableError: no session can be had.
+            StatementRefusedError: the database refused a statement.
+        """
+        with connection.translated():
+            while True:
+                try:
+                    session = await self._pool.getconn(within)
+                except PoolTimeout as error:
+                    raise self._failure or error from error
+                try:
+                    if not _has_ended(session):
+                        yield session
+                        return
+                    await session.close()  # the pool makes another one
+                except ReadOnlySqlTransaction:
+                    await session.close()  # the server became a standby: the primary is found by connecting again
+                    raise
+                finally:
+                    await self._pool.putconn(session)
+
+
+def _has_ended(session: AsyncConnection[Any]) -> bool:
+    """Whether the server has ended an idle connection, as when it restarts.
+
+    Nobody sends anything to an idle one, so that there is something to read only at its end. To ask a question, as
+    the pool's own check does, takes as long as most of what a connection is wanted for; and with several that ended
+    the pool waits for longer after each.
+    """
+    idle = select.poll()
+    idle.register(session.fileno(), select.POLLIN)
+    return bool(idle.poll(0))

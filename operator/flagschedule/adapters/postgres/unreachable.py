@@ -1,0 +1,116 @@
+"""Why a connection to Postgres could not be opened, in a sentence that shows nothing of the address.
+
+psycopg gives no SQLSTATE for these failures, so they are told apart by the texts of libpq, Postgres and PgBouncer. A
+server that speaks another language than English gets the general sentence.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import psycopg
+
+from flagschedule.domain.errors import (
+    ConfigurationError,
+    CredentialsRefusedError,
+    DependencyUnavailableError,
+    FlagScheduleError,
+)
+
+URL: Final = "DATABASE_URL"
+AWAY: Final = f"the database does not answer; check {URL} and that Postgres is running and reachable"
+READ_ONLY: Final = (
+    f"the database is a standby and takes no changes; let {URL} name the primary, "
+    "or all servers of the cluster, separated by commas"
+)
+
+_INVALID: Final = {
+    r"invalid sslmode value": f"{URL}: its sslmode is none; write disable, prefer, require, verify-ca or verify-full",
+    r"invalid port number": f"{URL}: its port is no number from 1 to 65535",
+    r"invalid \S+ value|invalid value \S+ for|invalid integer value|could not match \d+": (
+        f"{URL}: one of its options has a value that libpq does not know; correct what stands behind the question mark"
+    ),
+    r"certificate file .* does not exist|could not (read|open|get home).*certificate file": (
+        f"{URL}: the certificate file that it or the environment names cannot be read; check sslrootcert and sslcert"
+    ),
+    r"private key file": f"{URL}: the private key of its client certificate cannot be used; check sslkey and its mode",
+}
+_LOGIN: Final = {
+    r"no password supplied": f"{URL} has no password, and the database asks for one",
+    r'role ".*" does not exist|no such user': f"the database does not know the user in {URL}",
+    r"is not permitted to log in": f"the user in {URL} is a group that may not log in; name one of its members",
+    r"authentication failed": f"the database refuses the user or the password in {URL}",
+}
+_AWAY: Final = {
+    r'database ".*" does not exist|no such database': (
+        f"the server has no database of the name in {URL}; create it, or correct the name"
+    ),
+    r"permission denied for database": (
+        f"the user in {URL} may not connect to its database; let an administrator GRANT CONNECT on it"
+    ),
+    r"is not currently accepting connections": f"the database in {URL} takes no connections (ALLOW_CONNECTIONS false)",
+    r"no pg_hba.conf entry|pg_hba.conf rejects": (
+        "the server's pg_hba.conf does not let us in; it needs a line for this user, database and address, "
+        f"or {URL} needs sslmode=require"
+    ),
+    r"failed to resolve host|could not translate host name|Name or service not known": (
+        f"the host in {URL} is not known; check its spelling, and the DNS of this machine or pod"
+    ),
+    r"does not match host name|could not get server's host name": (
+        f"the server's certificate is for another host than the one in {URL}; name the host as the certificate does"
+    ),
+    r"certificate verify failed": (
+        "the server's certificate is not trusted (its authority is unknown, or it has expired); "
+        f"check sslrootcert in {URL} or PGSSLROOTCERT, and the certificate's dates"
+    ),
+    r"server does not support SSL": (
+        f"the server speaks no TLS, and {URL} or PGSSLMODE demands it; enable it there, or choose another sslmode"
+    ),
+    r"SSL error|SSL SYSCALL|tlsv1|invalid response to SSL": (
+        f"TLS with the server failed; check the port in {URL}, its sslmode, and the server's TLS settings"
+    ),
+    r"too many (clients|connections)|remaining connection slots|no more connections allowed|max_client_conn": (
+        "the database has no connection left for us; raise max_connections, the role's CONNECTION LIMIT or the "
+        "pooler's limit, or end other sessions"
+    ),
+    r"starting up|shutting down|in recovery mode|not yet accepting|not accepting connections": (
+        "the database is starting or stopping; this passes by itself"
+    ),
+    r"in hot standby mode|session is read-only|is not in read-write": READ_ONLY,
+    r"unsupported startup parameter": (
+        f"the pooler refuses an option in {URL}; remove `options` from it, or let the pooler ignore it "
+        "(PgBouncer: ignore_startup_parameters)"
+    ),
+    r"unrecognized configuration parameter|invalid value for parameter": (
+        f"the server does not know a setting in the `options` of {URL}; correct or remove it"
+    ),
+    r"query_wait_timeout|client_login_timeout|server_login_retry|server login": (
+        "the pooler gets no session of the database for us; check the pooler's own login, and its pool size"
+    ),
+    # Last: where a name has several addresses, all their failures are in one text.
+    r"Connection refused": (
+        f"nothing listens at the host and port in {URL}; check both, and that Postgres is running there"
+    ),
+    r"No route to host|[Nn]etwork is unreachable|timeout expired|Connection timed out": (
+        f"the host in {URL} does not answer; check it, and firewalls and network policies on the way"
+    ),
+}
+
+
+def explain(error: psycopg.Error) -> FlagScheduleError:
+    """The failure to connect as an error of ours; no part of the text is repeated.
+
+    Returns:
+        ConfigurationError where the URL itself is wrong, CredentialsRefusedError where the login is refused, else
+        DependencyUnavailableError.
+    """
+    text = str(error)
+
+    def find(sentences: Mapping[str, str]) -> str | None:
+        return next((sentence for pattern, sentence in sentences.items() if re.search(pattern, text)), None)
+
+    if sentence := find(_INVALID):
+        return ConfigurationError([sentence])
+    if sentence := find(_LOGIN):
+        return CredentialsRefusedError(sentence)
+    return DependencyUnavailableError(find(_AWAY) or AWAY)

@@ -1,0 +1,155 @@
+"""Through PgBouncer every program does its work, and the application that shares the sessions feels nothing of it."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from dev.parts.pgbouncer import PgBouncer
+from dev.parts.postgres import Postgres
+from tests import roles
+from tests.integration.conftest import Run
+from tests.integration.database import Database
+from tests.integration.test_mirror_store import Scene, played
+from tests.waiting import eventually
+
+# Whatever can be set, locked, prepared or left open in a session, as the next client of a pool finds it.
+LEFT = """
+SELECT (SELECT jsonb_object_agg(name, setting) FROM pg_settings WHERE source = 'session') AS settings,
+       (SELECT count(*) FROM pg_prepared_statements) AS prepared,
+       (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()) AS locks,
+       (SELECT count(*) FROM pg_cursors) AS cursors,
+       (SELECT count(*) FROM pg_listening_channels()) AS channels
+"""
+
+
+@pytest.fixture(scope="module", params=["transaction", "session"])
+def pooler(request: pytest.FixtureRequest, postgres: Postgres, migrated_template: str) -> Iterator[PgBouncer]:
+    """A pooler with two sessions for each user, so that whatever is left in one meets another client soon."""
+    assert migrated_template
+    with PgBouncer(postgres, request.param, size=2) as pooler:
+        yield pooler
+
+
+class Application:
+    """A client of the same pool, which looks all the time at the session that it was lent."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self.looks = 0
+        self.found: list[dict[str, Any]] = []
+
+    def _look(self) -> None:
+        # PgBouncer sets each client's own name, but only if it has one.
+        with psycopg.connect(
+            self._url, application_name="shop", autocommit=True, prepare_threshold=None, row_factory=dict_row
+        ) as client:
+            while not self._ended.is_set():
+                (found,) = client.execute(LEFT)
+                self.looks += 1
+                if found not in self.found:
+                    self.found.append(found)
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Look until the work inside is done, and once more after that."""
+        self._thread.start()
+        try:
+            eventually(lambda: self.looks)
+            yield
+            looks = self.looks
+            eventually(lambda: self.looks > looks + 1 or not self._thread.is_alive())
+        finally:
+            self._ended.set()
+            self._thread.join()
+
+
+def test_the_processor_leaves_nothing_in_a_session(
+    pooler: PgBouncer, database: Database, database_url: str, flagschedule: Run
+) -> None:
+    """A run through a pooler applies what is due; its neighbour's sessions are as new before, meanwhile and after."""
+    schedules = [database.schedule(database.flag(f"flag-{n}"), {"enabled": True}) for n in range(300)]
+    url = pooler.url(roles.url(database_url, "process"))
+    application = Application(url)
+
+    with application.beside():
+        done = flagschedule("process", DATABASE_URL=url, FLAG_SCHEDULE_BATCH_SIZE="20")
+
+    assert done.returncode == 0, done.stderr
+    assert {database.row(schedule)["status"] for schedule in schedules} == {"applied"}
+    assert len(application.found) == 1, application.found
+    assert (application.found[0]["prepared"], application.found[0]["locks"]) == (0, 0)
+
+
+def test_a_refused_row_is_bisected_through_a_pooler(
+    pooler: PgBouncer, database: Database, database_url: str, flagschedule: Run
+) -> None:
+    """A statement that fails in its transaction costs neither the session nor the other rows."""
+    database.run("ALTER TABLE feature_flags ADD CHECK (flag_key <> 'flag-7' OR NOT enabled)")
+    schedules = [database.schedule(database.flag(f"flag-{n}"), {"enabled": True}) for n in range(20)]
+
+    done = flagschedule("process", DATABASE_URL=pooler.url(database_url))
+
+    assert done.returncode == 0, done.stderr
+    assert [n for n, schedule in enumerate(schedules) if database.row(schedule)["status"] != "applied"] == [7]
+
+
+def test_the_operators_store_leaves_nothing_in_a_session(pooler: PgBouncer, database_url: str) -> None:
+    """Objects are mirrored, read and answered for through a pooler, and its neighbour's sessions are as new."""
+    url = pooler.url(roles.url(database_url, "operator"))
+    application = Application(url)
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        for n in range(20):
+            thing = on.thing(name=f"launch-{n}", due=timedelta(hours=1, minutes=n))
+            snapshot = await on.mirror(thing)
+            assert snapshot.row
+            assert await on.store.snapshot(thing.ref.uid)
+        assert [found.row async for found in on.store.snapshots()]
+        await on.store.delete_status_entries([1, 2])
+        assert await on.store.claim_cluster("uid")
+        assert (await on.store.backlog()).due == 0
+        await on.store.ping()
+
+    with application.beside():
+        played(database_url, play, connect_to=url)
+
+    assert len(application.found) == 1, application.found
+    assert (application.found[0]["prepared"], application.found[0]["locks"]) == (0, 0)
+
+
+def test_the_cleaner_leaves_nothing_in_a_session(
+    pooler: PgBouncer, database: Database, database_url: str, flagschedule: Run
+) -> None:
+    """A cleanup through a pooler deletes what is old, and its neighbour's sessions are as new."""
+    schedule = database.schedule(database.flag("old"), {"enabled": True}, status="applied")
+    database.run("UPDATE feature_flag_schedules SET applied_at = now() - interval '1 year' WHERE id = %s", schedule)
+    url = pooler.url(roles.url(database_url, "cleanup"))
+    application = Application(url)
+
+    with application.beside():
+        done = flagschedule("cleanup", DATABASE_URL=url)
+
+    assert done.returncode == 0, done.stderr
+    assert database.query("SELECT id FROM feature_flag_schedules") == []
+    assert len(application.found) == 1, application.found
+
+
+@pytest.mark.parametrize("program", ["process", "cleanup"])
+def test_a_pooler_without_transactions_is_refused(
+    postgres: Postgres, database_url: str, flagschedule: Run, program: roles.Program
+) -> None:
+    """Statement mode ends each program with 2 and a sentence that says which mode to choose."""
+    with PgBouncer(postgres, "statement") as pooler:
+        ended = flagschedule(program, DATABASE_URL=pooler.url(database_url))
+
+    assert ended.returncode == 2
+    assert "pool_mode=transaction" in ended.stderr.splitlines()[-1]
