@@ -1,0 +1,164 @@
+"""Every column at the extremes of its type, under every program: `python -m tests.cases columns`.
+
+Whatever stands in one row, every other one has its change made, its status told, its stop obeyed, and the odd one has
+an outcome, or is set aside, or is named in the log.
+"""
+
+import asyncio
+import itertools
+import json
+import random
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
+from flagschedule.domain import decision, status
+from flagschedule.domain.decision import Decision, Facts, Rules
+from flagschedule.domain.errors import FlagScheduleError, StatementRefusedError
+from flagschedule.domain.schedule import FlagSchedule, Uid
+from tests import roles
+from tests.cases import extremes, programs
+from tests.cases.report import Report
+from tests.cases.scene import AGAIN, GOOD, GOOD_UID, HOSTS, ODD, ODD_UID, OLD, WAITING_UID, Column, Host, Lane, OddScene
+from tests.unit.builders import body
+
+_RULES: Final = Rules(max_retries=3, max_lateness=timedelta(days=1))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One value in one column, and where the odd row is and what the host says of it."""
+
+    column: Column
+    extreme: str
+    lane: Lane
+    host: Host
+
+    def __str__(self) -> str:
+        return f"{self.column} {self.extreme}, {self.lane}, host {self.host}"
+
+
+def process(scene: OddScene) -> str | None:
+    """A run of the processor; why it failed."""
+    due = scene.is_due(ODD)
+    run = programs.run("process", scene.url)
+    if fault := run.fault():
+        return fault
+    if not (scene.is_applied(GOOD) and scene.is_applied(AGAIN)):
+        return "a good row is not applied"
+    if due and scene.is_due(ODD) and str(ODD) not in run.stderr:
+        return f"the odd row is left without a word: {run.stderr[-200:]}"
+    return None
+
+
+def cleanup(scene: OddScene) -> str | None:
+    """A run of the cleaner; why it failed."""
+    if fault := programs.run("cleanup", scene.url).fault():
+        return fault
+    return "a row that is past its time is not purged" if scene.exists(OLD) else None
+
+
+def migrate(scene: OddScene) -> str | None:
+    """The migration once more; why it failed."""
+    return programs.run("migrate", scene.url).fault()
+
+
+def operator(scene: OddScene) -> str | None:
+    """All that the operator asks of its store; why it failed."""
+    try:
+        return asyncio.run(_operate(scene))
+    except Exception as error:  # noqa: BLE001 -- whatever it is, it is what we look for
+        return f"{type(error).__name__}: {str(error)[:200]}"
+
+
+async def _operate(scene: OddScene) -> str | None:
+    good = _object(GOOD_UID, "good", suspend=True)
+    async with PostgresMirrorStore(roles.url(scene.url, "operator"), "default", []) as store:
+        await store.ping()
+        seen = {found.record.ref.uid: found async for found in store.snapshots() if found.record}
+        if not {GOOD_UID, WAITING_UID} <= set(seen):
+            return "the comparison misses good objects"
+        json.dumps(status.compute(good, seen[Uid(GOOD_UID)]))
+        if WAITING_UID not in {ref.uid for ref in await store.waiting()}:
+            return "a waiting object is not found"
+        if GOOD_UID not in {entry.ref.uid for entry in await store.status_entries(100)}:
+            return "a status that waits is not found"
+        await store.backlog()
+        if not await store.claim_cluster("uid of kube-system"):
+            return "the cluster's name is not had"
+        await store.mirror(good, _decide(good))
+        if not scene.database.value("SELECT suspended FROM feature_flag_schedules WHERE id = %s", GOOD):
+            return "a stop is not kept"
+        return await _about_the_odd(store)
+
+
+async def _about_the_odd(store: PostgresMirrorStore) -> str | None:
+    """Its own trouble is its own: it is told, or refused with an error that names no more than it."""
+    odd = _object(ODD_UID, "odd")
+    try:
+        if found := await store.snapshot(Uid(ODD_UID)):
+            json.dumps(status.compute(odd, found))
+    except FlagScheduleError:
+        pass
+    for thing in (_object(ODD_UID, "odd", suspend=True), _object(ODD_UID, "odd", deleting=True)):
+        try:
+            await store.mirror(thing, _decide(thing))
+        except StatementRefusedError:
+            pass
+        except FlagScheduleError as error:
+            return f"{type(error).__name__} for one odd object: {error}"
+    return None
+
+
+def _decide(thing: FlagSchedule) -> Callable[[Facts], Decision]:
+    return lambda facts: decision.decide(thing, facts, _RULES)
+
+
+def _object(uid: Any, name: str, *, deleting: bool = False, **spec: Any) -> FlagSchedule:
+    found = body(flagKey=name, generation=2, deleting=deleting, **spec)
+    found["metadata"] |= {"uid": str(uid), "name": name}
+    return FlagSchedule.from_body(found)
+
+
+# Which lanes of the odd row mean something to which program, and whether the host has a say.
+_PROGRAMS: Final[dict[str, tuple[Callable[[OddScene], str | None], tuple[Lane, ...], tuple[Host, ...]]]] = {
+    "process": (process, ("pending", "retrying"), HOSTS),
+    "cleanup": (cleanup, ("finished",), ("accepts",)),
+    "operator": (operator, ("pending", "retrying", "finished", "without a row"), ("accepts",)),
+    "migrate": (migrate, ("pending",), ("accepts",)),
+}
+
+
+def cases(scene: OddScene) -> Iterator[tuple[str, Case, str | None]]:
+    """Every program with every case and its value."""
+    for column in scene.columns():
+        for extreme, value in extremes.of(column.kind).items():
+            for name, (_, lanes, hosts) in _PROGRAMS.items():
+                for lane, host in itertools.product(lanes, hosts):
+                    yield name, Case(column, extreme, lane, host), value
+
+
+def run(scene: OddScene, report: Report, chosen: list[tuple[str, Case, str | None]]) -> None:
+    """Try them, one after the other."""
+    for number, (name, case, value) in enumerate(chosen):
+        if number % 1000 == 999:
+            sys.stderr.write(f"... {number + 1} of {len(chosen)}, {len(report.failures)} failures\n")
+        scene.begin(case.lane)
+        if not scene.store(case.column, value):
+            report.skip("the table itself refuses the value")
+            continue
+        scene.refuse(case.host)
+        failure = _PROGRAMS[name][0](scene)
+        report.case(name, failure and f"{case}: {failure}")
+
+
+def sample(scene: OddScene, number: int | None, seed: int) -> list[tuple[str, Case, str | None]]:
+    """So many of all cases, in the order of the catalogue; all of them if there is no number."""
+    everything = list(cases(scene))
+    if number is None or number >= len(everything):
+        return everything
+    chance = random.Random(seed)  # noqa: S311 -- a choice, no secret
+    return [everything[place] for place in sorted(chance.sample(range(len(everything)), number))]
