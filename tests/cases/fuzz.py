@@ -114,7 +114,7 @@ def an_object_is_read_whatever_it_says(given: tuple[Any, str, dict[str, str], di
     raw["metadata"]["name"] = name
     thing = FlagSchedule.from_body(raw)
     assert (thing.spec is None) != (thing.fault is None)
-    facts = Facts(record=None, row=None, flag_id=FLAG_ID, replayed_at=None, now=NOW)
+    facts = Facts(record=None, row=None, flag_id=FLAG_ID, replay=None, now=NOW)
     first = _again(thing, decision.decide(thing, facts, _RULES))
     assert _again(thing, first) == first
     told = status.compute(thing, Snapshot(record=first.record, row=first.row, now=NOW))
@@ -122,7 +122,7 @@ def an_object_is_read_whatever_it_says(given: tuple[Any, str, dict[str, str], di
 
 
 def _again(thing: FlagSchedule, before: Decision) -> Decision:
-    facts = Facts(record=before.record, row=before.row, flag_id=FLAG_ID, replayed_at=None, now=NOW)
+    facts = Facts(record=before.record, row=before.row, flag_id=FLAG_ID, replay=None, now=NOW)
     return decision.decide(thing, facts, _RULES)
 
 

@@ -1,0 +1,66 @@
+"""The neighbours' matrix: for each trouble of A, how long B waits for what it asks."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tests.neighbours.asks import BOUNDS, ask_all, prepare
+from tests.neighbours.troubles import Trouble
+from tests.neighbours.world import world
+
+
+@dataclass
+class Line:
+    """One trouble, and the figures of every ask."""
+
+    trouble: str
+    figures: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def outside(self) -> list[str]:
+        """The asks whose p99 is out of bounds."""
+        return [ask for ask, bound in BOUNDS.items() if self.figures and p99(self.figures[ask]) > bound]
+
+
+def p99(figures: Sequence[float]) -> float:
+    """The figure that 99 of 100 do not exceed; of less than a hundred, the greatest."""
+    return sorted(figures)[math.ceil(0.99 * len(figures)) - 1]
+
+
+def measure(trouble: Trouble, rounds: int, say: Callable[[str], None]) -> Line:
+    """Let A have its trouble and B ask for everything, so many times."""
+    line = Line(trouble.name)
+    with world(cache_rules=trouble.cache_rules) as found:
+        prepare(found, rounds)
+        with trouble.begin(found) as disturb:
+            for number in range(rounds):
+                disturb(number)
+                for ask, seconds in ask_all(found, number, trouble.free_at).items():
+                    line.figures[ask].append(seconds)
+    outside = ", ".join(f"{ask} {shown(line.figures[ask])}" for ask in line.outside()) or "none"
+    say(f"{trouble.name}: out of bounds: {outside}")
+    return line
+
+
+def shown(figures: Sequence[float]) -> str:
+    """p99 and the greatest, for the table."""
+    return f"{_seconds(p99(figures))} / {_seconds(max(figures))}"
+
+
+def _seconds(figure: float) -> str:
+    return "lost" if math.isinf(figure) else f"{figure:.2f}"
+
+
+def table(lines: Sequence[Line]) -> str:
+    """Markdown; what is out of bounds is bold."""
+    rows = [
+        "| A's trouble | " + " | ".join(BOUNDS) + " |",
+        "|---|" + "---|" * len(BOUNDS),
+        "| *bound, s* | " + " | ".join(f"*{bound:g}*" for bound in BOUNDS.values()) + " |",
+    ]
+    for line in lines:
+        cells = [
+            f"**{shown(line.figures[ask])}**" if ask in line.outside() else shown(line.figures[ask]) for ask in BOUNDS
+        ]
+        rows.append(f"| {line.trouble} | " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
