@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 import redis
 
 from dev.demo import samples
-from dev.demo.commands import CommandFailedError, Kubectl
+from dev.demo.commands import CommandFailedError, Kubectl, kubectl_program
 from dev.demo.installation import NAMESPACE as SYSTEM
 from dev.parts.postgres import Postgres
+from tests import recipes
 from tests.cluster.api import eventually
 from tests.e2e.release import Release
 from tests.integration.database import Database
@@ -115,6 +116,11 @@ class Pods:
         (found,) = self.system_pods(pod)
         code = found["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"]
         return Ended(code, self.log(found["metadata"]["name"]))
+
+    def shell(self, script: str) -> str:
+        """Run commands of the documentation in the product's namespace; what they printed."""
+        self.kubectl("config", "set-context", "--current", f"--namespace={SYSTEM}")
+        return recipes.run(script, kubectl_program(), self.kubectl.environment)
 
     def system_pods(self, selector: str) -> list[dict[str, Any]]:
         """The product's pods that a selector chooses."""

@@ -2,11 +2,12 @@
 
 import json
 from datetime import timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
 
 from dev.demo.installation import IMAGE
+from tests import recipes
 from tests.cluster.api import eventually
 from tests.e2e.pods import NAMESPACE, Pods
 
@@ -15,6 +16,8 @@ pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
 MANY = 40
 TAKEOVER = timedelta(seconds=60)  # 15 of them by design; the rest is for a busy machine
 LINGERING = timedelta(seconds=30)  # one of them by design; without lingering it is up to a minute
+STOPPED = 5
+LONGEST_RUN = timedelta(seconds=70)
 NEXT_IMAGE = f"{IMAGE}-next"
 
 
@@ -72,6 +75,34 @@ def test_a_lingering_run_applies_within_seconds(pods: Pods) -> None:
 
     assert pods.schedule("prompt")["applied_at"] - due <= LINGERING
     assert pods.database.state(flag) == (True, 25)
+
+
+def test_the_emergency_stop_stops_a_run_that_waits(pods: Pods) -> None:
+    """After the commands for a bad hour nothing is made, also what a run at work was waiting for; then all is made."""
+    stop, go_on = recipes.commands("operations.md", "Stop everything now")
+    flags = [pods.database.flag(f"stopped-{number}") for number in range(STOPPED)]
+    eventually(pods.has_lingering_run, "a pod of the processor lingers")
+    dues = [
+        pods.plan(f"stopped-{number}", flag=f"stopped-{number}", after=timedelta(seconds=30 + number))
+        for number in range(STOPPED)
+    ]
+    for number in range(STOPPED):
+        pods.wait(f"stopped-{number}", "condition=Ready")
+
+    pods.shell(stop)
+    applied: LiteralString = (
+        "SELECT count(*) FROM feature_flag_schedules AS s JOIN flag_schedule_objects AS o ON o.schedule_id = s.id "
+        "WHERE o.name LIKE 'stopped-%' AND s.status = 'applied'"
+    )
+    before = pods.database.value(applied)
+    # By then a run that was at work has ended by itself, and another one would have begun.
+    pods.wait_until_due(max(dues) + LONGEST_RUN)
+    assert pods.database.value(applied) == before
+
+    pods.shell(go_on)
+    for number in range(STOPPED):
+        pods.wait(f"stopped-{number}", "condition=Applied", seconds=180)
+    assert {pods.database.state(flag) for flag in flags} == {(True, 25)}
 
 
 def test_an_uninstalled_chart_leaves_the_objects(pods: Pods) -> None:

@@ -1,14 +1,16 @@
 """The command line: exit codes, and one line for each fault."""
 
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from flagschedule import __version__, cli, settings
 from flagschedule.bootstrap import migrator
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, eventually
 
 
 def flagschedule(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -117,3 +119,28 @@ def test_a_program_loads_only_what_it_needs(program: str, unwanted: set[str]) ->
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
 
     assert set(loaded) & unwanted == set()
+
+
+AS_PROCESS_1 = ("unshare", "--pid", "--fork", "--kill-child")
+_SLOW_LIBRARY = "import pathlib, time; pathlib.Path(__file__).with_name('loading').touch(); time.sleep(600)"
+
+
+@pytest.mark.parametrize("program", ["process", "migrate", "cleanup", "operator"])
+@pytest.mark.parametrize(
+    "before",
+    [(), pytest.param(AS_PROCESS_1, marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root may be process 1"))],
+    ids=["usual", "process 1"],
+)
+def test_it_can_be_stopped_while_it_loads(tmp_path: Path, program: str, before: tuple[str, ...]) -> None:
+    """SIGTERM ends a program that has not begun yet, also where it is process 1 of a container."""
+    (tmp_path / "structlog.py").write_text(_SLOW_LIBRARY)  # as on a slow disk
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
+    command = [*before, sys.executable, "-m", "flagschedule", program]
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            eventually((tmp_path / "loading").exists, "it loads a library")
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            os.kill(int(children[0]) if before else process.pid, signal.SIGTERM)
+            assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
