@@ -25,12 +25,18 @@ def commands(page: str, heading: str) -> list[str]:
     return re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def run(script: str, kubectl: Path, environment: Mapping[str, str]) -> str:
-    """Run commands with this kubectl first in PATH; what they printed. A command that fails ends the script."""
-    path = f"{kubectl.parent}:{os.environ['PATH']}"
+def run(script: str, kubectl: Path, environment: Mapping[str, str], *, also: Path | None = None) -> str:
+    """Run commands in the repository, with these programs first in PATH. A command that fails ends the script.
+
+    Returns:
+        What they printed.
+    """
+    folders = [program.parent for program in (kubectl, also) if program]
+    path = ":".join([*map(str, folders), os.environ["PATH"]])
     done = subprocess.run(
         ["sh", "-euc", script],
         env={"PATH": path, **environment},
+        cwd=_DOCS.parent,
         capture_output=True,
         text=True,
         timeout=PATIENCE,

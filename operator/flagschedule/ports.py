@@ -113,7 +113,7 @@ class ObjectClient(Protocol):
         """Tell whoever looks at the object what happened to it."""
 
     async def cluster_uid(self) -> str:
-        """The uid of the namespace kube-system: it names the cluster."""
+        """Return the uid of the namespace that names the cluster, kube-system unless a setting says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)

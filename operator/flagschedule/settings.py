@@ -113,6 +113,14 @@ class Settings(BaseModel):
             description="This cluster's name in the database. Clusters that share a database need different names.",
         ),
     ] = "default"
+    identity_namespace: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="The namespace whose uid tells this cluster from another one of the same name. The operator "
+            "needs the right to get it. Where it may not read kube-system, name its own namespace.",
+        ),
+    ] = "kube-system"
     namespaces: Annotated[
         tuple[str, ...],
         Field(description="The namespaces that the operator watches, separated by commas. Without it, it watches all."),

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.helm
 PROGRAMS = {"operator": "operator", "processor": "process", "cleanup": "cleanup", "migrate": "migrate"}
 # What the chart sets by itself, or leaves to the program.
 NOT_IN_VALUES = {
+    "FLAG_SCHEDULE_IDENTITY_NAMESPACE",
     "FLAG_SCHEDULE_LEASE_NAME",
     "FLAG_SCHEDULE_LEASE_NAMESPACE",
     "FLAG_SCHEDULE_NAMESPACES",

@@ -112,7 +112,7 @@ def test_without_cluster_wide_rights_it_can_be_installed_too(helm: Helm) -> None
             "namespaces": ["shop"],
             "crds": {"enabled": False},
             "admissionPolicies": {"enabled": False},
-            "rbac": {"userRoles": {"enabled": False}},
+            "rbac": {"clusterScoped": False},
         }
     )
 

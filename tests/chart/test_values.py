@@ -70,8 +70,11 @@ def other(leaf: values.Value) -> Any:
 def test_every_value_has_an_effect(helm: Helm) -> None:
     """A value that changes nothing would be a promise that is not kept."""
     everything = merged(EVERYTHING, {"redis": {"secret": {"name": "redis"}}})
-    # A name or a switch that another one hides.
-    hidden: dict[str, Thing] = {"database.tls.ca.configMapName": {"database": {"tls": {"ca": {"secretName": ""}}}}}
+    # A name or a switch that another one hides, or that needs another one.
+    hidden: dict[str, Thing] = {
+        "database.tls.ca.configMapName": {"database": {"tls": {"ca": {"secretName": ""}}}},
+        "rbac.clusterScoped": {"namespaces": ["shop"]},
+    }
 
     before = functools.cache(lambda name: helm.text(merged(everything, hidden.get(name, {}))))
 

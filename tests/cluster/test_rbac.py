@@ -135,6 +135,17 @@ def test_viewers_may_look_only(bound: dict[str, Api], role: str) -> None:
     assert user.delete("x").code == 403
 
 
+@pytest.mark.parametrize("role", ["flagschedule-viewer", "flagschedule-editor"])
+@pytest.mark.parametrize("group", ["/api/v1", "/apis/events.k8s.io/v1"])
+def test_our_roles_show_what_happened(bound: dict[str, Api], role: str, group: str) -> None:
+    """Whoever has one of our roles alone may list Events, as `kubectl describe` does, and writes none."""
+    user = bound[role]
+    path = f"{group}/namespaces/{user.namespace}/events"
+
+    assert user.request("GET", path).ok
+    assert user.request("POST", path, {}).code == 403
+
+
 def test_others_may_not_even_look(bound: dict[str, Api]) -> None:
     """Without a role the answer is 403."""
     assert bound["nobody"].get("x")["code"] == 403

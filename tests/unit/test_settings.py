@@ -29,6 +29,7 @@ def test_the_defaults_are_the_designs() -> None:
         "keep_applied_days": 90,
         "keep_cancelled_days": 30,
         "cluster": "default",
+        "identity_namespace": "kube-system",
         "namespaces": (),
         "sweep_seconds": 30,
         "lease_namespace": None,

@@ -49,7 +49,9 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
     rules = Rules(max_retries=settings.max_retries, max_lateness=timedelta(seconds=settings.max_lateness_seconds))
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(PostgresMirrorStore(url, settings.cluster, settings.namespaces))
-        client = await stack.enter_async_context(KubernetesObjectClient(settings.namespaces))
+        client = await stack.enter_async_context(
+            KubernetesObjectClient(settings.namespaces, settings.identity_namespace)
+        )
         elector = None
         if namespace := settings.lease_namespace or own_namespace():
             book = await stack.enter_async_context(KubernetesLeaseBook(namespace, settings.lease_name))

@@ -30,6 +30,10 @@ class CredentialsRefusedError(DependencyUnavailableError):
     """The database refuses the login; other credentials are needed, time alone does not help."""
 
 
+class AccessForbiddenError(DependencyUnavailableError):
+    """The API server knows us, and does not allow what we asked for."""
+
+
 class StatementRefusedError(FlagScheduleError):
     """The database refused a statement of ours; nothing was changed."""
 

@@ -14,7 +14,12 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 
 from flagschedule.adapters.kubernetes import connection
-from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
+from flagschedule.domain.errors import (
+    AccessForbiddenError,
+    DependencyUnavailableError,
+    ObjectChangedError,
+    ObjectGoneError,
+)
 
 JSON_PATCH: Final = "application/json-patch+json"
 _JSON: Final = "application/json"
@@ -50,6 +55,7 @@ class ApiServer:
 
         Raises:
             DependencyUnavailableError: it does not answer, cannot serve, is too busy, or refuses us.
+        AccessForbiddenError: it refuses us, and a right would help.
             ObjectChangedError: the object is not what we took it for.
             ObjectGoneError: there is no such object.
         """
@@ -88,7 +94,8 @@ def _meaning(status: int) -> Exception:
     if status in _CHANGED:
         return ObjectChangedError()
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return DependencyUnavailableError("the API server refuses us; check the operator's service account and role")
+        kind = AccessForbiddenError if status == HTTPStatus.FORBIDDEN else DependencyUnavailableError
+        return kind("the API server refuses us; check the operator's service account and role")
     return DependencyUnavailableError(f"the API server cannot serve now (HTTP {status})")
 
 

@@ -8,7 +8,12 @@ from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 from flagschedule.adapters.kubernetes.api import JSON_PATCH, ApiServer
-from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
+from flagschedule.domain.errors import (
+    AccessForbiddenError,
+    DependencyUnavailableError,
+    ObjectChangedError,
+    ObjectGoneError,
+)
 from flagschedule.domain.events import Event
 from flagschedule.domain.schedule import GROUP, KIND, PLURAL, VERSION, ObjectRef
 
@@ -20,8 +25,9 @@ _PAGE: Final = 500
 class KubernetesObjectClient:
     """One pool of connections; open it as a context manager. The API server need not be there yet."""
 
-    def __init__(self, namespaces: Sequence[str]) -> None:
+    def __init__(self, namespaces: Sequence[str], identity_namespace: str = "kube-system") -> None:
         self._namespaces = namespaces
+        self._identity_namespace = identity_namespace
 
     async def __aenter__(self) -> Self:
         self._api = await ApiServer().__aenter__()
@@ -96,7 +102,14 @@ class KubernetesObjectClient:
 
     async def cluster_uid(self) -> str:
         """See ports.ObjectClient."""
-        found = await self._api.request("GET", "api", "v1", "namespaces", "kube-system")
+        name = self._identity_namespace
+        try:
+            found = await self._api.request("GET", "api", "v1", "namespaces", name)
+        except AccessForbiddenError as error:
+            raise DependencyUnavailableError(
+                f"the operator may not get the namespace {name}, whose uid tells clusters apart; "
+                "give it that right, or set FLAG_SCHEDULE_IDENTITY_NAMESPACE to its own namespace"
+            ) from error
         return str(found["metadata"]["uid"])
 
 

@@ -1,0 +1,167 @@
+"""Who administers namespaces alone installs and uses the product, after the cluster's administrator has prepared it."""
+
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dev.cluster.control_plane import ControlPlane
+from tests import recipes
+from tests.chart.rendering import Helm, Render, Thing
+from tests.cluster.api import Api, eventually, flagschedule
+from tests.cluster.operator_fixtures import Operator, Scene
+from tests.cluster.spec_corpus import spec
+from tests.integration.database import connected
+from tests.waiting import PATIENCE
+
+pytestmark = [pytest.mark.helm, pytest.mark.apiserver, pytest.mark.timeout(5 * PATIENCE)]
+
+HEADING = "Without rights for the whole cluster"
+FLAGS, SHOP = "flags", "shop"
+VALUES: Thing = {
+    "namespaces": [SHOP],
+    "rbac": {"clusterScoped": False},
+    "crds": {"enabled": False},
+    "admissionPolicies": {"enabled": False},
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(helm: Helm) -> Iterator[ControlPlane]:
+    """An API server of its own, prepared with the commands of the page."""
+    with ControlPlane() as cluster:
+        environment = {"KUBECONFIG": str(cluster.kubeconfig()), "HOME": str(cluster.kubeconfig().parent)}
+        prepare, grant, _ = recipes.commands("install.md", HEADING)
+        for script in (prepare, grant):
+            recipes.run(script, cluster.kubectl_program, environment, also=helm.program)
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def alice(prepared: ControlPlane) -> Api:
+    """The API server as she sees it, in the namespace of her schedules, once her rights are in effect."""
+    found = _api(prepared, SHOP).acting_as("alice")
+    for namespace in (FLAGS, SHOP):
+        path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles?dryRun=All"
+        rule = {"apiGroups": ["flagschedule.io"], "resources": ["flagschedules/status"], "verbs": ["patch"]}
+        role = {"metadata": {"name": "probe"}, "rules": [rule]}
+        eventually(lambda path=path, role=role: found.request("POST", path, role).ok, "she may give the rights away")  # type: ignore[misc]  # bound at once
+    eventually(lambda: found.create(flagschedule("probe", spec()), dry_run=True).ok, "she may schedule")
+    return found
+
+
+@pytest.fixture(scope="module")
+def render(helm: Helm) -> Render:
+    """What she installs."""
+    return helm.render(VALUES, namespace=FLAGS)
+
+
+@pytest.fixture(scope="module")
+def installed(prepared: ControlPlane, alice: Api, render: Render) -> ControlPlane:
+    """The same, with what she has installed."""
+    assert alice
+    text = "\n---\n".join(json.dumps(thing) for thing in render.things)
+    prepared.kubectl("apply", "--filename=-", "--as=alice", input=text)
+    return prepared
+
+
+def test_nothing_is_outside_of_the_namespaces(render: Render, helm: Helm) -> None:
+    """With the values of the page every object is in the release's namespace, or a role in a schedules' namespace."""
+    (_, _, install) = recipes.commands("install.md", HEADING)
+    words = install.replace("\\\n", " ").replace("'", "").split()
+    chosen = [f"--set={value}" for name, value in itertools.pairwise(words) if name == "--set" and "image" not in value]
+    shown = helm("template", "flagschedule", words[3], f"--namespace={FLAGS}", *chosen)
+
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout == helm.text(VALUES, namespace=FLAGS)
+    elsewhere = {(thing["kind"], thing["metadata"].get("namespace")) for thing in render.things}
+    elsewhere = {(kind, namespace) for kind, namespace in elsewhere if namespace != FLAGS}
+    assert elsewhere == {("Role", SHOP), ("RoleBinding", SHOP)}
+
+
+def test_without_namespaces_it_is_refused(helm: Helm) -> None:
+    """An operator for all namespaces cannot do without a ClusterRole, and the refusal says so."""
+    assert "rbac.clusterScoped: false needs namespaces" in helm.refusal({"rbac": {"clusterScoped": False}})
+
+
+def test_her_rights_end_at_her_namespaces(alice: Api) -> None:
+    """She may not even look at what is the cluster's, so nothing that she has installed needs it."""
+    assert alice.request("GET", "/api/v1/namespaces/kube-system").code == 403
+    assert alice.request("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles").code == 403
+    assert alice.request("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions").code == 403
+
+
+def test_an_object_lives_with_roles_only(
+    installed: ControlPlane, alice: Api, render: Render, database_url: str, tmp_path: Path
+) -> None:
+    """From creation to the change, to suspension, cancellation and deletion: the operator needs no other right."""
+    with connected(database_url) as database:
+        database.flag("checkout")
+        operator = Operator(_environment(installed, render, database_url), tmp_path / "operator.log")
+        scene = Scene(alice, database, operator)
+        try:
+            operator.start()
+            scene.create("planned")
+            scene.create("dropped")
+            scene.create_by_git("launch")
+            for name in ("planned", "dropped", "launch"):
+                scene.reaches(name, "Pending")
+            scene.process()
+            scene.reaches("launch", "Applied")
+            assert alice.patch("planned", {"spec": {"suspend": True}}).ok
+            scene.reaches("planned", "Suspended")
+            assert alice.patch("planned", {"spec": {"suspend": False, "cancel": True}}).ok
+            scene.reaches("planned", "Cancelled")
+            assert alice.delete("dropped").ok
+            scene.is_gone("dropped")
+            told = f"/api/v1/namespaces/{SHOP}/events"
+            eventually(lambda: len(alice.request("GET", told).body["items"]) >= 5, "the Events are posted")
+            assert operator.stop() == 0
+        finally:
+            operator.kill()
+        assert [line for line in operator.lines() if line["level"] in {"warning", "error"}] == []
+        uid = _api(installed, FLAGS).request("GET", f"/api/v1/namespaces/{FLAGS}").body["metadata"]["uid"]
+        assert database.value("SELECT kube_system_uid FROM flag_schedule_clusters") == uid
+
+
+def test_a_missing_right_to_the_uid_is_named(
+    installed: ControlPlane, render: Render, database_url: str, tmp_path: Path
+) -> None:
+    """An operator that may not read the namespace that names its cluster says which right or setting is missing."""
+    environment = _environment(installed, render, database_url)
+    del environment["FLAG_SCHEDULE_IDENTITY_NAMESPACE"]
+    operator = Operator(environment, tmp_path / "operator.log")
+    try:
+        operator.start(wait=False)
+        (line,) = eventually(lambda: operator.lines("API server lost"), "it says what it lacks")
+    finally:
+        operator.kill()
+
+    assert "may not get the namespace kube-system" in line["error"]
+    assert "FLAG_SCHEDULE_IDENTITY_NAMESPACE" in line["error"]
+
+
+def _environment(cluster: ControlPlane, render: Render, database_url: str) -> dict[str, str]:
+    """What the operator's pod gets, with the token of its account."""
+    token = cluster.kubectl("create", "token", "flagschedule-operator", f"--namespace={FLAGS}").strip()
+    own = {"fieldRef": {"fieldPath": "metadata.namespace"}}
+    settings = {
+        name: FLAGS if value == own else value
+        for name, value in render.environment("operator").items()
+        if name.startswith("FLAG_SCHEDULE_")
+    }
+    assert settings["FLAG_SCHEDULE_IDENTITY_NAMESPACE"] == FLAGS
+    return {
+        **settings,
+        "PATH": os.environ["PATH"],
+        "KUBECONFIG": str(cluster.kubeconfig(token=token)),
+        "DATABASE_URL": database_url,
+        "FLAG_SCHEDULE_SWEEP_SECONDS": "1",
+    }
+
+
+def _api(cluster: ControlPlane, namespace: str) -> Api:
+    return Api(server=cluster.server, ca_file=cluster.ca_file, token=cluster.token("admin"), namespace=namespace)
