@@ -7,7 +7,6 @@ LAUNCH, MISSING, DELETED = "checkout-v2-launch", "new-search-launch", "banner-of
 LAUNCH_FLAG, MISSING_FLAG, DELETED_FLAG = "checkout-v2", "new-search", "winter-banner"
 
 _SOON: Final = timedelta(seconds=5)
-_ENOUGH: Final = timedelta(seconds=8)  # to apply the samples, and for the missing flag to be found
 _LATER: Final = timedelta(hours=1)
 
 
@@ -36,10 +35,7 @@ def three(now: datetime) -> dict[str, str]:
 
 
 def soon(now: datetime) -> datetime:
-    """A few seconds from now, all of them in one minute: the CronJob's next start applies what is due by then."""
-    minute = next_minute(now)
-    if minute - now < _ENOUGH:
-        return minute + timedelta(seconds=1)
+    """A few seconds from now."""
     return (now + _SOON).replace(microsecond=0)
 
 

@@ -21,7 +21,7 @@ from dev.demo.installation import NAMESPACE, Installation
 from dev.demo.narrator import Narrator
 from dev.demo.stores import CACHE_SECONDS, Stores, programs
 
-_LONGEST_DELAY: Final = 75  # seconds from the time of a schedule to its change
+_LONGEST_DELAY: Final = 75  # seconds from the time of a schedule to its change, where the first run has yet to start
 _PATIENCE: Final = "--timeout=180s"
 
 
@@ -150,7 +150,7 @@ class Story:
             (self._folder / f"{name}.yaml").write_text(text)
         self._cat(f"{samples.LAUNCH}.yaml")
         self._kubectl_here("apply", *(word for name in texts for word in ("-f", f"{name}.yaml")))
-        wait = ("wait", "--for=condition=Ready=true", "--timeout=30s")
+        wait = ("wait", "--for=condition=Ready=true", _PATIENCE)
         self._quiet(*wait, f"flagschedule/{samples.LAUNCH}", f"flagschedule/{samples.DELETED}")
         self._await_phase("Waiting")
         self._kubectl("get", "flagschedules")
@@ -162,7 +162,7 @@ class Story:
 
     def _await_phase(self, phase: str) -> None:
         wait = f"--for=jsonpath={{.status.phase}}={phase}"
-        self._quiet("wait", wait, f"flagschedule/{samples.MISSING}", "--timeout=60s")
+        self._quiet("wait", wait, f"flagschedule/{samples.MISSING}", _PATIENCE)
 
     def _let_the_flag_appear(self, stores: Stores) -> None:
         name = f"flagschedule/{samples.MISSING}"
@@ -175,7 +175,7 @@ class Story:
         output = self._kubectl("get", name, f"--output=jsonpath={conditions}")
         self._narrator.expect("Ready=False FlagNotFound" in output, "It waits, and says for what.")
         stores.add_flag(samples.MISSING_FLAG)
-        self._kubectl("wait", "--for=condition=Ready", name, "--timeout=60s")
+        self._kubectl("wait", "--for=condition=Ready", name, _PATIENCE)
         self._kubectl("get", name, "--output=wide")
 
     def _delete_one(self, stores: Stores) -> None:
@@ -211,7 +211,8 @@ class Story:
     def _wait_for_the_cronjob(self, due: datetime) -> None:
         self._narrator.headline(
             "The CronJob starts the processor",
-            "It applies everything that is due by then, in order and each change once, and ends.",
+            "Each minute a run starts, and stays until the next one is there. It makes what is due, in order "
+            "and each change once, and then wakes when something comes due.",
         )
         names = [f"flagschedule/{name}" for name in (samples.LAUNCH, samples.MISSING)]
         words = ("wait", "--for=condition=Applied", *names, _PATIENCE)
@@ -278,7 +279,7 @@ class Story:
 def _until(instant: datetime) -> str:
     left = (instant - datetime.now(UTC)).total_seconds()
     start = instant.strftime("%H:%M:%S UTC")
-    return f"; the CronJob starts at {start}, in {left:.0f} s" if left > 0 else f"; it started at {start}"
+    return f"; the next run starts at {start}, in {left:.0f} s" if left > 0 else f"; a run started at {start}"
 
 
 def _hidden(url: str, password: str) -> str:
