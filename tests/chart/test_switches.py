@@ -13,6 +13,7 @@ CLUSTER_SCOPED = {
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
 }
+POLICIES = ["allowed-edits", "bounded-metadata", "operator-keeps-spec", "scheduled-in-future"]
 DEFAULT = [
     ("ClusterRole", "flagschedule-editor"),
     ("ClusterRole", "flagschedule-operator"),
@@ -30,11 +31,9 @@ DEFAULT = [
     ("ServiceAccount", "flagschedule-migrate"),
     ("ServiceAccount", "flagschedule-operator"),
     ("ServiceAccount", "flagschedule-processor"),
-    ("ValidatingAdmissionPolicy", "flagschedule-operator-keeps-spec"),
-    ("ValidatingAdmissionPolicy", "flagschedule-scheduled-in-future"),
-    ("ValidatingAdmissionPolicyBinding", "flagschedule-operator-keeps-spec"),
-    ("ValidatingAdmissionPolicyBinding", "flagschedule-scheduled-in-future"),
-]
+    *((kind, f"flagschedule-{name}") for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+      for name in POLICIES),
+]  # fmt: skip
 SWITCHED = [
     ("ConfigMap", "flagschedule-dashboard"),
     ("NetworkPolicy", "flagschedule-cleanup"),
@@ -73,7 +72,7 @@ def test_switches_add_the_rest(everything: Render) -> None:
         (
             "admissionPolicies.enabled",
             {(kind, name) for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
-             for name in ("scheduled-in-future", "operator-keeps-spec")},
+             for name in POLICIES},
         ),
         ("operator.podDisruptionBudget.enabled", {("PodDisruptionBudget", "operator")}),
         (
@@ -165,19 +164,23 @@ def test_what_counts_as_gitops_is_a_value(helm: Helm) -> None:
     """Who manages with another tool says by which label it is known."""
     render = helm.render({"admissionPolicies": {"managedByGitOps": "'spinnaker' in object.metadata.labels"}})
 
-    [condition] = render.one("ValidatingAdmissionPolicy", "flagschedule-scheduled-in-future")["spec"]["matchConditions"]
-    assert condition["expression"] == "!('spinnaker' in object.metadata.labels)"
+    for policy in ("flagschedule-scheduled-in-future", "flagschedule-allowed-edits"):
+        [condition, _] = render.one("ValidatingAdmissionPolicy", policy)["spec"]["matchConditions"]
+        assert condition["expression"] == "!('spinnaker' in object.metadata.labels)"
 
 
 def test_a_policy_of_some_namespaces_holds_in_those_only(namespaced: Render, default: Render) -> None:
     """Other teams' namespaces keep the rules of whoever installs for them."""
-    name = "flagschedule-scheduled-in-future"
-    bindings = [render.one("ValidatingAdmissionPolicyBinding", name)["spec"] for render in (namespaced, default)]
-
-    assert bindings[0]["matchResources"]["namespaceSelector"]["matchExpressions"] == [
-        {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["shop", "search"]}
-    ]
-    assert "matchResources" not in bindings[1]
+    for name in POLICIES:
+        bindings = [
+            render.one("ValidatingAdmissionPolicyBinding", f"flagschedule-{name}")["spec"]
+            for render in (namespaced, default)
+        ]
+        if name != "operator-keeps-spec":  # that account is one and the same everywhere
+            assert bindings[0]["matchResources"]["namespaceSelector"]["matchExpressions"] == [
+                {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["shop", "search"]}
+            ]
+        assert "matchResources" not in bindings[1]
 
 
 def test_monitors_ask_the_operators_port(everything: Render) -> None:

@@ -66,10 +66,19 @@ class Api:
         except urllib.error.HTTPError as error:
             return Answer(error.code, json.loads(error.read()))
 
-    def create(self, thing: Object, *, dry_run: bool = False) -> Answer:
+    def create(self, thing: Object, *, dry_run: bool = False, manager: str = "tests") -> Answer:
         """Create a FlagSchedule, refusing unknown fields as kubectl does."""
-        query = "?fieldValidation=Strict" + "&dryRun=All" * dry_run
+        query = f"?fieldValidation=Strict&fieldManager={manager}" + "&dryRun=All" * dry_run
         return self.request("POST", self._path() + query, thing)
+
+    def apply(self, thing: Object, *, manager: str) -> Answer:
+        """Apply a FlagSchedule on the server's side, taking over what others own."""
+        path = self._path(thing["metadata"]["name"]) + f"?fieldManager={manager}&force=true"
+        return self.request("PATCH", path, thing, "application/apply-patch+yaml")
+
+    def json_patch(self, name: str, operations: list[Object]) -> Answer:
+        """Patch a FlagSchedule step by step."""
+        return self.request("PATCH", self._path(name), operations, "application/json-patch+json")
 
     def get(self, name: str) -> Object:
         """The live object."""
@@ -83,9 +92,10 @@ class Api:
         """PUT a FlagSchedule, as `kubectl replace` does."""
         return self.request("PUT", self._path(thing["metadata"]["name"]), thing)
 
-    def patch(self, name: str, patch: Object, subresource: str = "") -> Answer:
+    def patch(self, name: str, patch: Object, subresource: str = "", *, dry_run: bool = False) -> Answer:
         """Merge a patch into a FlagSchedule; None removes a field."""
-        return self.request("PATCH", self._path(name) + subresource, patch, "application/merge-patch+json")
+        path = self._path(name) + subresource + "?dryRun=All" * dry_run
+        return self.request("PATCH", path, patch, "application/merge-patch+json")
 
     def set_status(self, name: str, **status: Any) -> Answer:
         """Merge into the status, as the operator does."""

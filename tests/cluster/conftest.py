@@ -16,6 +16,7 @@ __all__ = ["loosened", "new_operator", "scene"]  # fixtures that stand in anothe
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "manifests" / "base"
+OPERATOR = "system:serviceaccount:flagschedule-system:flagschedule-operator"
 
 
 @pytest.fixture(scope="session")

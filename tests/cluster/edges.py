@@ -57,8 +57,17 @@ def edit(**fields: Any) -> Callable[[Walker], None]:
     return lambda walker: walker.edit(**fields)
 
 
+def edit_by_git(**fields: Any) -> Callable[[Walker], None]:
+    """An edit of the spec that a person would be refused."""
+    return lambda walker: walker.edit_by_git(**fields)
+
+
 def _to_the_past(walker: Walker) -> None:
-    walker.edit(scheduledAt=long_past(), maxRetries=3)
+    walker.edit_by_git(scheduledAt=long_past(), maxRetries=3)
+
+
+def _to_another_flag(walker: Walker) -> None:
+    walker.edit_by_git(flagKey=walker.other_flag())
 
 
 def _fail_again(walker: Walker) -> None:
@@ -168,6 +177,20 @@ WALKS: Final[Mapping[Edge, Walk]] = {
     ("Invalid", "Waiting", "edited, the flag does not exist"): then(
         invalid_without_flag, edit(**_ANEW), "Waiting", "FlagNotFound"
     ),
+    ("Pending", "Pending", "edited to another flag"): then(pending, _to_another_flag, "Pending"),
+    **{
+        (phase, "Waiting", "edited to another flag, which does not exist"): then(
+            start, edit_by_git(flagKey="no-such-flag"), "Waiting", "FlagNotFound"
+        )
+        for phase, start in {**_PLANNED, "Failed": failed}.items()
+        if phase != "Waiting"
+    },
+    **{
+        (phase, phase, "edited too late"): then(
+            start, edit_by_git(updates={"enabled": False}, cancel=None), phase, "EditTooLate", reason="EditTooLate"
+        )
+        for phase, start in {"Applied": applied, "Superseded": superseded, "Cancelled": cancelled}.items()
+    },
     **{
         (phase, "Suspended", "edited, suspend is set"): then(
             start, edit(**_ANEW, suspend=True), "Suspended", "Mirrored"

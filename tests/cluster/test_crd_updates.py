@@ -221,7 +221,10 @@ def test_another_reason_does_not_open_the_freeze(api: Api) -> None:
 
 
 def test_every_message_survives_a_merge_patch(api: Api) -> None:
-    """`kubectl patch` is judged like `kubectl apply`."""
+    """`kubectl patch` is judged like `kubectl apply`, and nothing but the sentence follows the policy's name."""
     make(api, {}, "Applied")
 
-    assert "Cannot cancel schedule with status: applied" in api.patch("x", {"spec": {"cancel": True}}).message
+    message = api.patch("x", {"spec": {"cancel": True}}).message
+
+    assert message.endswith("denied request: Cannot cancel schedule with status: applied")
+    assert "nil" not in message

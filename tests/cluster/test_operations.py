@@ -136,6 +136,7 @@ def operations(scene: Scene) -> Operations:
 def broken(on: Operations, number: int) -> Iterator[None]:
     """One object: a bad spec, and after a pause the good one that mends it."""
     name, kind = f"patient-{number}", number % 5
+    tracked = {"argocd.argoproj.io/tracking-id": f"shop:flagschedule.io/FlagSchedule:{name}"}
     if kind == 0:  # refused by the API server
         on.create(name, on.wish())
         on.edit(name, on.chance.choice(REFUSED), refused=True)
@@ -152,12 +153,11 @@ def broken(on: Operations, number: int) -> Iterator[None]:
         on.scene.database.flag(name)
         on.done += 1
     elif kind == 3:  # too late
-        tracked = {"argocd.argoproj.io/tracking-id": f"shop:flagschedule.io/FlagSchedule:{name}"}
         on.create(name, on.wish(scheduledAt="2026-01-01T00:00:00Z"), annotations=tracked)
         yield
         on.edit(name, on.wish())
     else:  # moved to a time that has passed
-        on.create(name, on.wish())
+        on.create(name, on.wish(), annotations=tracked)
         on.edit(name, on.wish(scheduledAt="2026-01-01T00:00:00Z"))
         yield
         on.edit(name, on.wish())

@@ -39,7 +39,8 @@ def test_lateness_decides_what_git_brings(scene: Scene) -> None:
     scene.create_by_git("too-late", late=20 * MINUTES)
     scene.create_by_git("allowed", late=20 * MINUTES, startingDeadlineSeconds=3600)
     scene.create_by_git("history", late=25 * 60 * MINUTES)
-    scene.create("moved")
+    scene.create_by_git("forgotten", late=25 * 60 * MINUTES, startingDeadlineSeconds=10**9)
+    scene.create_by_git("moved", scheduledAt="2035-01-01T09:00:00Z")
 
     expired = scene.reaches("too-late", "Expired")
     assert conditions(expired) == dict.fromkeys(("Ready", "Applied"), ("False", "Expired")) | {
@@ -47,6 +48,7 @@ def test_lateness_decides_what_git_brings(scene: Scene) -> None:
     }
     history = scene.reaches("history", "Expired")
     assert conditions(history) == {"Ready": ("True", "Expired"), "Applied": ("False", "Expired")}
+    assert conditions(scene.reaches("forgotten", "Expired")) == conditions(history)
     scene.reaches("late", "Pending")
     scene.reaches("allowed", "Pending")
     scene.reaches("moved", "Pending")

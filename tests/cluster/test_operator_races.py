@@ -156,8 +156,9 @@ def test_an_edit_that_came_too_late_is_told_and_taken_back(scene: Scene) -> None
         assert reverted.ok, reverted.message
     for name, edit in EDITS.items():
         assert _ready(scene, name, "Applied")["observedGeneration"] == 3
-        asking = {"annotations": {"flagschedule.io/retry-requested-at": "now"}}
-        assert scene.api.patch(name, {"metadata": asking}).ok
+        asking: dict[str, str | None] = dict.fromkeys(scene.api.get(name)["metadata"]["annotations"])
+        asking["flagschedule.io/retry-requested-at"] = "now"
+        assert scene.api.patch(name, {"metadata": {"annotations": asking}}).ok  # a person's object from now on
         verb = "cancel" if name == "cancel" else "change"
         assert f"Cannot {verb} schedule with status: applied" in scene.api.patch(name, {"spec": edit}).message
     eventually(

@@ -1,23 +1,25 @@
-"""The two admission policies on the real API server."""
+"""The admission policies on the real API server."""
 
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from dev.cluster.control_plane import ControlPlane
-from tests.cluster.api import Api, eventually, flagschedule
+from tests.cluster.api import Answer, Api, eventually, flagschedule
+from tests.cluster.conftest import OPERATOR, install
 from tests.cluster.spec_corpus import spec
 
 pytestmark = pytest.mark.apiserver
 
 PAST = "2020-01-01T00:00:00Z"
-OPERATOR = "system:serviceaccount:flagschedule-system:flagschedule-operator"
 
 GIT_MANAGED = {
     "Argo CD by annotation": {"annotations": {"argocd.argoproj.io/tracking-id": "shop:flagschedule.io/FlagSchedule"}},
     "Argo CD by label": {"labels": {"argocd.argoproj.io/instance": "shop"}},
+    "Velero": {"labels": {"velero.io/restore-name": "shop-20261201"}},
     "Flux Kustomization": {"labels": {"kustomize.toolkit.fluxcd.io/name": "shop"}},
     "Flux HelmRelease": {"labels": {"helm.toolkit.fluxcd.io/name": "shop"}},
     "Helm": {
@@ -27,6 +29,7 @@ GIT_MANAGED = {
 }
 NOT_GIT_MANAGED = {
     "other labels": {"labels": {"app": "shop"}, "annotations": {"note": "argocd"}},
+    "Argo CD's default label, written by a person": {"labels": {"app.kubernetes.io/instance": "shop"}},
     "Helm's label alone": {"labels": {"app.kubernetes.io/managed-by": "Helm"}},
     "Helm's annotation alone": {"annotations": {"meta.helm.sh/release-name": "shop"}},
     "another manager": {
@@ -93,7 +96,15 @@ def test_what_only_looks_like_it_is_refused(api: Api, case: str) -> None:
     assert not api.create(flagschedule("old", spec(scheduledAt=PAST), **NOT_GIT_MANAGED[case])).ok
 
 
-def test_an_edit_is_not_judged(api: Api) -> None:
+def test_argo_cds_default_label_counts_where_argo_cd_wrote(api: Api) -> None:
+    """With `resourceTrackingMethod: label` people use the same label, but Argo CD is among the object's writers."""
+    old = flagschedule("old", spec(scheduledAt=PAST), labels={"app.kubernetes.io/instance": "shop"})
+
+    assert not api.create(old, manager="kubectl-create").ok
+    assert api.create(old, manager="argocd-controller").ok
+
+
+def test_another_edit_is_not_judged(api: Api) -> None:
     """An existing object can be edited after its time has passed, whoever manages it."""
     api.create(flagschedule("old", spec(scheduledAt=PAST), **GIT_MANAGED["Argo CD by label"]))
 
@@ -102,12 +113,178 @@ def test_an_edit_is_not_judged(api: Api) -> None:
     assert answer.ok, answer.message
 
 
+def _merge(api: Api, at: str) -> Answer:
+    return api.patch("x", {"spec": {"scheduledAt": at}})
+
+
+def _json_patch(api: Api, at: str) -> Answer:
+    return api.json_patch("x", [{"op": "replace", "path": "/spec/scheduledAt", "value": at}])
+
+
+def _replace(api: Api, at: str) -> Answer:
+    live = api.get("x")
+    return api.replace(live | {"spec": live["spec"] | {"scheduledAt": at}})
+
+
+def _apply(api: Api, at: str) -> Answer:
+    return api.apply(flagschedule("x", spec(scheduledAt=at)), manager="alice")
+
+
+def _dry_run(api: Api, at: str) -> Answer:
+    return api.patch("x", {"spec": {"scheduledAt": at}}, dry_run=True)
+
+
+@pytest.mark.parametrize("edit", [_merge, _json_patch, _replace, _apply, _dry_run])
+def test_an_edit_to_a_past_time_is_refused(api: Api, edit: Callable[[Api, str], Answer]) -> None:
+    """A person cannot move a change into the past by a typo, by whatever way of editing; into the future they can."""
+    api.create(flagschedule("x", spec()))
+
+    for past in (PAST, in_seconds(-1)):
+        assert re.search(
+            rf"scheduledAt must be in the future: {past} is not after \d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ, "
+            "the time of the API server; set a later time",
+            edit(api, past).message,
+        )
+    answer = edit(api, in_seconds(60))
+    assert answer.ok, answer.message
+
+
+def test_an_object_without_a_clock_can_be_edited(api: Api) -> None:
+    """Some people clear managedFields to save room; their objects are judged by the operator alone, not locked."""
+    api.create(flagschedule("x", spec()))
+    assert api.json_patch("x", [{"op": "replace", "path": "/metadata/managedFields", "value": [{}]}]).ok
+
+    answer = _merge(api, in_seconds(60))
+    assert answer.ok, answer.message
+
+
+def test_a_forged_clock_can_be_cleared(api: Api) -> None:
+    """A time of a client's own in managedFields locks its own object only, and the message says how to clear it."""
+    api.create(flagschedule("x", spec()))
+    live = api.get("x")
+    (entry,) = live["metadata"]["managedFields"]
+    forged = [{**entry, "manager": "mallory", "time": "2090-01-01T00:00:00Z"}]
+    assert api.replace(live | {"metadata": live["metadata"] | {"managedFields": forged}}).ok
+
+    message = _merge(api, "2036-01-01T00:00:00Z").message
+    assert "replace that list by [{}]" in message
+    assert api.json_patch("x", [{"op": "replace", "path": "/metadata/managedFields", "value": [{}]}]).ok
+
+    answer = _merge(api, "2036-01-01T00:00:00Z")
+    assert answer.ok, answer.message
+
+
+def test_the_same_past_time_in_other_words_is_no_edit(api: Api) -> None:
+    """A schedule whose time has passed may be written down with another offset."""
+    api.create(flagschedule("x", spec(scheduledAt=PAST), **GIT_MANAGED["Argo CD by label"]))
+    assert api.patch("x", {"metadata": {"labels": None}}).ok
+
+    assert _merge(api, "2020-01-01T01:00:00+01:00").ok
+    assert not _merge(api, "2020-01-01T00:00:01Z").ok
+
+
+EDITS: dict[str, dict[str, object]] = {
+    "a past time": {"scheduledAt": PAST},
+    "another change": {"updates": {"enabled": False}},
+    "a cancel": {"cancel": True},
+    "another flag": {"flagKey": "other"},
+    "another environment": {"environment": "staging"},
+}
+
+
+@pytest.mark.parametrize("tool", [tool for tool in GIT_MANAGED if tool != "Velero"])
+@pytest.mark.parametrize("edit", EDITS)
+def test_what_git_brings_too_late_is_let_in(api: Api, tool: str, edit: str) -> None:
+    """A refusal would block every other file of the commit: the edit of a handled schedule is let in, and reported."""
+    api.create(flagschedule("x", spec(), **GIT_MANAGED[tool]))
+    api.set_status("x", observedGeneration=1, phase="Applied")
+
+    answer = api.patch("x", {"spec": EDITS[edit]})
+
+    assert answer.ok, answer.message
+
+
+def test_a_cancel_may_leave_git(api: Api) -> None:
+    """For a GitOps tool the way back is no reason to block all the rest; the operator keeps it cancelled."""
+    api.create(flagschedule("x", spec(cancel=True), **GIT_MANAGED["Flux Kustomization"]))
+
+    assert api.patch("x", {"spec": {"cancel": None}}).ok
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_restore_may_write_what_a_person_may_not(api: Api, edit: str) -> None:
+    """Velero names its restore on each object that it writes; afterwards the object is a person's again."""
+    restored = {"metadata": {"labels": {"velero.io/restore-name": "shop-20261201"}}}
+    api.create(flagschedule("x", spec()))
+    api.set_status("x", observedGeneration=1, phase="Applied")
+
+    assert not api.patch("x", {"spec": EDITS[edit]}).ok
+    answer = api.patch("x", restored | {"spec": EDITS[edit]})
+    assert answer.ok, answer.message
+    assert not api.patch("x", {"spec": {"updates": {"rolloutPercentage": 77}}}).ok
+
+
+REQUEST = "flagschedule.io/retry-requested-at"
+
+
+@pytest.mark.parametrize("request_", ["", "2026-12-01T09:00:00+00:00", "please", "~" * 128])
+def test_a_retry_request_may_say_anything_short(api: Api, request_: str) -> None:
+    """Whatever a person writes there in a line is let in."""
+    answer = api.create(flagschedule("x", spec(), annotations={REQUEST: request_}))
+
+    assert answer.ok, answer.message
+
+
+@pytest.mark.parametrize("request_", ["x" * 129, "a\u0000b", "now\n", "\x1b[2J", "jetzt ä"])
+def test_a_retry_request_is_bounded_and_printable(api: Api, request_: str) -> None:
+    """What the operator reads of an object is short and can be stored."""
+    sentence, asking = "at most 128 printable ASCII", {REQUEST: request_}
+    assert sentence in api.create(flagschedule("x", spec(), annotations=asking)).message
+    api.create(flagschedule("x", spec()))
+    assert sentence in api.patch("x", {"metadata": {"annotations": asking}}).message
+
+
+def test_annotations_and_labels_are_bounded(api: Api) -> None:
+    """A tenant cannot fill the operator's memory with objects of a quarter of a megabyte."""
+    large = {f"example.com/{number}": "x" * 4096 for number in range(8)}
+    many = {f"label-{number}": "" for number in range(65)}
+    api.create(flagschedule("x", spec()))
+
+    assert "at most 32768 characters" in api.create(flagschedule("y", spec(), annotations=large)).message
+    assert "at most 32768 characters" in api.patch("x", {"metadata": {"annotations": large}}).message
+    assert "at most 32768 characters" in api.patch("x", {"metadata": {"annotations": {"a": "x" * 250_000}}}).message
+    assert "at most 64 labels" in api.create(flagschedule("y", spec(), labels=many)).message
+    assert api.patch("x", {"metadata": {"annotations": {"a": "x" * 30_000}}}).ok
+
+
+@pytest.fixture
+def oversized(api: Api, installed: ControlPlane) -> Api:
+    """An object that was there before the policy: too large, and with a request that cannot be stored."""
+    binding = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/flagschedule-bounded-metadata"
+    large = {REQUEST: "a\nb", "a": "x" * 100_000}
+    thing = flagschedule("x", spec(), annotations=large, labels={f"label-{number}": "" for number in range(65)})
+    assert api.request("DELETE", binding).ok
+    try:
+        eventually(lambda: api.create(thing).ok, "the policy is gone")
+    finally:
+        install(installed)
+    return api
+
+
+def test_an_oversized_object_can_be_edited_and_deleted(oversized: Api) -> None:
+    """The bounds are no trap: spec, finalizer and deletion of an object of before are not refused."""
+    assert oversized.patch("x", {"spec": {"suspend": True}}).ok
+    assert oversized.patch("x", {"metadata": {"finalizers": ["flagschedule.io/finalizer"]}}).ok
+    assert oversized.acting_as(OPERATOR).patch("x", {"metadata": {"finalizers": None}}).ok
+    assert oversized.delete("x").ok
+
+
 @pytest.fixture
 def operator(api: Api) -> Api:
     """The API server as the operator sees it, once its rights are in effect."""
     operator = api.acting_as(OPERATOR)
     assert api.create(flagschedule("x", spec())).ok
-    eventually(lambda: operator.patch("x", {"metadata": {"labels": None}}).ok, "the operator's rights are in effect")
+    eventually(lambda: operator.patch("x", {}).ok, "the operator's rights are in effect")
     return operator
 
 
@@ -121,9 +298,45 @@ def test_the_operator_cannot_change_a_spec(operator: Api, patch: dict[str, objec
     assert "The operator must not change spec" in answer.message
 
 
+OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "00000000-0000-4000-8000-000000000001"}
+
+
+@pytest.mark.parametrize(
+    ("patch", "sentence"),
+    [
+        ({"ownerReferences": [OWNER]}, "labels or owners"),  # whose absence has the object deleted
+        ({"labels": {"velero.io/restore-name": "x"}}, "labels or owners"),
+        ({"finalizers": ["example.com/other"]}, "finalizers of others"),
+        ({"annotations": {"argocd.argoproj.io/tracking-id": "x"}}, "must not change annotations"),
+        ({"annotations": {REQUEST: "now"}}, "must not change annotations"),
+        ({"annotations": {"note": None}}, "must not change annotations"),
+        ({"annotations": {"note": "another"}}, "must not change annotations"),
+    ],
+)
+def test_the_operator_cannot_change_metadata_of_others(operator: Api, patch: dict[str, object], sentence: str) -> None:
+    """Its account cannot have objects deleted, hide them from their tool, or make requests in a person's name."""
+    assert operator.patch("x", {"metadata": {"finalizers": ["flagschedule.io/finalizer"]}}).ok
+    api = Api(**{**vars(operator), "headers": {}})
+    assert api.patch("x", {"metadata": {"annotations": {"note": "mine"}}}).ok
+
+    assert sentence in operator.patch("x", {"metadata": patch}).message
+
+
+def test_the_operator_leaves_finalizers_of_others(operator: Api) -> None:
+    """A finalizer that somebody else waits for is not the operator's to remove."""
+    api = Api(**{**vars(operator), "headers": {}})
+    both = ["flagschedule.io/finalizer", "example.com/other"]
+    assert api.patch("x", {"metadata": {"finalizers": both}}).ok
+
+    assert "finalizers of others" in operator.patch("x", {"metadata": {"finalizers": None}}).message
+    assert operator.patch("x", {"metadata": {"finalizers": both[1:]}}).ok
+    assert api.patch("x", {"metadata": {"finalizers": None}}).ok
+
+
 def test_the_operator_can_write_finalizer_and_status(operator: Api) -> None:
     """What the operator does all day is let through."""
     assert operator.patch("x", {"metadata": {"finalizers": ["flagschedule.io/finalizer"]}}).ok
+    assert operator.patch("x", {"metadata": {"annotations": {"operator.flagschedule.io/note": "mine"}}}).ok
     assert operator.set_status("x", observedGeneration=1, phase="Pending").ok
     assert operator.patch("x", {"metadata": {"finalizers": None}}).ok
 

@@ -60,6 +60,12 @@ class Walker:
         """The flag appears."""
         self._scene.database.flag(self.flag_key)
 
+    def other_flag(self) -> str:
+        """Another flag appears; its key."""
+        key = f"{self.flag_key}-other"
+        self._scene.database.flag(key)
+        return key
+
     def delete_flag(self) -> None:
         """The flag goes, and its schedules with it."""
         self._scene.database.run("DELETE FROM feature_flags WHERE flag_key = %s", self.flag_key)
@@ -73,6 +79,11 @@ class Walker:
     def edit(self, **fields: Any) -> None:
         """Merge fields into the spec."""
         answer = self._scene.api.patch(self.name, {"spec": fields})
+        assert answer.ok, answer.message
+
+    def edit_by_git(self, **fields: Any) -> None:
+        """The same as a GitOps tool does it, which marks the object as its own and is let in where people are not."""
+        answer = self._scene.api.patch(self.name, {"metadata": {"annotations": FROM_GIT}, "spec": fields})
         assert answer.ok, answer.message
 
     def ask_for_retry(self) -> None:

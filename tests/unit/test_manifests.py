@@ -63,10 +63,8 @@ def test_everything_is_there(base: list[Thing]) -> None:
     assert found == sorted([
         ("Namespace", "flagschedule-system"),
         ("CustomResourceDefinition", "flagschedules.flagschedule.io"),
-        ("ValidatingAdmissionPolicy", "flagschedule-scheduled-in-future"),
-        ("ValidatingAdmissionPolicyBinding", "flagschedule-scheduled-in-future"),
-        ("ValidatingAdmissionPolicy", "flagschedule-operator-keeps-spec"),
-        ("ValidatingAdmissionPolicyBinding", "flagschedule-operator-keeps-spec"),
+        *((kind, f"flagschedule-{name}") for kind in ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+          for name in ("scheduled-in-future", "allowed-edits", "bounded-metadata", "operator-keeps-spec")),
         ("ServiceAccount", "flagschedule-operator"),
         ("ServiceAccount", "flagschedule-processor"),
         ("ServiceAccount", "flagschedule-cleanup"),
@@ -300,7 +298,7 @@ def test_scheduling_comes_with_admin_only(base: list[Thing]) -> None:
     }
 
 
-def test_both_policies_deny_and_fail_closed(base: list[Thing]) -> None:
+def test_every_policy_denies_and_fails_closed(base: list[Thing]) -> None:
     """Each policy is bound with Deny, and a policy that cannot be evaluated refuses."""
     policies = {
         thing["metadata"]["name"]: thing["spec"] for thing in base if thing["kind"] == "ValidatingAdmissionPolicy"
