@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
 from flagschedule.domain import decision, status
@@ -75,7 +76,7 @@ def operator(scene: OddScene) -> str | None:
 
 
 async def _operate(scene: OddScene) -> str | None:
-    good = _object(GOOD_UID, "good", suspend=True)
+    good = an_object(GOOD_UID, "good", suspend=True)
     async with PostgresMirrorStore(roles.url(scene.url, "operator"), "default", []) as store:
         await store.ping()
         seen = {found.record.ref.uid: found async for found in store.snapshots() if found.record}
@@ -97,13 +98,13 @@ async def _operate(scene: OddScene) -> str | None:
 
 async def _about_the_odd(store: PostgresMirrorStore) -> str | None:
     """Its own trouble is its own: it is told, or refused with an error that names no more than it."""
-    odd = _object(ODD_UID, "odd")
+    odd = an_object(ODD_UID, "odd")
     try:
         if found := await store.snapshot(Uid(ODD_UID)):
             json.dumps(status.compute(odd, found))
     except FlagScheduleError:
         pass
-    for thing in (_object(ODD_UID, "odd", suspend=True), _object(ODD_UID, "odd", deleting=True)):
+    for thing in (an_object(ODD_UID, "odd", suspend=True), an_object(ODD_UID, "odd", deleting=True)):
         try:
             await store.mirror(thing, _decide(thing))
         except StatementRefusedError:
@@ -117,7 +118,8 @@ def _decide(thing: FlagSchedule) -> Callable[[Facts], Decision]:
     return lambda facts: decision.decide(thing, facts, _RULES)
 
 
-def _object(uid: Any, name: str, *, deleting: bool = False, **spec: Any) -> FlagSchedule:
+def an_object(uid: UUID, name: str, *, deleting: bool = False, **spec: Any) -> FlagSchedule:
+    """The object of a record of the scene, after an edit."""
     found = body(flagKey=name, generation=2, deleting=deleting, **spec)
     found["metadata"] |= {"uid": str(uid), "name": name}
     return FlagSchedule.from_body(found)
@@ -155,9 +157,9 @@ def run(scene: OddScene, report: Report, chosen: list[tuple[str, Case, str | Non
         report.case(name, failure and f"{case}: {failure}")
 
 
-def sample(scene: OddScene, number: int | None, seed: int) -> list[tuple[str, Case, str | None]]:
+def sample(scene: OddScene, number: int | None, seed: int, only: str = "") -> list[tuple[str, Case, str | None]]:
     """So many of all cases, in the order of the catalogue; all of them if there is no number."""
-    everything = list(cases(scene))
+    everything = [each for each in cases(scene) if only in f"{each[0]}: {each[1]}"]
     if number is None or number >= len(everything):
         return everything
     chance = random.Random(seed)  # noqa: S311 -- a choice, no secret

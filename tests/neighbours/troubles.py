@@ -12,7 +12,7 @@ import psycopg
 
 from tests.cluster.api import Api, flagschedule
 from tests.cluster.spec_corpus import spec
-from tests.neighbours.world import NOISY, World, in_seconds
+from tests.neighbours.world import NOISY, World, in_seconds, until
 
 Disturb = Callable[[int], None]
 _HELD: Final = 6.0  # seconds: longer than our lock_timeout
@@ -123,11 +123,11 @@ def odd(world: World) -> Iterator[Disturb]:
     keys = [f"{NOISY}-{number}" for number in range(100)]
     world.flags(keys, NOISY)
     run = world.database.connection.execute
-    run(_GUARD.format("RAISE EXCEPTION 'no' USING ERRCODE = '23514';").encode())
     run(b"UPDATE feature_flags SET updated_at = 'infinity' WHERE environment = 'noisy'")
+    run(_GUARD.format("RAISE EXCEPTION 'no' USING ERRCODE = '23514';").encode())
     objects = keys[50:60]
     world.create(world.noisy, objects, environment=NOISY)
-    time.sleep(2)
+    until(lambda: all("phase" in each.get("status", {}) for each in world.noisy.list().values()), 30)
     run(
         b"UPDATE feature_flag_schedules SET scheduled_at = CASE WHEN random() < 0.5 THEN timestamptz '-infinity' "
         b"ELSE '294276-01-01' END, not_after = 'infinity', retry_count = 2147483647 "
