@@ -16,11 +16,12 @@ def _say(line: str) -> None:
 
 def _matrix(given: argparse.Namespace) -> int:
     chosen = [each for each in troubles(full=given.full) if given.only in each.name]
-    lines = [matrix.measure(each, given.rounds, _say) for each in chosen]
-    text = matrix.table(lines)
-    sys.stdout.write(text)
-    if given.into:
-        given.into.write_text(text)
+    lines: list[matrix.Line] = []
+    for each in chosen:
+        lines.append(matrix.measure(each, given.rounds, _say))
+        if given.into:
+            matrix.keep(given.into, lines)
+    sys.stdout.write(matrix.table(lines))
     return int(any(line.outside() for line in lines))
 
 
@@ -45,7 +46,7 @@ def main() -> int:
     part.add_argument("--rounds", type=int, default=10, help="how often B asks for everything, under each trouble")
     part.add_argument("--only", metavar="WORDS", default="", help="only the troubles whose names hold these words")
     part.add_argument("--full", action="store_true", help="ten thousand objects at once instead of five hundred")
-    part.add_argument("--into", type=Path, metavar="FILE", help="write the table there, too")
+    part.add_argument("--into", type=Path, metavar="FILE", help="write every figure there, as JSON")
     part.set_defaults(run=_matrix)
     part = parts.add_parser("stops", help="stops that are given in time while another flag is locked")
     part.add_argument("--objects", default="8,20,50", metavar="N,...", help="objects on the locked flag")

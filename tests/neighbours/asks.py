@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,31 +37,36 @@ EDITS: Final[dict[str, tuple[dict[str, Any], Callable[[Row], bool]]]] = {
     "cancel": ({"cancel": True}, lambda row: row["status"] == "cancelled"),
     "edit": ({"scheduledAt": LATER}, lambda row: row["scheduled_at"] > datetime(2036, 6, 1, tzinfo=UTC)),
 }
-_PREPARED: Final = (*EDITS, "delete", "change")
+_EACH: Final = 3
 
 
 def prepare(world: World, rounds: int) -> None:
     """Everything that B has before A's trouble begins."""
-    names = [f"{ask}-{number}" for ask in (*_PREPARED, "create") for number in range(rounds)]
-    world.flags(names)
-    world.create(world.quiet, [name for name in names if not name.startswith("create")])
-    mirrored = [name for name in names if not name.startswith("create")]
+    places = [f"{number}-{each}" for number in range(rounds) for each in range(_EACH)]
+    mirrored = [f"{ask}-{place}" for ask in (*EDITS, "delete") for place in places]
+    mirrored += [f"change-{number}" for number in range(rounds)]
+    world.flags([*mirrored, *(f"create-{place}" for place in places)])
+    world.create(world.quiet, mirrored)
     assert until(lambda: all((name, "Pending") in world.shown.phases for name in mirrored), 120), "B is mirrored"
 
 
-def ask_all(world: World, number: int, free_at: Callable[[], float]) -> dict[str, float]:
-    """One round; B asks for everything at the same time.
+def ask_all(world: World, number: int, free_at: Callable[[], float]) -> Iterator[tuple[str, float]]:
+    """One round: B asks for everything at the same time, for what can be asked of several objects `_EACH` times.
 
     Args:
         world: where.
         number: of the round.
         free_at: until when A's trouble makes any change of a flag impossible; the past if it does not.
     """
-    edits: dict[str, Future[float]] = {ask: world.pool.submit(_edit, world, ask, number) for ask in EDITS}
-    edits["delete"] = world.pool.submit(_delete, world, number)
-    edits["create"] = world.pool.submit(_create, world, number)
+    asked: list[tuple[str, Future[float]]] = []
     change = world.pool.submit(_change, world, number, free_at)
-    return {**{ask: future.result() for ask, future in edits.items()}, **change.result()}
+    for place in (f"{number}-{each}" for each in range(_EACH)):
+        asked += [(ask, world.pool.submit(_edit, world, ask, f"{ask}-{place}")) for ask in EDITS]
+        asked.append(("delete", world.pool.submit(_delete, world, f"delete-{place}")))
+        asked.append(("create", world.pool.submit(_create, world, f"create-{place}")))
+    for ask, seconds in asked:
+        yield ask, seconds.result()
+    yield from change.result().items()
 
 
 def committed(world: World, name: str, what: Callable[[Row], bool], since: float) -> float:
@@ -71,22 +76,21 @@ def committed(world: World, name: str, what: Callable[[Row], bool], since: float
     return math.inf if at is None else max(0.0, at - since)
 
 
-def _edit(world: World, ask: str, number: int) -> float:
+def _edit(world: World, ask: str, name: str) -> float:
     edit, done = EDITS[ask]
     since = time.time()
-    answer = world.quiet.patch(f"{ask}-{number}", {"spec": edit})
+    answer = world.quiet.patch(name, {"spec": edit})
     assert answer.ok, answer.message
-    return committed(world, f"{ask}-{number}", done, since)
+    return committed(world, name, done, since)
 
 
-def _delete(world: World, number: int) -> float:
+def _delete(world: World, name: str) -> float:
     since = time.time()
-    assert world.quiet.delete(f"delete-{number}").ok
-    return committed(world, f"delete-{number}", lambda row: row["status"] == "cancelled", since)
+    assert world.quiet.delete(name).ok
+    return committed(world, name, lambda row: row["status"] == "cancelled", since)
 
 
-def _create(world: World, number: int) -> float:
-    name = f"create-{number}"
+def _create(world: World, name: str) -> float:
     since = time.time()
     answer = world.quiet.create(flagschedule(name, spec(flagKey=name, scheduledAt=FAR)))
     assert answer.ok, answer.message

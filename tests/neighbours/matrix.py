@@ -1,9 +1,11 @@
 """The neighbours' matrix: for each trouble of A, how long B waits for what it asks."""
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.neighbours.asks import BOUNDS, ask_all, prepare
 from tests.neighbours.troubles import Trouble
@@ -35,11 +37,16 @@ def measure(trouble: Trouble, rounds: int, say: Callable[[str], None]) -> Line:
         with trouble.begin(found) as disturb:
             for number in range(rounds):
                 disturb(number)
-                for ask, seconds in ask_all(found, number, trouble.free_at).items():
+                for ask, seconds in ask_all(found, number, trouble.free_at):
                     line.figures[ask].append(seconds)
-    outside = ", ".join(f"{ask} {shown(line.figures[ask])}" for ask in line.outside()) or "none"
-    say(f"{trouble.name}: out of bounds: {outside}")
+    say(f"{trouble.name}, out of bounds: {', '.join(line.outside()) or 'none'}")
     return line
+
+
+def keep(file: Path, lines: Sequence[Line]) -> None:
+    """Write all figures for programs; after each trouble, because the whole takes long."""
+    found = {line.trouble: line.figures for line in lines}
+    file.write_text(json.dumps(found, default=dict).replace("Infinity", "null") + "\n")
 
 
 def shown(figures: Sequence[float]) -> str:

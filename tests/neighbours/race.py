@@ -177,7 +177,7 @@ def _stories(
         try:
             firsts[deed, traces.judge()] += 1
         except (AssertionError, KeyError) as error:
-            faults.append(f"{deed}: {error}: {traces}")
+            faults.append(f"{deed}: {error}: {traces.columns} {dict(traces.events)} {traces.row}")
     return firsts, faults
 
 

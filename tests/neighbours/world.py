@@ -32,6 +32,7 @@ from tests.neighbours.watching import ApiWatch, DatabaseWatch
 
 FAR: Final = "2036-01-01T09:00:00Z"
 NOISY: Final = "noisy"  # A's namespace, environment, and the beginning of A's keys
+_POLL: Final = 0.01
 _MINUTE: Final = 60.0
 _LINGER: Final = 65.0  # as the chart has it
 
@@ -138,7 +139,7 @@ def until(condition: Any, seconds: float) -> bool:
     while not condition():
         if time.monotonic() > end:
             return False
-        time.sleep(0.005)
+        time.sleep(_POLL)
     return True
 
 
