@@ -1,31 +1,17 @@
 """Through PgBouncer every program does its work, and the application that shares the sessions feels nothing of it."""
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
 
-import psycopg
 import pytest
-from psycopg.rows import dict_row
 
 from dev.parts.pgbouncer import PgBouncer
 from dev.parts.postgres import Postgres
 from tests import roles
+from tests.integration.application import Application
 from tests.integration.conftest import Run
 from tests.integration.database import Database
 from tests.integration.test_mirror_store import Scene, played
-from tests.waiting import eventually
-
-# Whatever can be set, locked, prepared or left open in a session, as the next client of a pool finds it.
-LEFT = """
-SELECT (SELECT jsonb_object_agg(name, setting) FROM pg_settings WHERE source = 'session') AS settings,
-       (SELECT count(*) FROM pg_prepared_statements) AS prepared,
-       (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()) AS locks,
-       (SELECT count(*) FROM pg_cursors) AS cursors,
-       (SELECT count(*) FROM pg_listening_channels()) AS channels
-"""
 
 
 @pytest.fixture(scope="module", params=["transaction", "session"])
@@ -34,41 +20,6 @@ def pooler(request: pytest.FixtureRequest, postgres: Postgres, migrated_template
     assert migrated_template
     with PgBouncer(postgres, request.param, size=2) as pooler:
         yield pooler
-
-
-class Application:
-    """A client of the same pool, which looks all the time at the session that it was lent."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look)
-        self.looks = 0
-        self.found: list[dict[str, Any]] = []
-
-    def _look(self) -> None:
-        # PgBouncer sets each client's own name, but only if it has one.
-        with psycopg.connect(
-            self._url, application_name="shop", autocommit=True, prepare_threshold=None, row_factory=dict_row
-        ) as client:
-            while not self._ended.is_set():
-                (found,) = client.execute(LEFT)
-                self.looks += 1
-                if found not in self.found:
-                    self.found.append(found)
-
-    @contextmanager
-    def beside(self) -> Iterator[None]:
-        """Look until the work inside is done, and once more after that."""
-        self._thread.start()
-        try:
-            eventually(lambda: self.looks)
-            yield
-            looks = self.looks
-            eventually(lambda: self.looks > looks + 1 or not self._thread.is_alive())
-        finally:
-            self._ended.set()
-            self._thread.join()
 
 
 def test_the_processor_leaves_nothing_in_a_session(

@@ -15,4 +15,8 @@ def migrate(settings: Settings) -> int:
         ConfigurationError: the URL cannot be parsed.
         DependencyUnavailableError: the database does not answer or refuses.
     """
-    return run(settings.database_url.get_secret_value(), lambda name: _log.info("Applying migration", migration=name))
+    return run(
+        settings.database_url.get_secret_value(),
+        lambda name: _log.info("Applying migration", migration=name),
+        lambda: _log.warning("Another migration is running; waiting for its end"),
+    )

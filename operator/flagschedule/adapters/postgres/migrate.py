@@ -1,28 +1,58 @@
 """Brings the schema up to date with the SQL files in `migrations`. Called by the program `flagschedule migrate`.
 
-yoyo reads and runs the files; the lock is Postgres' own, because yoyo's is a row that a killed run leaves behind.
+Two connections: one holds the lock in an idle transaction, the other one works. A lock of the session would stay with
+a pooler's session when the run has ended, and the work needs statements that allow no transaction around them.
 """
 
 import contextlib
-import logging
+import hashlib
+import re
+import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from importlib.resources import as_file, files
+from concurrent.futures import Future
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psycopg
-from yoyo import read_migrations
-from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
-from yoyo.connections import parse_uri
 
 from flagschedule.adapters.postgres import connection, statements
-from flagschedule.domain.errors import ConfigurationError
+from flagschedule.adapters.postgres.connection import Url
+from flagschedule.adapters.postgres.session import More, Session
+from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError, FlagScheduleError
 
-_LOCK: Final = 0x666C6167  # "flag": any number that no other program of this database locks
-_TRY_LOCK: Final = "SELECT pg_catalog.pg_try_advisory_lock(%s::pg_catalog.int8)"
+_NAME: Final = "flagschedule-migrate"
+_LOOK_EVERY: Final = 0.5
+_PATIENCE: Final = 600.0
+_SECOND_WITHIN: Final = 20.0
+# A build of an index takes as long as it takes, and the transaction that holds the lock is idle meanwhile.
+_PATIENT: Final[More] = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "tcp_keepalives_idle": "30",  # so that the lock does not stay with a machine that is gone
+}
+_TRY_LOCK: Final = "SELECT pg_catalog.pg_try_advisory_xact_lock(1718378855)"  # a number that nobody else locks
+_CREATE_LOG: Final = (
+    "CREATE TABLE IF NOT EXISTS flag_schedule_migrations "
+    "(migration_hash varchar(64) PRIMARY KEY, migration_id varchar(255), applied_at_utc timestamp)"
+)
+_LOG: Final = "INSERT INTO flag_schedule_migrations VALUES (%s, %s, now() AT TIME ZONE 'UTC')"
+_CAN_READ_FLAGS: Final = "SELECT coalesce(has_table_privilege(to_regclass('feature_flags'), 'SELECT'), false)"
+# In files that cannot run in a transaction: without one no search_path can be set in a pooler's session.
+_OUTSIDE: Final = "-- transactional: false"
+_SCHEMA: Final = "@schema@"
+_BUSY: Final = "another migration is running and did not end within {seconds:.0f} seconds; run this again later"
+_ONE_SESSION: Final = (
+    "DATABASE_URL: leads through a pooler that lent no second session, and a migration needs two; "
+    "raise its pool size, or let DATABASE_URL name Postgres itself"
+)
+_DEFAULTS_IN_THE_WAY: Final = (
+    "DATABASE_URL: a default of its role or database (statement_timeout, default_transaction_read_only) ended the "
+    "build of an index, and cannot be changed in a pooler's session; let DATABASE_URL name Postgres itself"
+)
 _NO_SCHEMA: Final = (
     "DATABASE_URL: its role has no schema to create tables in; grant it CREATE on one, or name one that exists with "
     "?options=-csearch_path%3Dname"
@@ -33,89 +63,170 @@ _TWO_SCHEMAS: Final = (
 )
 
 
-class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc] # yoyo is untyped
-    """yoyo on our connection parameters, with table names of our own: the host may use yoyo too."""
-
-    log_table = "flag_schedule_migration_log"
-    lock_table = "flag_schedule_migration_lock"
-    version_table = "flag_schedule_migration_version"
-
-    def __init__(self, parameters: dict[str, Any]) -> None:
-        self._parameters = parameters
-        super().__init__(parse_uri("postgresql+psycopg://"), "flag_schedule_migrations")
-        self.init_database()
-
-    def connect(self, _: object) -> psycopg.Connection:
-        session = psycopg.connect(**self._parameters, autocommit=True)
-        _settle(session)
-        return session
-
-    def copy(self) -> "_Backend":
-        return _Backend(self._parameters)
-
-    def get_log_data(self, migration: Any = None, operation: str = "apply") -> dict[str, Any]:
-        # yoyo's own asks for the names of user and host: a container may have neither.
-        return {
-            "id": str(uuid.uuid4()),
-            "migration_id": migration.id if migration else None,
-            "migration_hash": migration.hash if migration else None,
-            "username": self._parameters.get("user"),
-            "hostname": None,
-            "created_at_utc": datetime.now(UTC).replace(tzinfo=None),
-            "operation": operation,
-        }
-
-
-def migrate(url: str, report: Callable[[str], None] = lambda _: None) -> int:
+def migrate(
+    url: Url,
+    report: Callable[[str], None] = lambda _: None,
+    on_wait: Callable[[], None] = lambda: None,
+    patience: float = _PATIENCE,
+) -> int:
     """Apply what is missing, oldest first; re-running changes nothing.
 
     Args:
         url: the database's URL; what its role must be able to do is in docs/database-roles.md.
-        report: is told the name of each migration before it is applied.
+        report: called with the name of each migration before it is applied.
+        on_wait: called once if another migration has to be waited for.
+        patience: for how many seconds.
 
     Returns:
         how many migrations were applied.
 
     Raises:
-        ConfigurationError: the URL cannot be parsed, or there is no one schema to work in, or a right is missing.
-        DependencyUnavailableError: the database does not answer or refuses.
+        ConfigurationError: the URL cannot be parsed, there is no one schema to work in, the host's tables are not as
+            they must be, or a right is missing.
+        DependencyUnavailableError: the database does not answer or refuses, or another migration takes too long.
     """
-    logging.getLogger("yoyo").setLevel(logging.WARNING)
-    parameters = connection.parameters(url, "flagschedule-migrate")
-    with connection.translated(), _locked(parameters) as session, _folder() as folder:
-        _settle(session)
-        _check_rights(session)
-        applied = _apply(parameters, folder, report)
-        session.execute(statements.read("grants"))
-        return applied
+    with connection.translated(), _locked(url, on_wait, patience) as lock, _folder() as folder:
+        schema = _schema(lock)
+        with _open_second(url, lock) as session:
+            runner = _Runner(session, schema, lock)
+            runner.check()
+            applied = runner.apply(folder, report)
+            runner.grant()
+            return applied
 
 
-def _apply(parameters: dict[str, Any], folder: Path, report: Callable[[str], None]) -> int:
-    with _Backend(parameters) as backend:
-        backend.break_lock()  # of a run that was killed: we hold the real lock
-        missing = backend.to_apply(read_migrations(str(folder)))
-        for migration in missing:
-            report(migration.id)
-            backend.apply_one(migration)
+class _Runner:
+    """Applies migrations on one connection while the other one holds the lock."""
+
+    def __init__(self, session: Session, schema: str, lock: Session) -> None:
+        self._session = session
+        self._schema = schema
+        self._lock = lock
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Session]:
+        """A transaction in which names mean what is in the one schema of ours."""
+        with self._session.transaction():
+            self._session.execute("SELECT pg_catalog.set_config('search_path', %s, true)", [self._schema])
+            yield self._session
+
+    def check(self) -> None:
+        """Find what would stop the migrations half way.
+
+        Raises:
+            ConfigurationError: with a sentence for each fault.
+        """
+        with self._transaction() as session:
+            faults = [fault for (fault,) in session.execute(statements.read("unfit_tables"))]
+            if not faults:
+                missing = session.execute(statements.read("missing_rights"))
+                faults = [_NO_RIGHT.format(statement=statement) for (statement,) in missing]
+            ((can_read,),) = session.execute(_CAN_READ_FLAGS)
+            if not faults and can_read:
+                faults = [fault for (fault,) in session.execute(statements.read("doubled_flags"))]
+        if faults:
+            raise ConfigurationError(faults)
+
+    def apply(self, folder: Traversable, report: Callable[[str], None]) -> int:
+        """Apply what the log does not name; the number of migrations."""
+        with self._transaction() as session:
+            session.execute(_CREATE_LOG)
+            done = {name for (name,) in session.execute("SELECT migration_id FROM flag_schedule_migrations")}
+        found = {file.name.removesuffix(".sql"): file for file in folder.iterdir() if file.name.endswith(".sql")}
+        missing = sorted(found.keys() - done)
+        for name in missing:
+            report(name)
+            self._lock.execute("SELECT")  # it may have been ended from outside
+            self._apply_one(name, found[name].read_text())
         return len(missing)
 
+    def _apply_one(self, name: str, text: str) -> None:
+        if _OUTSIDE in text:
+            with _explained():
+                for statement in re.split(r";\s*$", text.replace(_SCHEMA, self._schema), flags=re.MULTILINE):
+                    if re.sub("--.*", "", statement).strip():
+                        self._session.execute_outside(statement.encode())
+        with self._transaction() as session:
+            if _OUTSIDE not in text:
+                session.execute(text.encode())
+            session.execute(_LOG, [hashlib.sha256(name.encode()).hexdigest(), name])
 
-def _settle(session: psycopg.Connection) -> None:
-    """From now on names mean what is in the one schema of ours."""
-    session.execute("SELECT pg_catalog.set_config('search_path', %s, false)", [_schema(session)])
+    def grant(self) -> None:
+        """Make the rights of the programs' roles exact."""
+        with self._transaction() as session:
+            session.execute(statements.read("grants"))
 
 
-def _check_rights(session: psycopg.Connection) -> None:
-    missing = session.execute(statements.read("missing_rights")).fetchall()
-    if missing:
-        raise ConfigurationError([_NO_RIGHT.format(statement=statement) for (statement,) in missing])
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Name the cause where a default of the role ended a statement that no setting of ours can reach."""
+    try:
+        yield
+    except (psycopg.errors.QueryCanceled, psycopg.errors.ReadOnlySqlTransaction) as error:
+        raise ConfigurationError([_DEFAULTS_IN_THE_WAY]) from error
 
 
-def _schema(session: psycopg.Connection) -> str:
+@contextlib.contextmanager
+def _locked(url: Url, on_wait: Callable[[], None], patience: float) -> Iterator[Session]:
+    """One migration at a time, as long as the transaction on this session lasts.
+
+    Asks again and again instead of waiting in the server. A session that waits there holds a snapshot, and CREATE
+    INDEX CONCURRENTLY waits for every snapshot: both would wait for each other. The transaction that holds the lock
+    has none, because it is READ COMMITTED and idle; a prepared statement would leave one behind.
+    """
+    deadline = time.monotonic() + patience
+    with contextlib.closing(Session.open(url, _NAME, _PATIENT)) as session:
+        session.prepare_threshold = None
+        while True:
+            with session.transaction():
+                ((is_locked,),) = session.execute(_TRY_LOCK)
+                if is_locked:
+                    yield session
+                    return
+            if time.monotonic() > deadline:
+                raise DependencyUnavailableError(_BUSY.format(seconds=patience))
+            on_wait()
+            on_wait = _nothing
+            time.sleep(_LOOK_EVERY)
+
+
+def _nothing() -> None: ...
+
+
+def _open_second(url: Url, first: Session) -> contextlib.closing[Session]:
+    """A connection to work on.
+
+    Raises:
+        DependencyUnavailableError: a pooler lends no second session in time; it makes its clients wait without a word.
+    """
+    if first.is_own:
+        return contextlib.closing(Session.open(url, _NAME, _PATIENT))
+    opened: Future[Session] = Future()
+
+    def connect() -> None:
+        try:
+            session = Session.open(url, _NAME, _PATIENT)
+        except FlagScheduleError as error:
+            opened.set_exception(error)
+            return
+        if not opened.set_running_or_notify_cancel():  # nobody waits any more
+            session.close()
+            return
+        opened.set_result(session)
+
+    threading.Thread(target=connect, daemon=True).start()  # the program can end without it
+    try:
+        return contextlib.closing(opened.result(_SECOND_WITHIN))
+    except TimeoutError:
+        opened.cancel()
+        raise DependencyUnavailableError(_ONE_SESSION) from None
+
+
+def _schema(session: Session) -> str:
     """The schema of the host's tables, else the role's own, quoted: everything of ours goes there.
 
     By its search_path alone a role whose own schema comes first would not see that the tables exist in another one,
-    and would create them anew.
+    and would create them again.
     """
     found = session.execute(statements.read("find_schema")).fetchone()
     flags, schedules, default = found or (None, None, None)
@@ -128,25 +239,10 @@ def _schema(session: psycopg.Connection) -> str:
 
 
 @contextlib.contextmanager
-def _locked(parameters: dict[str, Any]) -> Iterator[psycopg.Connection]:
-    """One migrator at a time, on the session that holds the lock.
-
-    Asks again and again instead of waiting in the server.
-    A session that waits there holds a snapshot, and CREATE INDEX CONCURRENTLY waits for every snapshot: both
-    would wait for ever.
-    """
-    with psycopg.connect(**parameters, autocommit=True) as session:
-        while session.execute(_TRY_LOCK, [_LOCK]).fetchone() != (True,):
-            time.sleep(0.5)
-        yield session
-
-
-@contextlib.contextmanager
-def _folder() -> Iterator[Path]:
+def _folder() -> Iterator[Traversable]:
     """The migrations: inside of the installed package, else at the top of the repository."""
     packaged = files("flagschedule").joinpath("migrations")
     if packaged.is_dir():
-        with as_file(packaged) as folder:
-            yield folder
+        yield packaged
     else:
         yield Path(__file__).parents[4] / "migrations"

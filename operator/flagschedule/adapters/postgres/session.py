@@ -144,6 +144,10 @@ class Session(Connection[Any]):
         with self.unit():
             return super().execute(*statement, **options)
 
+    def execute_outside(self, statement: bytes) -> None:
+        """Execute what no transaction may contain; on a session of somebody else's, none of our settings apply."""
+        super().execute(statement)
+
     @contextmanager
     def unit(self) -> Iterator[None]:
         """Make one transaction of what is executed inside, in one round trip, where our settings could not stay.
