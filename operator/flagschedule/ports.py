@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:  # half of what is here concerns one program only, and loads what the other must not wait for
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
     from datetime import datetime, timedelta
     from uuid import UUID
 
@@ -181,7 +181,7 @@ class Handled(NamedTuple):
     retry_count: int
     error: str | None
     retried: bool
-    next_retry_at: datetime | None = None
+    next_retry_at: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +189,38 @@ class Claimable:
     """A row that is due, as it was when somebody looked; any change of it makes another `version`."""
 
     schedule_id: UUID
+    flag_id: UUID
     version: str
+    set_aside_count: int = 0
+
+
+class Look(NamedTuple):
+    """What there is to do.
+
+    Attributes:
+        due: rows are due, also ones that another transaction holds now.
+        aside: of the rows that stepped aside one is to be tried again (True), none is yet (False); None if none did.
+    """
+
+    due: bool
+    aside: bool | None
+
+
+class SetAside(NamedTuple):
+    """A row that stepped aside: how often by now, and until when."""
+
+    flag_key: str
+    environment: str
+    times: int
+    until: str
+
+
+class Skipped(NamedTuple):
+    """Rows that are due and were left: why, how many, and some of their ids."""
+
+    reason: str
+    schedules: int
+    schedule_ids: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,8 +253,10 @@ class ProcessStore(Protocol):
     def finish_run(self, summary: Mapping[str, Any]) -> None:
         """Record what the run did."""
 
-    def apply(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Batch:
+    def apply(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Batch:
         """Claim up to `limit` due rows (first attempts, or retries) and bring each to its outcome, atomically.
+
+        Rows of the flags in `suspects` and rows that stepped aside are left out.
 
         First attempts go on behind the last full batch, so that what another transaction held then is passed; as soon
         as nothing is left behind it, and before nothing is returned, everything is looked at.
@@ -233,36 +266,69 @@ class ProcessStore(Protocol):
             UnexpectedRefusalError: the database failed otherwise; nothing was changed.
         """
 
-    def claimable(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Sequence[Claimable]:
+    def claimable(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Sequence[Claimable]:
         """The rows that `apply` would claim now; they are not locked when this returns."""
 
-    def is_anything_due(self, set_aside: Sequence[UUID]) -> bool:
-        """Whether rows are due, also ones that another transaction holds now."""
+    def look(self, suspects: Sequence[UUID]) -> Look:
+        """Whether rows are due that `apply` would claim if it could, and whether rows stepped aside."""
+
+    def suspects(self, flags: Sequence[UUID], stuck: Sequence[UUID], limit: int) -> Sequence[Claimable]:
+        """Rows to be tried alone: due ones of these flags, and those that stepped aside and whose time has come.
+
+        Rows in `stuck` are left out. None is locked.
+        """
+
+    def skipped(self) -> Sequence[Skipped]:
+        """What is due and was left, by reason."""
 
     def seconds_until_due(self) -> float | None:
         """How soon the next row comes due that is not due yet; None if that is not within a second."""
 
-    def apply_only(self, ids: Sequence[UUID]) -> Batch:
-        """As `apply`, for those of `ids` that are still due and free."""
+    def apply_only(self, ids: Sequence[UUID], *, seconds: float | None = None) -> Batch:
+        """As `apply`, for those of `ids` that are still due and free; within so many seconds, or as long as a batch."""
 
-    def record_failure(self, row: Claimable, *, error: str, delays: Sequence[float], jitter: timedelta) -> Batch:
-        """A transient failure of one due row: count it, plan the retry or end it; nothing if the row has changed."""
+    def check(self) -> None:
+        """Run the statement that applies over no row: what it raises is raised whatever the rows."""
 
-    def drain_cache(self, limit: int, invalidate: Callable[[Sequence[str]], None]) -> int:
-        """Serve leftover cache entries: `invalidate` the environments, then forget the entries. Their number."""
+    def record_failure(
+        self, row: Claimable, *, error: str, attempt_error: str, delays: Sequence[float], jitter: timedelta
+    ) -> Batch:
+        """A transient failure of one due row: count it, plan the retry or end it; nothing if the row has changed.
+
+        `error` is for the row, which many may read; `attempt_error` for the history.
+        """
+
+    def set_aside(self, row: Claimable, *, error: str, delays: Sequence[float]) -> SetAside | None:
+        """Let a due row step aside; `delays` are seconds by how often it did. None if the row has changed."""
+
+    def drain_cache(self, after: int, limit: int, invalidate: Callable[[Sequence[str]], Collection[str]]) -> int | None:
+        """Serve leftover cache entries behind the id `after`; entries of one environment become one.
+
+        `invalidate` deletes the keys of environments and returns those that are done; their entries are forgotten.
+
+        Returns:
+            the last entry's id if there may be more behind it.
+        """
 
     def forget_cache_entries(self, ids: Sequence[int]) -> None:
         """The cache keys of these entries were deleted."""
 
-    def prune_status_entries(self) -> int:
-        """Delete status entries of rows without an object, a minute old or more."""
+    def prune_status_entries(self) -> bool:
+        """Delete status entries of rows without an object, a minute old or more. Returns whether more may be left."""
 
 
 class Cache(Protocol):
     """The host's cache of flags."""
 
-    def invalidate(self, environments: Sequence[str]) -> None:
-        """Delete the key of each environment. Raises DependencyUnavailableError within 500 ms."""
+    def invalidate(self, environments: Sequence[str]) -> Mapping[str, str]:
+        """Delete the key of each environment.
+
+        Returns:
+            the environments whose key the cache refuses to delete, each with the cache's word for why.
+
+        Raises:
+            DependencyUnavailableError: it does not answer within 500 ms.
+        """
 
 
 # ---- the cleaner's side -------------------------------------------------------------------------

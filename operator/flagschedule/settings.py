@@ -89,6 +89,13 @@ class Settings(BaseModel):
             "is not applied but Expired, unless its startingDeadlineSeconds say otherwise.",
         ),
     ] = 600
+    show_database_messages: Annotated[
+        bool,
+        Field(
+            description="Whether a failed schedule's status and row show the text that a trigger of the application's "
+            "raised (RAISE EXCEPTION). The attempt's record always has it. Whoever reads FlagSchedules reads it, too.",
+        ),
+    ] = False
     keep_applied_days: Annotated[
         int,
         Field(

@@ -96,7 +96,7 @@ def _look(on: Scene, text: str) -> float:
     found = []
     for _ in range(_LOOKS):
         ((plan,),) = on.session.execute(
-            f"EXPLAIN (ANALYZE, FORMAT JSON) {text}".encode(), {"set_aside": [], "run_id": 0, "since": "-infinity"}
+            f"EXPLAIN (ANALYZE, FORMAT JSON) {text}".encode(), {"suspects": [], "run_id": 0, "since": "-infinity"}
         ).fetchall()
         found.append(float(plan[0]["Execution Time"]))
     return statistics.median(found)

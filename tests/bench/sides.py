@@ -219,7 +219,7 @@ def bare_loop(scene: Scene) -> Drained:
         set_json_loads(orjson.loads, session)
         started, used = time.monotonic(), time.thread_time()
         while since:
-            values: dict[str, Any] = {"run_id": 0, "set_aside": [], "since": since}
+            values: dict[str, Any] = {"run_id": 0, "suspects": [], "since": since}
             cursor = psycopg.RawCursor(session).execute(text, [values[name] for name in names])
             ((handled, _, since),) = cursor.fetchall()
             done += len(handled[0] or [])

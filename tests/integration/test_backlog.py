@@ -69,7 +69,9 @@ def test_it_counts_each_run_once(database: Database, database_url: str, flagsche
     run()
     first, second, third = _backlogs(database_url, run, lambda: None)
 
-    nothing = dict.fromkeys(("processed", "failed", "retried", "superseded", "set_aside"), 0)
+    nothing = dict.fromkeys(
+        ("processed", "failed", "retried", "superseded", "set_aside", "skipped", "refused_cache_keys"), 0
+    )
     assert dict(first.runs) == nothing
     assert dict(second.runs) == {**nothing, "processed": 2, "failed": 1}
     assert dict(third.runs) == nothing

@@ -15,7 +15,12 @@ LOOKS = {
     "retries": statements.apply_with(statements.read("claim_retries")),
     "seconds until due": statements.read("seconds_until_due"),
     "is a retry due": statements.read("is_retry_due"),
-    "is anything due": statements.either(statements.read("is_first_attempt_due"), statements.read("is_retry_due")),
+    "is anything due": statements.both(
+        statements.either(statements.read("is_first_attempt_due"), statements.read("is_retry_due")),
+        statements.read("is_aside_due"),
+    ),
+    "suspects": statements.read("suspects"),
+    "skipped": statements.read("skipped"),
 }
 
 
@@ -51,7 +56,7 @@ def explain(database: Database, text: LiteralString, user: LiteralString = "flag
 
     Prepared, because EXPLAIN of a statement itself always knows the values: only EXECUTE can have a generic plan.
     """
-    values = {"set_aside": "'{}'", "run_id": "1", "since": "'-infinity'", "mark": "NULL"}
+    values = {"suspects": "'{}'", "stuck": "'{}'", "run_id": "1", "since": "'-infinity'", "mark": "NULL"}
     statement, names = statements.numbered(text)
     given = f"({', '.join(values[name] for name in names)})" if names else ""
     database.run("SET ROLE " + user)

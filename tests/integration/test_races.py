@@ -154,7 +154,7 @@ def staged(url: str, play: Callable[[Stage], Awaitable[None]]) -> None:
 def look(store: PostgresProcessStore, limit: int = 100) -> None:
     """What the processor does in each round of its work."""
     for retries in (True, False):
-        store.apply(retries=retries, limit=limit, set_aside=[])
+        store.apply(retries=retries, limit=limit, suspects=[])
 
 
 @contextmanager
@@ -166,7 +166,7 @@ def processors(url: str, number: int, seed: int) -> Iterator[None]:
     def work(chance: random.Random) -> None:
         try:
             with PostgresProcessStore(roles.url(url, "process")) as store:
-                while not done.is_set() or store.is_anything_due([]):
+                while not done.is_set() or store.look([]).due:
                     look(store, limit=chance.randint(1, 9))
                     time.sleep(chance.uniform(0, 0.005))
         except Exception as error:  # noqa: BLE001 -- the test fails below

@@ -23,7 +23,8 @@ cleaner flag_schedule_attempts: DELETE SELECT
 cleaner flag_schedule_objects: DELETE SELECT
 cleaner flag_schedule_runs: DELETE SELECT
 operator feature_flag_schedules: INSERT SELECT UPDATE(applied_at, arming, error_message, last_error, max_retries, \
-next_retry_at, not_after, reason, retry_count, scheduled_at, status, suspended, updated_at, updates)
+next_retry_at, not_after, reason, retry_count, scheduled_at, set_aside_count, set_aside_until, status, suspended, \
+updated_at, updates)
 operator feature_flags: SELECT
 operator flag_schedule_attempts: SELECT
 operator flag_schedule_cache_outbox: SELECT
@@ -33,12 +34,13 @@ operator flag_schedule_runs: SELECT
 operator flag_schedule_status_outbox: DELETE SELECT
 operator flag_schedule_watermarks: SELECT
 processor feature_flag_schedules: SELECT UPDATE(applied_at, error_message, last_error, next_retry_at, reason, \
-retry_count, status, updated_at)
+retry_count, set_aside_count, set_aside_until, status, updated_at)
 processor feature_flags: SELECT UPDATE(enabled, rollout_percentage, updated_at)
 processor flag_schedule_attempts: INSERT
 processor flag_schedule_cache_outbox: DELETE INSERT SELECT UPDATE(id)
 processor flag_schedule_objects: SELECT
-processor flag_schedule_runs: INSERT SELECT UPDATE(failed, finished_at, processed, retried, set_aside, superseded)
+processor flag_schedule_runs: INSERT SELECT UPDATE(failed, finished_at, processed, \
+refused_cache_keys, retried, set_aside, skipped, superseded)
 processor flag_schedule_status_outbox: DELETE INSERT SELECT UPDATE(id)
 processor flag_schedule_watermarks: INSERT SELECT UPDATE
 """.strip().splitlines()

@@ -80,9 +80,16 @@ def test_exhausted_retries_are_told_and_forgotten(tmp_path: Path) -> None:
     _check(tmp_path, "FlagScheduleRetriesExhausted", series, "3x30 4x60 0x60", fires)
 
 
+def test_schedules_that_run_after_run_leaves_are_told(tmp_path: Path) -> None:
+    """A run that left something is no alarm; that each one did for ten minutes is, until they end it."""
+    series = "flagschedule_skipped_schedules_total"
+    fires = {9: False, 25: False, 38: False, 45: True, 60: True, 70: False}
+    _check(tmp_path, "FlagScheduleSkipped", series, "0x9 1x19 2+1x30 32x60", fires)
+
+
 def test_every_alert_is_tried() -> None:
     """No rule is without a test that sees it fire."""
-    assert {case.alert for case in CASES} | {"FlagScheduleRetriesExhausted"} == set(ALERTS)
+    assert {case.alert for case in CASES} | {"FlagScheduleRetriesExhausted", "FlagScheduleSkipped"} == set(ALERTS)
 
 
 def test_the_rules_are_well_formed(tmp_path: Path) -> None:

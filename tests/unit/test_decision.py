@@ -212,6 +212,20 @@ def test_a_retry_request_acts_once() -> None:
     assert second.record.retry_request == "now"
 
 
+def test_a_request_or_an_edit_has_a_schedule_that_stepped_aside_tried_at_once() -> None:
+    """Nobody waits for set_aside_until who has mended the cause; what asks for nothing changes nothing."""
+    record, found = mirrored(thing(), set_aside_count=3, set_aside_until=NOW + HOUR)
+    known = facts(record, found)
+
+    asked = decide(thing(annotations={"flagschedule.io/retry-requested-at": "now"}), known, RULES)
+    edited = decide(thing(generation=2, updates={"rolloutPercentage": 5}), known, RULES)
+
+    assert decide(thing(), known, RULES).row == found
+    for decision in (asked, edited):
+        assert decision.row
+        assert (decision.row.state, decision.row.set_aside_until) == (State.PENDING, None)
+
+
 def test_a_retry_request_does_not_wake_what_expired() -> None:
     """A retry is no way around lateness."""
     record, found = mirrored(thing(), state=State.FAILED, reason=Reason.EXPIRED)

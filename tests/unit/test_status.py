@@ -67,6 +67,14 @@ ROWS: list[tuple[Row | None, dict[str, Any], str, dict[str, tuple[str, str]]]] =
         {"Ready": ("True", "Mirrored"), "Applied": ("Unknown", "Retrying")},
     ),
     (
+        row(
+            set_aside_count=1, set_aside_until=NOW + HOUR, last_error="the database refused the change (no_data_found)"
+        ),
+        {},
+        "Retrying",
+        {"Ready": ("True", "Mirrored"), "Applied": ("Unknown", "Retrying")},
+    ),
+    (
         row(**APPLIED, reason=Reason.APPLIED),
         {},
         "Applied",
@@ -165,6 +173,34 @@ def test_a_retry_tells_what_happened_and_what_happens_next() -> None:
         "Attempt 2 of 4 failed: the database refused the change (check_violation); "
         "the next attempt is due at 2026-12-01T09:08:00Z."
     )
+
+
+@pytest.mark.parametrize(
+    "columns", [{}, {"state": State.FAILED, "retry_count": 1, "next_retry_at": NOW - HOUR}], ids=["first", "retry"]
+)
+def test_what_stepped_aside_tells_why_and_until_when(columns: dict[str, Any]) -> None:
+    """A schedule that the database refused for no outcome says so: the condition, and when it is tried again."""
+    found = row(
+        set_aside_count=2,
+        set_aside_until=NOW + timedelta(minutes=1),
+        last_error="the database refused the change (lock_not_available)",
+        **columns,
+    )
+
+    made = status(found)
+
+    assert made["nextRetryAt"] == "2026-12-01T09:01:00Z"
+    assert made["conditions"][1]["message"] == (
+        "Set aside 2 times, without an attempt consumed: the database refused the change (lock_not_available); "
+        "it is tried again at 2026-12-01T09:01:00Z."
+    )
+
+
+def test_what_stepped_aside_too_often_tells_of_a_failed_attempt() -> None:
+    """Once it counts as failed, the ordinary sentence tells it."""
+    found = row(**FAILED, retry_count=1, next_retry_at=NOW + HOUR, set_aside_count=5, set_aside_until=NOW + HOUR)
+
+    assert status(found)["conditions"][1]["message"].startswith("Attempt 1 of 4 failed: ")
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,11 @@ class PrometheusTelemetry:
         for outcome in ("applied", "superseded", "failed"):
             self._processed.labels(outcome)
         self._retried = self._counter("retried_schedules", "Those of them that were retries.")
-        self._set_aside = self._counter("set_aside_schedules", "Schedules that a run left to the next one.")
+        self._set_aside = self._counter(
+            "set_aside_schedules", "How often a schedule stepped aside, because the database refused it for a time."
+        )
+        self._skipped = self._counter("skipped_schedules", "Due schedules that a run left, counted by each run.")
+        self._refused_keys = self._counter("refused_cache_keys", "Cache keys that the cache refused to delete.")
 
     def reconciled(self, seconds: float) -> None:
         """See ports.Telemetry."""
@@ -117,6 +121,8 @@ class PrometheusTelemetry:
         self._processed.labels("applied").inc(runs["processed"] - runs["failed"] - runs["superseded"])
         self._retried.inc(runs["retried"])
         self._set_aside.inc(runs["set_aside"])
+        self._skipped.inc(runs["skipped"])
+        self._refused_keys.inc(runs["refused_cache_keys"])
 
     def _gauge(self, name: str, says: str) -> Gauge:
         return Gauge(f"flagschedule_{name}", says, registry=self._registry)

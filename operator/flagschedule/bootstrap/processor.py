@@ -34,4 +34,4 @@ def processor(settings: Settings, stopping: Callable[[], bool]) -> Iterator[Proc
         linger=settings.linger_seconds,
     )
     with PostgresProcessStore(settings.database_url.get_secret_value()) as store:
-        yield Processor(store, cache, pace, stopping)
+        yield Processor(store, cache, pace, stopping, show_host_texts=settings.show_database_messages)

@@ -1,4 +1,4 @@
-"""When a failed attempt is tried again.
+"""When a failed attempt is tried again, and when a schedule that stepped aside is.
 
 Source: the original's rule, `2^(retry_count+1)` minutes plus 0-30 s of even jitter, here with the cap of 60
 minutes holding for the sum (design section 4.2).  The database picks the delay, so that reading the count
@@ -10,6 +10,9 @@ from typing import Final
 
 MAX_RETRIES: Final = 10
 JITTER: Final = timedelta(seconds=30)
+# A refusal that is no outcome of a change (a lock, a right, a state of the host's own, a slow trigger): steps aside for
+# so many seconds the first time, and so on. After the last of them a further refusal counts as a failed attempt.
+SET_ASIDE_DELAYS: Final = (30.0, 60.0, 120.0, 240.0, 480.0)
 _CEILING: Final = timedelta(minutes=60) - JITTER
 
 

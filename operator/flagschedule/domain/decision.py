@@ -216,6 +216,8 @@ def _with_row(spec: Spec, record: Record, row: Row, now: datetime, rules: Rules,
     rearm = retry or (anew and row.state is not State.PENDING)
     moved = edited and row.scheduled_at != spec.scheduled_at
     row = replace(row, suspended=spec.suspend)
+    if row.aside and (edited or asked):  # to be tried at once
+        row = replace(row, set_aside_until=None, set_aside_count=0)
     if edited:
         row = _planned(row, spec, rules)
     if rearm:

@@ -35,27 +35,48 @@ class AccessForbiddenError(DependencyUnavailableError):
 
 
 class StatementRefusedError(FlagScheduleError):
-    """The database refused a statement of ours; nothing was changed."""
+    """The database refused a statement of ours; nothing was changed.
 
-    def __init__(self, sqlstate: str, condition: str) -> None:
+    Attributes:
+        sqlstate: the error's code.
+        host_text: what a trigger of the host wrote for people, bounded and escaped; None where the text is the
+            server's own, which may hold values. Show it only where somebody chose to.
+    """
+
+    def __init__(self, sqlstate: str, condition: str, host_text: str | None = None) -> None:
         super().__init__(f"the database refused the change ({condition})")
         self.sqlstate = sqlstate
+        self.host_text = host_text
 
 
 class RowRefusedError(StatementRefusedError):
     """A constraint or a trigger said no to the change: SQLSTATE of class 22, 23 or P0."""
 
 
+class ChangeNotMadeError(RowRefusedError):
+    """The database accepted the change of a flag and did not make it as asked; it was rolled back."""
+
+    def __init__(self, sqlstate: str, effect: str) -> None:
+        super().__init__(sqlstate, effect)
+        self.args = (f"the database did not make the change: a trigger, rule or policy {effect}",)
+
+
 class UnexpectedRefusalError(StatementRefusedError):
     """The database failed on a statement for another reason; no attempt is consumed.
 
-    `systemic` tells that the reason is more likely the database's than a row's: a missing table or right, a
-    lock, a timeout, a conflict.
+    Attributes:
+        passing: a lock, a conflict or a timeout, which may be over at once.
+        timed_out: the statement was cancelled, most likely because it took longer than it may.
     """
 
-    def __init__(self, sqlstate: str, condition: str, *, systemic: bool) -> None:
-        super().__init__(sqlstate, condition)
-        self.systemic = systemic
+    def __init__(
+        self, sqlstate: str, condition: str, host_text: str | None = None, *, passing: bool, timed_out: bool = False
+    ) -> None:
+        super().__init__(sqlstate, condition, host_text)
+        if timed_out:
+            self.args = (f"the change was cancelled, most likely because it took too long ({condition})",)
+        self.passing = passing
+        self.timed_out = timed_out
 
 
 class ObjectGoneError(FlagScheduleError):

@@ -43,7 +43,7 @@ def explain(phase: Phase, thing: FlagSchedule, record: Record, row: Row | None) 
                 "change is planned, unless it is too late. Create the flag, or delete this object if the key is wrong."
             )
         case Phase.RETRYING:
-            return f"{_attempt(row)}; {_next(row)}."
+            return _aside(row) if row and row.aside else f"{_attempt(row)}; {_next(row)}."
         case Phase.APPLIED | Phase.SUPERSEDED:
             return _applied(record, row)
         case Phase.CANCELLED:
@@ -97,6 +97,13 @@ def _attempt(row: Row | None) -> str:
     if row is None:
         return "An attempt failed"
     return f"Attempt {row.retry_count} of {row.max_retries + 1} failed: {_error(row)}"
+
+
+def _aside(row: Row) -> str:
+    """It may have been refused at a retry, too: what was recorded last is what held it up."""
+    times = "once" if row.set_aside_count <= 1 else f"{row.set_aside_count} times"
+    when = f"at {_clock(row.set_aside_until)}" if row.set_aside_until else "by the next run of the processor"
+    return f"Set aside {times}, without an attempt consumed: {_error(row)}; it is tried again {when}."
 
 
 def _next(row: Row | None) -> str:

@@ -75,7 +75,8 @@ class Phase(StrEnum):
 class Row:
     """One row of `feature_flag_schedules`; `id` is None until the database has given one.
 
-    `sets` names the properties that the successful attempt really set; nothing before it.
+    `sets` names the properties that the successful attempt really set; nothing before it. `set_aside_until` is when a
+    schedule that stepped aside is tried again.
     """
 
     id: UUID | None
@@ -91,12 +92,20 @@ class Row:
     retry_count: int = 0
     next_retry_at: datetime | None = None
     last_error: str | None = None
+    set_aside_until: datetime | None = None
+    set_aside_count: int = 0
     sets: tuple[str, ...] = ()
 
     @property
     def retrying(self) -> bool:
         """An attempt failed and another one is due later."""
         return self.state is State.FAILED and self.next_retry_at is not None
+
+    @property
+    def aside(self) -> bool:
+        """The database refused it for a reason that is no outcome; it is tried again, and no attempt was consumed."""
+        # Once it has stepped aside often enough that it counts as failed, the two times are one.
+        return not self.finished and self.set_aside_until not in {None, self.next_retry_at}
 
     @property
     def finished(self) -> bool:

@@ -77,7 +77,7 @@ def compute(thing: FlagSchedule, snapshot: Snapshot) -> dict[str, Any] | None:
         "appliedAt": _rfc3339(applied_at),
         "retryCount": row.retry_count if row else told.get("retryCount"),
         "maxRetries": row.max_retries if row else told.get("maxRetries"),
-        "nextRetryAt": _rfc3339(row.next_retry_at) if row else None,
+        "nextRetryAt": _rfc3339(row.set_aside_until if row.aside else row.next_retry_at) if row else None,
         "lastError": _last_error(row) if row else told.get("lastError"),
         "lastHandledRetryRequest": record.retry_request,
         "reason": EDIT_TOO_LATE if notice else _applied_reason(phase, reason),
@@ -92,7 +92,7 @@ def _phase(state: State | None, reason: Reason | None, row: Row | None) -> Phase
         return Phase.SUSPENDED
     match state:
         case State.PENDING:
-            return Phase.PENDING
+            return Phase.RETRYING if row and row.aside else Phase.PENDING
         case State.WAITING:
             return Phase.WAITING
         case State.APPLIED:

@@ -5,6 +5,9 @@
 -- INSERT ... ON CONFLICT, which works on the newest committed row; a plain SELECT would read a snapshot
 -- that is older than the lock.
 --
+-- What is recorded is what the database returned. A flag that does not hold what was asked, because a trigger, a rule or
+-- a policy of the host kept it from it, ends the statement, so that no watermark moves; the row is then found by halves.
+--
 -- Joins go through arrays (unnest of a scalar subquery), so that the planner expects a handful of rows and
 -- stays with index loops; a join of the parts themselves may turn into a scan of the whole table.
 WITH claimed AS MATERIALIZED (
@@ -54,24 +57,26 @@ latest AS MATERIALIZED (
     FROM latest_enabled AS e
     FULL JOIN latest_rollout_percentage AS r USING (flag_id)
 ),
--- Pairs are compared as pairs: the time alone would lose ties. A property never set before is older than all.
+-- Pairs are compared as pairs: the time alone would lose ties. A property never set before is older than all; so is one
+-- whose watermark lies more than a day ahead (clocks may differ after a failover): nothing due can have set it, and it
+-- would silence the flag until then.
 watermarks AS (
     INSERT INTO flag_schedule_watermarks AS w
         (flag_id, enabled_at, enabled_by, rollout_percentage_at, rollout_percentage_by)
     SELECT l.flag_id, l.enabled_at, l.enabled_by, l.rollout_percentage_at, l.rollout_percentage_by
     FROM latest AS l
     ON CONFLICT (flag_id) DO UPDATE SET
-        enabled_at = CASE WHEN w.enabled_at IS NULL
+        enabled_at = CASE WHEN coalesce(w.enabled_at > now() + interval '24 hours', true)
             OR (excluded.enabled_at, excluded.enabled_by) >= (w.enabled_at, w.enabled_by)
             THEN excluded.enabled_at ELSE w.enabled_at END,
-        enabled_by = CASE WHEN w.enabled_at IS NULL
+        enabled_by = CASE WHEN coalesce(w.enabled_at > now() + interval '24 hours', true)
             OR (excluded.enabled_at, excluded.enabled_by) >= (w.enabled_at, w.enabled_by)
             THEN excluded.enabled_by ELSE w.enabled_by END,
-        rollout_percentage_at = CASE WHEN w.rollout_percentage_at IS NULL
+        rollout_percentage_at = CASE WHEN coalesce(w.rollout_percentage_at > now() + interval '24 hours', true)
             OR (excluded.rollout_percentage_at, excluded.rollout_percentage_by)
                 >= (w.rollout_percentage_at, w.rollout_percentage_by)
             THEN excluded.rollout_percentage_at ELSE w.rollout_percentage_at END,
-        rollout_percentage_by = CASE WHEN w.rollout_percentage_at IS NULL
+        rollout_percentage_by = CASE WHEN coalesce(w.rollout_percentage_at > now() + interval '24 hours', true)
             OR (excluded.rollout_percentage_at, excluded.rollout_percentage_by)
                 >= (w.rollout_percentage_at, w.rollout_percentage_by)
             THEN excluded.rollout_percentage_by ELSE w.rollout_percentage_by END
@@ -97,21 +102,49 @@ flags AS (
     UPDATE feature_flags AS f
     SET enabled = coalesce(x.enabled, f.enabled),
         rollout_percentage = coalesce(x.rollout_percentage, f.rollout_percentage),
-        updated_at = now()
+        updated_at = clock_timestamp()
     FROM unnest(
         (SELECT c.flag_ids FROM changes AS c),
         (SELECT c.enabled FROM changes AS c),
         (SELECT c.rollout_percentages FROM changes AS c)
     ) AS x (flag_id, enabled, rollout_percentage)
     WHERE f.id = x.flag_id
-    RETURNING f.environment
+    RETURNING f.id, f.environment, f.enabled, f.rollout_percentage
+),
+-- What became of the flags, beside what was asked.
+effects AS MATERIALIZED (
+    SELECT w.flag_id, w.enabled_by, w.rollout_percentage_by,
+           w.enabled AS asked_enabled, w.rollout_percentage AS asked_rollout_percentage,
+           f.enabled, f.rollout_percentage,
+           CASE
+               WHEN w.enabled IS NULL AND w.rollout_percentage IS NULL THEN NULL
+               WHEN f.id IS NULL THEN 'nothing'
+               WHEN w.enabled <> f.enabled OR w.enabled IS NOT NULL AND f.enabled IS NULL
+                   THEN 'enabled ' || coalesce(f.enabled::text, 'null')
+               WHEN w.rollout_percentage <> f.rollout_percentage
+                    OR w.rollout_percentage IS NOT NULL AND f.rollout_percentage IS NULL
+                   THEN 'rolloutPercentage ' || coalesce(f.rollout_percentage::text, 'null')
+           END AS other_effect
+    FROM won AS w
+    LEFT JOIN flags AS f ON f.id = w.flag_id
+),
+-- The time of the change: after all locks were had and all flags changed.
+made AS MATERIALIZED (
+    SELECT clock_timestamp() AS at,
+           CASE WHEN min(e.other_effect) IS NOT NULL THEN flag_schedule_refuse(min(e.other_effect)) END AS refused
+    FROM effects AS e
 ),
 results AS MATERIALIZED (
     SELECT c.id, c.arming, c.retry_count, c.retried, c.flag_key, c.environment,
            c.updated_at AS before_updated_at,
            c.enabled AS before_enabled, c.rollout_percentage AS before_rollout_percentage,
-           coalesce(w.enabled, c.enabled) AS after_enabled,
-           coalesce(w.rollout_percentage, c.rollout_percentage) AS after_rollout_percentage,
+           -- What this schedule itself set; and what else the host changed with it, where no other one set that.
+           CASE WHEN c.fault IS NULL AND (w.enabled_by = c.id
+                                          OR w.asked_enabled IS NULL AND w.rollout_percentage_by = c.id)
+                THEN w.enabled ELSE c.enabled END AS after_enabled,
+           CASE WHEN c.fault IS NULL AND (w.rollout_percentage_by = c.id
+                                          OR w.asked_rollout_percentage IS NULL AND w.enabled_by = c.id)
+                THEN w.rollout_percentage ELSE c.rollout_percentage END AS after_rollout_percentage,
            c.fault IS NULL AND w.enabled_by = c.id AS set_enabled,
            c.fault IS NULL AND w.rollout_percentage_by = c.id AS set_rollout_percentage,
            CASE WHEN c.fault IS NULL THEN 'applied' ELSE 'failed' END AS state,
@@ -126,9 +159,11 @@ results AS MATERIALIZED (
                WHEN 'DeadlineExceeded' THEN 'the first attempt came later than its starting deadline allows'
                WHEN 'InvalidUpdates' THEN 'the updates must be enabled (true or false) and/or '
                    'rolloutPercentage (a whole number from 0 to 100), and nothing else'
-           END AS error
+           END AS error,
+           m.at
     FROM candidates AS c
-    LEFT JOIN won AS w USING (flag_id)
+    CROSS JOIN made AS m
+    LEFT JOIN effects AS w USING (flag_id)
 ),
 lists AS MATERIALIZED (
     SELECT array_agg(r.id) AS ids,
@@ -141,10 +176,12 @@ schedules AS (
     UPDATE feature_flag_schedules AS s
     SET status = x.state,
         reason = x.reason,
-        applied_at = CASE WHEN x.state = 'applied' THEN now() END,
+        applied_at = CASE WHEN x.state = 'applied' THEN (SELECT m.at FROM made AS m) END,
         next_retry_at = NULL,
         last_error = x.error,
         error_message = x.error,
+        set_aside_until = NULL,
+        set_aside_count = 0,
         updated_at = now()
     FROM unnest(
         (SELECT l.ids FROM lists AS l),
@@ -156,11 +193,11 @@ schedules AS (
 ),
 attempts AS (
     INSERT INTO flag_schedule_attempts
-        (schedule_id, arming, attempt, run_id, before_updated_at, before_rollout_percentage,
+        (schedule_id, arming, attempt, run_id, claimed_at, attempted_at, before_updated_at, before_rollout_percentage,
          after_rollout_percentage, before_enabled, after_enabled, set_enabled, set_rollout_percentage,
          outcome, reason, error)
-    SELECT r.id, r.arming, r.retry_count + 1, %(run_id)s, r.before_updated_at, r.before_rollout_percentage,
-           r.after_rollout_percentage, r.before_enabled, r.after_enabled, r.set_enabled, r.set_rollout_percentage,
+    SELECT r.id, r.arming, least(r.retry_count, 2147483646) + 1, %(run_id)s, now(), r.at, r.before_updated_at,
+           r.before_rollout_percentage, r.after_rollout_percentage, r.before_enabled, r.after_enabled, r.set_enabled, r.set_rollout_percentage,
            r.state, r.reason, r.error
     FROM results AS r
     -- A row that another program set back to pending by hand has its attempts already: apply it all the same.

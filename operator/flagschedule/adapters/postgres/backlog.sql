@@ -7,7 +7,7 @@ SELECT
         ORDER BY s.scheduled_at, s.id LIMIT 100000
     ) AS found) AS due,
     coalesce((
-        SELECT extract(epoch FROM now() - s.scheduled_at)::float FROM feature_flag_schedules AS s
+        SELECT extract(epoch FROM now() - greatest(s.scheduled_at, '0001-01-01Z'))::float FROM feature_flag_schedules AS s
         WHERE s.status = 'pending' AND NOT s.suspended AND s.scheduled_at <= now()
         ORDER BY s.scheduled_at, s.id LIMIT 1
     ), 0) AS oldest_due,
@@ -18,15 +18,18 @@ SELECT
     ) AS found) AS retrying,
     (SELECT count(*) FROM (SELECT FROM flag_schedule_status_outbox LIMIT 100000) AS found) AS status_entries,
     (SELECT count(*) FROM (SELECT FROM flag_schedule_cache_outbox LIMIT 100000) AS found) AS cache_entries,
-    (SELECT extract(epoch FROM now() - max(r.finished_at))::float FROM flag_schedule_runs AS r) AS run_age,
+    (SELECT extract(epoch FROM now() - max(r.finished_at))::float FROM flag_schedule_runs AS r
+     WHERE r.finished_at BETWEEN '0001-01-01Z' AND now()) AS run_age,
     (SELECT extract(epoch FROM r.finished_at - r.started_at)::float FROM flag_schedule_runs AS r
-     WHERE r.finished_at IS NOT NULL ORDER BY r.finished_at DESC LIMIT 1) AS run_duration,
+     WHERE r.finished_at BETWEEN '0001-01-01Z' AND now() AND r.started_at >= '0001-01-01Z' ORDER BY r.finished_at DESC LIMIT 1) AS run_duration,
     since.mark,
-    since.processed, since.failed, since.retried, since.superseded, since.set_aside
+    since.processed, since.failed, since.retried, since.superseded, since.set_aside,
+    since.skipped, since.refused_cache_keys
 FROM (
     SELECT now() - interval '2 seconds' AS mark, coalesce(sum(r.processed), 0) AS processed,
            coalesce(sum(r.failed), 0) AS failed, coalesce(sum(r.retried), 0) AS retried,
-           coalesce(sum(r.superseded), 0) AS superseded, coalesce(sum(r.set_aside), 0) AS set_aside
+           coalesce(sum(r.superseded), 0) AS superseded, coalesce(sum(r.set_aside), 0) AS set_aside,
+           coalesce(sum(r.skipped), 0) AS skipped, coalesce(sum(r.refused_cache_keys), 0) AS refused_cache_keys
     FROM flag_schedule_runs AS r
     WHERE r.finished_at > %(mark)s AND r.finished_at <= now() - interval '2 seconds'
 ) AS since

@@ -1,5 +1,6 @@
--- First attempts that are due. The flag's row is locked before the schedule's, like a cascading delete does,
--- and neither is waited for. Status and LIMIT are literals: as parameters they lose the partial index.
+-- First attempts that are due. Schedules that stepped aside and those of the flags in suspects are tried alone, elsewhere.
+-- The flag's row is locked before the schedule's, like a cascading delete does, and neither is waited for.
+-- Status and LIMIT are literals: as parameters they lose the partial index.
 -- Each batch begins where the last one ended: before it the index is full of entries of rows that are done, and each
 -- batch would pass them all again, the more the longer somebody's old snapshot keeps them.
 SELECT s.id, s.flag_id, s.updates, s.scheduled_at, s.not_after, s.arming, s.retry_count, s.status,
@@ -9,7 +10,8 @@ JOIN feature_flags AS f ON f.id = s.flag_id
 WHERE s.status = 'pending' AND NOT s.suspended AND s.scheduled_at <= now()
   -- A pair, because of a time between two others a plan for all times expects few rows: it would read and sort them all.
   AND (s.scheduled_at, s.id) >= (%(since)s, '00000000-0000-0000-0000-000000000000')
-  AND s.id <> ALL (%(set_aside)s)
+  -- Stepped aside. Of this form the planner expects, with statistics or without, that it leaves out hardly any row.
+  AND CASE WHEN s.set_aside_until IS NULL THEN 0 ELSE least(s.set_aside_count, 1) END <> 1 AND s.flag_id <> ALL (%(suspects)s)
 ORDER BY s.scheduled_at, s.id
 LIMIT /* limit */ 100
 FOR NO KEY UPDATE OF f SKIP LOCKED

@@ -12,10 +12,12 @@ from psycopg.conninfo import conninfo_to_dict
 
 from flagschedule.adapters.postgres.unreachable import AWAY, READ_ONLY, URL
 from flagschedule.domain.errors import (
+    ChangeNotMadeError,
     ConfigurationError,
     DependencyUnavailableError,
     FlagScheduleError,
     RowRefusedError,
+    StatementRefusedError,
     UnexpectedRefusalError,
 )
 
@@ -36,10 +38,19 @@ _REFUSALS: Final = {"22", "23", "P0"}
 _LOST: Final = {"08", "25", "28", "3D", "53", "58"}
 _SHUTDOWN: Final = "57P"
 _READ_ONLY_STATE: Final = "25006"
-# Conflict, lock, timeout, internal error, missing right, table or column: likely so, yet one row's trigger can
-# provoke each of them.
-_SYSTEMIC: Final = {"40", "55", "57", "XX"}
-_SYSTEMIC_STATES: Final = {"42501", "42P01", "42703"}
+# A conflict, a lock or a timeout: may be over at once.
+_PASSING: Final = {"40001", "40P01", "55P03", "57014"}
+_TIMED_OUT: Final = "57014"
+# Raised by our own statement, where the row that an UPDATE returned is not the one that was asked for (apply.sql).
+_NOT_MADE: Final = "FSNOT"
+_EFFECTS: Final = {
+    "nothing": "left the flag as it was",
+    "enabled true": "kept enabled at true",
+    "enabled false": "kept enabled at false",
+    "enabled null": "kept enabled at null",
+}
+_RAISED: Final = "P0001"
+_LONGEST_TEXT: Final = 500
 
 
 def parameters(url: Url, application_name: str) -> dict[str, Any]:
@@ -81,6 +92,51 @@ def describe(error: psycopg.Error) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).strip("_")
 
 
+def _host_text(error: psycopg.Error) -> str | None:
+    """What a trigger of the host wrote for people, if the text is certainly not the server's.
+
+    PL/pgSQL's RAISE has a state of its own, and the server raises no state that the driver does not know.
+    """
+    state, text = error.sqlstate, error.diag.message_primary
+    if not text or (state != _RAISED and _is_known(state)):
+        return None
+    cut = text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+
+
+def _is_known(sqlstate: str | None) -> bool:
+    try:
+        psycopg.errors.lookup(sqlstate or "")
+    except KeyError:
+        return False
+    return True
+
+
+def _effect(error: psycopg.Error) -> str:
+    """What became of a flag instead of what was asked, as apply.sql says it."""
+    text = error.diag.message_primary or ""
+    name, _, value = text.partition(" ")
+    if name == "rolloutPercentage" and value.lstrip("-").isdecimal():
+        return f"kept rolloutPercentage at {value[:12]}"
+    return _EFFECTS.get(text, "kept it from being made")
+
+
+def refusal(error: psycopg.Error) -> StatementRefusedError | None:
+    """What an error says of one statement, if the connection is still there to run another.
+
+    A trigger may raise each state: also one that would mean that the server goes, were it the server's.
+    """
+    state = error.sqlstate
+    if state is None or error.diag.severity_nonlocalized in {"FATAL", "PANIC"}:
+        return None
+    if state == _NOT_MADE:
+        return ChangeNotMadeError(state, _effect(error))
+    condition, text = describe(error), _host_text(error)
+    if state[:2] in _REFUSALS:
+        return RowRefusedError(state, condition, text)
+    return UnexpectedRefusalError(state, condition, text, passing=state in _PASSING, timed_out=state == _TIMED_OUT)
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turns psycopg's errors into ours: the type carries the decision.
@@ -101,14 +157,13 @@ def _meaning(error: psycopg.Error) -> FlagScheduleError:
     if state is None:
         # psycopg itself refuses some values before they reach the server; all else is the connection.
         if isinstance(error, psycopg.DataError):
-            return UnexpectedRefusalError("", "the value cannot be sent", systemic=False)
+            return UnexpectedRefusalError("", "the value cannot be sent", passing=False)
         return DependencyUnavailableError(AWAY)
-    condition = describe(error)
     if state == _READ_ONLY_STATE:
         return DependencyUnavailableError(READ_ONLY)
-    if state[:2] in _REFUSALS:
-        return RowRefusedError(state, condition)
-    if state[:2] in _LOST or state.startswith(_SHUTDOWN):
-        return DependencyUnavailableError(f"the database cannot serve now ({condition}); check {URL} and the server")
-    systemic = state[:2] in _SYSTEMIC or state in _SYSTEMIC_STATES
-    return UnexpectedRefusalError(state, condition, systemic=systemic)
+    refused = refusal(error)
+    if refused is None or state[:2] in _LOST or state.startswith(_SHUTDOWN):
+        return DependencyUnavailableError(
+            f"the database cannot serve now ({describe(error)}); check {URL} and the server"
+        )
+    return refused

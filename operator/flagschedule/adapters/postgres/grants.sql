@@ -35,7 +35,7 @@ BEGIN
             flag_schedule_status_outbox TO flagschedule_operator;
         GRANT INSERT ON feature_flag_schedules, flag_schedule_objects, flag_schedule_clusters TO flagschedule_operator;
         GRANT UPDATE (scheduled_at, status, updates, max_retries, suspended, not_after, arming, reason, applied_at,
-            retry_count, next_retry_at, last_error, error_message, updated_at)
+            retry_count, next_retry_at, last_error, error_message, updated_at, set_aside_until, set_aside_count)
             ON feature_flag_schedules TO flagschedule_operator;
         GRANT UPDATE ON flag_schedule_objects, flag_schedule_clusters TO flagschedule_operator;
         GRANT DELETE ON flag_schedule_status_outbox TO flagschedule_operator;
@@ -51,13 +51,15 @@ BEGIN
             GRANT UPDATE (enabled, rollout_percentage, updated_at) ON feature_flags TO flagschedule_processor;
         END IF;
         GRANT SELECT ON feature_flag_schedules, flag_schedule_objects TO flagschedule_processor;
-        GRANT UPDATE (status, reason, applied_at, retry_count, next_retry_at, last_error, error_message, updated_at)
+        GRANT UPDATE (status, reason, applied_at, retry_count, next_retry_at, last_error, error_message, updated_at,
+            set_aside_until, set_aside_count)
             ON feature_flag_schedules TO flagschedule_processor;
         GRANT SELECT, INSERT, UPDATE ON flag_schedule_watermarks TO flagschedule_processor;
         GRANT INSERT ON flag_schedule_attempts TO flagschedule_processor;
         GRANT SELECT, INSERT, UPDATE (id), DELETE ON flag_schedule_cache_outbox, flag_schedule_status_outbox
             TO flagschedule_processor;
-        GRANT SELECT, INSERT, UPDATE (finished_at, processed, failed, retried, superseded, set_aside)
+        GRANT SELECT, INSERT, UPDATE (finished_at, processed, failed, retried, superseded, set_aside, skipped,
+            refused_cache_keys)
             ON flag_schedule_runs TO flagschedule_processor;
     END IF;
 

@@ -42,7 +42,7 @@ _PASSING: Final = {"23503", "40001", "40P01", "55P03", "57014"}
 # No object's trouble: a missing right, table or column.
 _FOR_ALL: Final = {"42501", "42P01", "42703"}
 _CONNECTIONS: Final = 8
-_RUN_COUNTS: Final = ("processed", "failed", "retried", "superseded", "set_aside")
+_RUN_COUNTS: Final = ("processed", "failed", "retried", "superseded", "set_aside", "skipped", "refused_cache_keys")
 
 
 class _OvertakenError(Exception):
@@ -302,5 +302,7 @@ def _row(found: DictRow) -> Row:
         retry_count=found["retry_count"],
         next_retry_at=found["next_retry_at"],
         last_error=found["last_error"],
+        set_aside_until=found["set_aside_until"],
+        set_aside_count=found["set_aside_count"],
         sets=tuple(name for name, is_set in sets if is_set),
     )

@@ -1,6 +1,7 @@
 """The processor's store: one connection, one statement per batch. Implements ports.ProcessStore."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import repeat
 from typing import Any, Final, LiteralString, Self
@@ -13,14 +14,21 @@ from psycopg.types.json import set_json_loads
 from flagschedule.adapters.postgres import connection, statements
 from flagschedule.adapters.postgres.connection import Url
 from flagschedule.adapters.postgres.session import More, Session
-from flagschedule.ports import Batch, Claimable, Handled
+from flagschedule.ports import Batch, Claimable, Handled, Look, SetAside, Skipped
 
 _START_RUN: Final = "INSERT INTO flag_schedule_runs DEFAULT VALUES RETURNING id"
 _NOTHING: Final = Batch(handled=(), cache_entries={})
 _THE_FIRST: Final = "-infinity"
 # To plan the statement that applies takes as long as a tenth of a batch, and no batch wants another plan.
 # Each flag of a batch is looked up once as a rule: to remember those found takes longer than to look twice.
-_PLANS: Final[More] = {"plan_cache_mode": "force_generic_plan", "enable_memoize": "off"}
+# A batch takes milliseconds: one that takes a second holds a slow row, and all others wait for it.
+_SETTINGS: Final[More] = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_memoize": "off",
+    "statement_timeout": "1s",
+}
+_TIMEOUT: Final = "SELECT pg_catalog.set_config('statement_timeout', %(milliseconds)s, true)"
+_PRUNED: Final = 10_000  # as prune_status_entries.sql
 
 
 class PostgresProcessStore:
@@ -30,14 +38,18 @@ class PostgresProcessStore:
         self._url = url
         self._claim = {True: statements.read("claim_retries"), False: statements.read("claim_due")}
         self._apply = {retries: statements.apply_with(claim) for retries, claim in self._claim.items()}
+        self._claimable = {retries: statements.claimable_with(claim) for retries, claim in self._claim.items()}
         self._is_retry_due = statements.read("is_retry_due")
-        self._is_anything_due = statements.either(statements.read("is_first_attempt_due"), self._is_retry_due)
+        self._look = statements.both(
+            statements.either(statements.read("is_first_attempt_due"), self._is_retry_due),
+            statements.read("is_aside_due"),
+        )
         self._apply_only = statements.apply_with(statements.read("claim_only"))
         self._run_id = run_id
         self._since = _THE_FIRST
 
     def __enter__(self) -> Self:
-        self._connection = Session.open(self._url, "flagschedule-processor", _PLANS)
+        self._connection = Session.open(self._url, "flagschedule-processor", _SETTINGS)
         set_json_loads(orjson.loads, self._connection)
         return self
 
@@ -70,44 +82,82 @@ class PostgresProcessStore:
         """See ports.ProcessStore."""
         self._run(statements.read("finish_run"), run_id=self._run_id, **summary)
 
-    def apply(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Batch:
+    def apply(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Batch:
         """See ports.ProcessStore."""
         statement = statements.limited(self._apply[retries], limit)
         if retries:
             # To start the whole statement for nothing takes a tenth of a full batch, and retries are seldom.
-            if not self._is(self._is_retry_due, set_aside):
+            ((due,),) = self._fetch(self._is_retry_due, suspects=list(suspects))
+            if not due:
                 return _NOTHING
-            return self._batch(statement, set_aside=list(set_aside))[0]
+            with self._translated():
+                return self._batch(statement, suspects=list(suspects))[0]
         while True:
             since = self._since
-            batch, latest = self._batch(statement, set_aside=list(set_aside), since=since)
+            with self._translated():
+                batch, latest = self._batch(statement, suspects=list(suspects), since=since)
             self._since = latest if len(batch.handled) == limit else _THE_FIRST
             # What others held when a former batch passed it may be free by now.
             if batch.handled or since == _THE_FIRST:
                 return batch
 
-    def claimable(self, *, retries: bool, limit: int, set_aside: Sequence[UUID]) -> Sequence[Claimable]:
+    def claimable(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Sequence[Claimable]:
         """See ports.ProcessStore. In autocommit the claim's locks are gone with its answer."""
-        text = statements.limited(self._claim[retries], limit)
-        rows = self._fetch(text, set_aside=list(set_aside), since=self._since)
-        return [Claimable(schedule_id=row[0], version=row[-1]) for row in rows]
+        text = statements.limited(self._claimable[retries], limit)
+        rows = self._fetch(text, suspects=list(suspects), since=self._since)
+        return [Claimable(schedule_id=row[0], flag_id=row[1], version=row[2]) for row in rows]
 
-    def is_anything_due(self, set_aside: Sequence[UUID]) -> bool:
+    def look(self, suspects: Sequence[UUID]) -> Look:
         """See ports.ProcessStore."""
-        return self._is(self._is_anything_due, set_aside)
+        (found,) = self._fetch(self._look, suspects=list(suspects))
+        return Look(*found)
+
+    def suspects(self, flags: Sequence[UUID], stuck: Sequence[UUID], limit: int) -> Sequence[Claimable]:
+        """See ports.ProcessStore."""
+        text = statements.limited(statements.read("suspects"), limit)
+        rows = self._fetch(text, suspects=list(flags), stuck=list(stuck))
+        return [
+            Claimable(schedule_id=schedule_id, flag_id=flag_id, version=version, set_aside_count=count)
+            for schedule_id, flag_id, version, count in rows
+        ]
+
+    def skipped(self) -> Sequence[Skipped]:
+        """See ports.ProcessStore."""
+        return [Skipped._make(found) for found in self._fetch(statements.read("skipped"))]
 
     def seconds_until_due(self) -> float | None:
         """See ports.ProcessStore."""
         ((seconds,),) = self._fetch(statements.read("seconds_until_due"))
         return None if seconds is None else float(seconds)
 
-    def _is(self, question: LiteralString, set_aside: Sequence[UUID]) -> bool:
-        ((answer,),) = self._fetch(question, set_aside=list(set_aside))
-        return bool(answer)
-
-    def apply_only(self, ids: Sequence[UUID]) -> Batch:
+    def apply_only(self, ids: Sequence[UUID], *, seconds: float | None = None) -> Batch:
         """See ports.ProcessStore."""
-        return self._batch(self._apply_only, ids=list(ids))[0]
+        if seconds is None:
+            with self._translated():
+                return self._batch(self._apply_only, ids=list(ids))[0]
+        with self._translated(), self._connection.transaction():
+            self._connection.execute(_TIMEOUT, {"milliseconds": f"{max(int(seconds * 1000), 1)}ms"})
+            return self._batch(self._apply_only, ids=list(ids))[0]
+
+    def check(self) -> None:
+        """See ports.ProcessStore."""
+        with connection.translated():
+            self._batch(self._apply_only, ids=[])
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """As `connection.translated`; but as long as the connection is there, an error may be one row's.
+
+        A trigger that asks another server passes on what that one says: that it takes no connections, is read-only, ...
+        """
+        with connection.translated():
+            try:
+                yield
+            except psycopg.Error as error:
+                refused = None if self._connection.closed else connection.refusal(error)
+                if refused is None:
+                    raise
+                raise refused from error
 
     def _batch(self, statement: LiteralString, **values: object) -> tuple[Batch, str]:
         """What the statement did, and the time of the latest schedule that it claimed.
@@ -116,10 +166,9 @@ class PostgresProcessStore:
         """
         text, names = statements.numbered(statement)
         values["run_id"] = self._run_id
-        with connection.translated():
-            with self._connection.unit():
-                cursor = psycopg.RawCursor(self._connection).execute(text, [values[name] for name in names])
-            ((handled, cache_entries, latest),) = cursor.fetchall()
+        with self._connection.unit():
+            cursor = psycopg.RawCursor(self._connection).execute(text, [values[name] for name in names])
+        ((handled, cache_entries, latest),) = cursor.fetchall()
         if not latest:
             return _NOTHING, _THE_FIRST
         never = repeat(None, len(handled[0]))  # what the statement brings to its end is not tried again
@@ -129,19 +178,22 @@ class PostgresProcessStore:
         )
         return batch, latest
 
-    def record_failure(self, row: Claimable, *, error: str, delays: Sequence[float], jitter: timedelta) -> Batch:
+    def record_failure(
+        self, row: Claimable, *, error: str, attempt_error: str, delays: Sequence[float], jitter: timedelta
+    ) -> Batch:
         """See ports.ProcessStore."""
         rows = self._fetch(
             statements.read("record_failure"),
             schedule_id=row.schedule_id,
             version=row.version,
             error=error,
+            attempt_error=attempt_error,
             delays=list(delays),
             jitter=jitter.total_seconds(),
         )
         handled = [
             Handled(
-                schedule_id=str(schedule_id),
+                schedule_id=schedule_id,
                 flag_key=flag_key,
                 environment=environment,
                 state="failed",
@@ -155,20 +207,30 @@ class PostgresProcessStore:
         ]
         return Batch(handled=handled, cache_entries={})
 
-    def drain_cache(self, limit: int, invalidate: Callable[[Sequence[str]], None]) -> int:
+    def set_aside(self, row: Claimable, *, error: str, delays: Sequence[float]) -> SetAside | None:
+        """See ports.ProcessStore."""
+        values = {"schedule_id": row.schedule_id, "version": row.version, "error": error, "delays": list(delays)}
+        found = self._fetch(statements.read("set_aside"), **values)
+        return SetAside._make(found[0]) if found else None
+
+    def drain_cache(self, after: int, limit: int, invalidate: Callable[[Sequence[str]], Collection[str]]) -> int | None:
         """See ports.ProcessStore. The entries stay locked meanwhile, so that two runs do not do the same work."""
         with connection.translated(), self._connection.transaction():
             text = statements.limited(statements.read("lock_cache_entries"), limit)
-            entries = self._connection.execute(text).fetchall()
-            if entries:
-                invalidate(sorted({environment for _, environment in entries}))
-                self.forget_cache_entries([entry for entry, _ in entries])
-        return len(entries)
+            entries = self._connection.execute(text, {"after": after}).fetchall()
+            if not entries:
+                return None
+            latest = {environment: entry for entry, environment in entries}
+            done = invalidate(sorted(latest))
+            self.forget_cache_entries(
+                [entry for entry, environment in entries if environment in done or entry != latest[environment]]
+            )
+        return int(entries[-1][0]) if len(entries) == limit else None
 
     def forget_cache_entries(self, ids: Sequence[int]) -> None:
         """See ports.ProcessStore."""
         self._run(statements.read("forget_cache_entries"), ids=list(ids))
 
-    def prune_status_entries(self) -> int:
+    def prune_status_entries(self) -> bool:
         """See ports.ProcessStore."""
-        return self._run(statements.read("prune_status_entries"))
+        return self._run(statements.read("prune_status_entries")) == _PRUNED

@@ -7,5 +7,6 @@ WHERE id = ANY (ARRAY(
       AND NOT EXISTS (
           SELECT FROM flag_schedule_objects AS o WHERE o.schedule_id = e.schedule_id AND o.deleted_at IS NULL
       )
+    LIMIT 10000
     FOR UPDATE SKIP LOCKED
 ))

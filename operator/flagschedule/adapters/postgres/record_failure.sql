@@ -2,7 +2,11 @@
 -- A row that was changed since it was looked at is left alone: what was refused is not what it holds now.
 -- delays holds the wait in seconds for each number of retries made so far; the jitter comes on top.
 WITH claimed AS MATERIALIZED (
-    SELECT s.id, s.arming, s.retry_count, s.retry_count < s.max_retries AS again, s.status = 'failed' AS retried,
+    SELECT s.id, s.arming, s.retry_count, s.set_aside_count, s.retry_count < s.max_retries AS again, s.status = 'failed' AS retried,
+           CASE WHEN s.retry_count < s.max_retries THEN now() + make_interval(
+               secs => (%(delays)s::float8[])[
+                   least(greatest(s.retry_count, 0) + 1, cardinality(%(delays)s::float8[]))] + random() * %(jitter)s
+           ) END AS next_retry_at,
            f.flag_key, f.environment, f.enabled, f.rollout_percentage, f.updated_at
     FROM feature_flag_schedules AS s
     JOIN feature_flags AS f ON f.id = s.flag_id
@@ -15,23 +19,27 @@ schedules AS (
     UPDATE feature_flag_schedules AS s
     SET status = 'failed',
         reason = CASE WHEN c.again THEN 'AttemptFailed' ELSE 'RetriesExhausted' END,
-        retry_count = c.retry_count + c.again::integer,
-        next_retry_at = CASE WHEN c.again THEN
-            now() + make_interval(secs => (%(delays)s::float8[])[greatest(c.retry_count, 0) + 1] + random() * %(jitter)s) END,
+        retry_count = CASE WHEN c.again THEN c.retry_count + 1 ELSE c.retry_count END,
+        next_retry_at = c.next_retry_at,
+        -- Who stepped aside so often that it counts as failed is tried alone to the end.
+        set_aside_until = CASE WHEN c.set_aside_count > 0 THEN c.next_retry_at END,
+        set_aside_count = CASE WHEN c.again THEN greatest(c.set_aside_count, 0) ELSE 0 END,
         last_error = %(error)s,
         error_message = %(error)s,
         updated_at = now()
     FROM claimed AS c
     WHERE s.id = c.id
-    RETURNING s.id, s.reason, s.retry_count, s.next_retry_at
+    RETURNING s.id, s.reason, s.retry_count
 ),
 attempts AS (
     INSERT INTO flag_schedule_attempts
-        (schedule_id, arming, attempt, run_id, before_updated_at, before_rollout_percentage,
+        (schedule_id, arming, attempt, run_id, claimed_at, attempted_at, before_updated_at, before_rollout_percentage,
          after_rollout_percentage, before_enabled, after_enabled, set_enabled, set_rollout_percentage,
          outcome, reason, error)
-    SELECT c.id, c.arming, c.retry_count + 1, %(run_id)s, c.updated_at, c.rollout_percentage,
-           c.rollout_percentage, c.enabled, c.enabled, false, false, 'failed', s.reason, %(error)s
+    SELECT c.id, c.arming, least(c.retry_count, 2147483646) + 1, %(run_id)s, now(), clock_timestamp(), c.updated_at,
+           c.rollout_percentage,
+           c.rollout_percentage, c.enabled, c.enabled, false, false, 'failed', s.reason,
+           %(attempt_error)s
     FROM claimed AS c
     JOIN schedules AS s USING (id)
     ON CONFLICT DO NOTHING
@@ -40,6 +48,7 @@ statuses AS (
     INSERT INTO flag_schedule_status_outbox (schedule_id)
     SELECT c.id FROM claimed AS c
 )
-SELECT c.id, c.flag_key, c.environment, s.reason, s.retry_count, s.next_retry_at, c.retried
+SELECT c.id::text, c.flag_key, c.environment, s.reason, s.retry_count, to_json(c.next_retry_at) #>> '{}' AS next_retry_at,
+       c.retried
 FROM claimed AS c
 JOIN schedules AS s USING (id)

@@ -4,6 +4,7 @@ SELECT o.uid, o.namespace, o.name, o.created_at, o.schedule_id, o.generation, o.
        o.state AS outcome, o.reason AS outcome_reason, o.applied_at AS outcome_applied_at,
        s.id, s.scheduled_at, s.status, s.updates, s.max_retries, s.suspended, s.not_after, s.arming, s.reason,
        s.applied_at, s.retry_count, s.next_retry_at, s.last_error,
+       CASE WHEN s.set_aside_count > 0 THEN s.set_aside_until END AS set_aside_until, s.set_aside_count,
        a.set_enabled, a.set_rollout_percentage,
        now() AS now
 FROM flag_schedule_objects AS o

@@ -3,5 +3,5 @@ UPDATE feature_flag_schedules
 SET scheduled_at = %(scheduled_at)s, status = %(status)s, updates = %(updates)s, max_retries = %(max_retries)s,
     suspended = %(suspended)s, not_after = %(not_after)s, arming = %(arming)s, reason = %(reason)s,
     applied_at = %(applied_at)s, retry_count = %(retry_count)s, next_retry_at = %(next_retry_at)s,
-    last_error = %(last_error)s, error_message = %(last_error)s, updated_at = now()
+    set_aside_until = NULL, set_aside_count = 0, last_error = %(last_error)s, error_message = %(last_error)s, updated_at = now()
 WHERE id = %(id)s
