@@ -66,6 +66,20 @@ def test_the_stop_leaves_no_run(stopped: ControlPlane, shell: Shell) -> None:
     assert stopped.kubectl(*state) == "false"
 
 
+def test_it_goes_on_after_a_long_stop(stopped: ControlPlane, shell: Shell) -> None:
+    """However many runs were missed while the CronJob was held, one is started when it is let go."""
+    stop, go_on = recipes.commands(PAGE, "Stop everything now")
+    shell(stop)
+    weeks_ago = '--patch={"status":{"lastScheduleTime":"2026-01-01T00:00:00Z"}}'
+    stopped.kubectl(
+        "patch", "cronjob", "flagschedule-processor", f"--namespace={SYSTEM}", "--subresource=status", weeks_ago
+    )
+
+    shell(go_on)
+
+    eventually(lambda: shell(f"kubectl get jobs {PROCESSOR} --output=name"), "a run is started")
+
+
 def test_a_flag_is_held_and_let_go(shop: Scene, shell: Shell) -> None:
     """Everything that waits for its time is held; what was held before stays so, and other flags go on."""
     hold, let_go = recipe("Hold all schedules of one flag", shop.api.namespace)
