@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -22,6 +23,7 @@ class PgBouncer(server.Server):
         mode: when a server session is lent to another client.
         size: how many server sessions there are for each database and user.
         settings: further lines of its configuration.
+        passwords: of the users who have another one than the superuser.
     """
 
     program: ClassVar = "pgbouncer"
@@ -34,12 +36,14 @@ class PgBouncer(server.Server):
         *,
         size: int = 5,
         settings: str = "",
+        passwords: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self._postgres = postgres
         self._mode = mode
         self._size = size
         self._settings = settings
+        self._passwords = passwords or {}
 
     def url(self, of_postgres: str) -> str:
         """The URL of the same database and user through the pooler."""
@@ -50,7 +54,8 @@ class PgBouncer(server.Server):
         with psycopg.connect(self._postgres.url) as session:
             names = [name for (name,) in session.execute("SELECT rolname FROM pg_roles WHERE rolcanlogin")]
         users = self.data / "users"
-        users.write_text("".join(f'"{name}" "{self._postgres.password}"\n' for name in names))
+        passwords = {**dict.fromkeys(names, self._postgres.password), **self._passwords}
+        users.write_text("".join(f'"{name}" "{password}"\n' for name, password in passwords.items()))
         configuration = self.data / "pgbouncer.ini"
         configuration.write_text(
             f"[databases]\n* = host=127.0.0.1 port={self._postgres.port}\n"

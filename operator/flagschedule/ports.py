@@ -88,6 +88,9 @@ class MirrorStore(Protocol):
     async def ping(self) -> None:
         """Return if the database can serve."""
 
+    async def wait_until_refused(self) -> None:
+        """Return when the database has refused the login for a minute, and there are no other credentials to try."""
+
 
 class ObjectClient(Protocol):
     """The API server, for FlagSchedules.

@@ -5,16 +5,20 @@ Everything that runs gets them from `bootstrap`; nothing else reads the environm
 
 import logging
 import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from flagschedule.domain.backoff import MAX_RETRIES
-from flagschedule.domain.errors import ConfigurationError
+from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError
 
 _log = logging.getLogger(__name__)
 _DEFAULT_MAX_RETRIES: Final = 3
 _PREFIX: Final = "FLAG_SCHEDULE_"
+_IN_FILES: Final = {"DATABASE_URL": "postgresql://", "REDIS_URL": ""}  # with a value that is no fault by itself
 
 
 def _prefixed(name: str) -> str:
@@ -34,12 +38,27 @@ class Settings(BaseModel):
             "Options of libpq such as ?sslmode=verify-full are passed on.",
         ),
     ]
+    database_url_file: Annotated[
+        Path | None,
+        Field(
+            validation_alias="DATABASE_URL_FILE",
+            description="A file that holds the DATABASE_URL, instead of the variable. It is read at each connect, so "
+            "that a rotated password needs no restart.",
+        ),
+    ] = None
     redis_url: Annotated[
         SecretStr | None,
         Field(
             validation_alias="REDIS_URL",
             description="The host's cache of flags: redis://:password@host:port/0, or rediss:// for TLS. "
             "Without it there is no cache to invalidate.",
+        ),
+    ] = None
+    redis_url_file: Annotated[
+        Path | None,
+        Field(
+            validation_alias="REDIS_URL_FILE",
+            description="A file that holds the REDIS_URL, instead of the variable. It is read when a run starts.",
         ),
     ] = None
     max_retries: Annotated[
@@ -168,6 +187,19 @@ class Settings(BaseModel):
         ),
     ] = None
 
+    @property
+    def database(self) -> str | Callable[[], str]:
+        """The database's URL, or the function that reads it where it is in a file."""
+        if self.database_url_file is None:
+            return self.database_url.get_secret_value()
+        return partial(_read, "DATABASE_URL_FILE", self.database_url_file)
+
+    @field_validator("database_url", "redis_url", mode="before")
+    @classmethod
+    def _strip(cls, url: Any) -> Any:
+        """Drop the newline that `--from-file` and editors leave at the end."""
+        return url.strip() if isinstance(url, str) else url
+
     @field_validator("database_url")
     @classmethod
     def _is_postgres(cls, url: SecretStr) -> SecretStr:
@@ -224,16 +256,44 @@ def default(name: str) -> str:
 
 
 def load() -> Settings:
-    """Read the environment.
+    """Read the environment, and the files that it names.
 
     Raises:
         ConfigurationError: with a line for every faulty variable, none of which shows a value.
     """
+    values = dict(os.environ)
+    faults = []
+    for name, harmless in _IN_FILES.items():
+        if not (path := values.get(f"{name}_FILE")):
+            values.pop(f"{name}_FILE", None)
+            continue
+        if values.get(name):
+            faults.append(f"{name} and {name}_FILE are both set; set one of them")
+            continue
+        try:
+            values[name] = _read(f"{name}_FILE", Path(path))
+        except DependencyUnavailableError as error:
+            faults.append(str(error))
+            values[name] = harmless
     try:
-        return Settings.model_validate(dict(os.environ))
+        loaded = Settings.model_validate(values)
     except ValidationError as error:
-        faults = [_explain(str(fault["loc"][0]), fault) for fault in error.errors(include_input=False)]
-        raise ConfigurationError(faults) from None
+        faults += [_explain(str(fault["loc"][0]), fault) for fault in error.errors(include_input=False)]
+    if faults:
+        raise ConfigurationError(faults)
+    return loaded
+
+
+def _read(name: str, path: Path) -> str:
+    """The content of a file that a variable names.
+
+    Raises:
+        DependencyUnavailableError: it cannot be read.
+    """
+    try:
+        return path.read_text().strip()
+    except (OSError, ValueError):
+        raise DependencyUnavailableError(f"{name}: the file cannot be read; check its path and its mode") from None
 
 
 def _explain(name: str, fault: Any) -> str:

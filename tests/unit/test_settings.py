@@ -1,9 +1,11 @@
 """Settings: read once, all faults at once, no secret shown."""
 
+from pathlib import Path
+
 import pytest
 
 from flagschedule import settings
-from flagschedule.domain.errors import ConfigurationError
+from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError
 
 URL = "postgresql://user:hunter2@db.example:5432/app"
 
@@ -20,6 +22,8 @@ def test_the_defaults_are_the_designs() -> None:
 
     assert loaded.model_dump(exclude={"database_url"}) == {
         "redis_url": None,
+        "database_url_file": None,
+        "redis_url_file": None,
         "max_retries": 3,
         "batch_size": 100,
         "concurrency": 2,
@@ -88,6 +92,54 @@ def test_a_missing_database_says_what_to_set(monkeypatch: pytest.MonkeyPatch) ->
 
     with pytest.raises(ConfigurationError, match=r"DATABASE_URL is not set.*postgresql://user:password@"):
         settings.load()
+
+
+@pytest.mark.parametrize("space", ["\n", " ", "\r\n"])
+def test_space_around_a_url_is_dropped(monkeypatch: pytest.MonkeyPatch, space: str) -> None:
+    """The newline at the end of a file that a Secret was made from is no part of a URL."""
+    monkeypatch.setenv("DATABASE_URL", space + URL + space)
+    monkeypatch.setenv("REDIS_URL", f"redis://cache.example:6379/0{space}")
+
+    loaded = settings.load()
+
+    assert loaded.database == URL
+    assert loaded.redis_url
+    assert loaded.redis_url.get_secret_value() == "redis://cache.example:6379/0"
+
+
+def test_urls_may_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Files hold the URLs, and that of the database is read again each time it is asked for."""
+    database, cache = tmp_path / "database-url", tmp_path / "redis-url"
+    database.write_text(f"{URL}\n")
+    cache.write_text("redis://cache.example:6379/0\n")
+    monkeypatch.delenv("DATABASE_URL")
+    monkeypatch.setenv("DATABASE_URL_FILE", str(database))
+    monkeypatch.setenv("REDIS_URL_FILE", str(cache))
+
+    loaded = settings.load()
+
+    assert callable(loaded.database)
+    assert loaded.database() == URL
+    assert loaded.redis_url
+    database.write_text(f"{URL}2\n")
+    assert loaded.database() == f"{URL}2"
+    database.unlink()
+    with pytest.raises(DependencyUnavailableError, match="DATABASE_URL_FILE"):
+        loaded.database()
+
+
+def test_faults_of_files_are_told_with_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A variable beside its file, a file that is not there and another fault are three lines."""
+    monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "database-url"))
+    monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "nothing"))
+    monkeypatch.setenv("FLAG_SCHEDULE_BATCH_SIZE", "0")
+
+    with pytest.raises(ConfigurationError) as raised:
+        settings.load()
+
+    assert len(raised.value.faults) == 3
+    assert "DATABASE_URL and DATABASE_URL_FILE" in raised.value.faults[0]
+    assert "REDIS_URL_FILE: the file cannot be read" in raised.value.faults[1]
 
 
 def test_namespaces_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:

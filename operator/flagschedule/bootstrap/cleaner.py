@@ -18,5 +18,5 @@ def cleaner(settings: Settings, stopping: Callable[[], bool], *, dry_run: bool) 
         DependencyUnavailableError: the database does not answer.
     """
     retention = Retention(applied_days=settings.keep_applied_days, cancelled_days=settings.keep_cancelled_days)
-    with PostgresCleanupStore(settings.database_url.get_secret_value(), retention) as store:
+    with PostgresCleanupStore(settings.database, retention) as store:
         yield Cleaner(store, dry_run=dry_run, stopping=stopping)

@@ -16,7 +16,7 @@ def migrate(settings: Settings) -> int:
         DependencyUnavailableError: the database does not answer or refuses.
     """
     return run(
-        settings.database_url.get_secret_value(),
+        settings.database,
         lambda name: _log.info("Applying migration", migration=name),
         lambda: _log.warning("Another migration is running; waiting for its end"),
     )

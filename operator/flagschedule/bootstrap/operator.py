@@ -13,6 +13,7 @@ from flagschedule.adapters.kubernetes.lease import KubernetesLeaseBook, own_name
 from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
 from flagschedule.adapters.prometheus import PrometheusTelemetry
 from flagschedule.domain.decision import Rules
+from flagschedule.ports import MirrorStore
 from flagschedule.services.election import Elector
 from flagschedule.services.events import EventRecorder
 from flagschedule.services.gate import Gate
@@ -30,6 +31,7 @@ class Operator:
     """The operator's services; without an elector it always works."""
 
     elector: Elector | None
+    store: MirrorStore
     gate: Gate
     mirror: Mirror
     writer: StatusWriter
@@ -45,10 +47,11 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
     Raises:
         ConfigurationError: a URL cannot be parsed, or no API server is configured.
     """
-    url = settings.database_url.get_secret_value()
     rules = Rules(max_retries=settings.max_retries, max_lateness=timedelta(seconds=settings.max_lateness_seconds))
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(PostgresMirrorStore(url, settings.cluster, settings.namespaces))
+        store = await stack.enter_async_context(
+            PostgresMirrorStore(settings.database, settings.cluster, settings.namespaces)
+        )
         client = await stack.enter_async_context(
             KubernetesObjectClient(settings.namespaces, settings.identity_namespace)
         )
@@ -68,6 +71,7 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
         try:
             yield Operator(
                 elector=elector,
+                store=store,
                 gate=gate,
                 mirror=mirror,
                 writer=writer,

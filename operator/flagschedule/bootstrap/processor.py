@@ -33,5 +33,5 @@ def processor(settings: Settings, stopping: Callable[[], bool]) -> Iterator[Proc
         time_budget=settings.time_budget_seconds,
         linger=settings.linger_seconds,
     )
-    with PostgresProcessStore(settings.database_url.get_secret_value()) as store:
+    with PostgresProcessStore(settings.database) as store:
         yield Processor(store, cache, pace, stopping, show_host_texts=settings.show_database_messages)

@@ -17,9 +17,10 @@ import structlog
 
 from flagschedule.adapters.kubernetes import connection, storage
 from flagschedule.bootstrap import operator as bootstrap
-from flagschedule.domain.errors import FlagScheduleError
+from flagschedule.domain.errors import CredentialsRefusedError, FlagScheduleError
 from flagschedule.domain.schedule import FINALIZER, GROUP, PLURAL, VERSION, FlagSchedule
 from flagschedule.entrypoints import health, leadership, probes, tasks
+from flagschedule.ports import MirrorStore
 from flagschedule.services.gate import Gate
 from flagschedule.services.mirror import Mirror
 from flagschedule.settings import Settings
@@ -32,6 +33,7 @@ _LOUDNESS: Final = {
     "psycopg": logging.CRITICAL,  # its lines hold the database's address; the gate says what is to be said
 }
 _DATABASE_LOOK: Final = 5.0
+_REFUSED: Final = "the database has refused the user or the password in DATABASE_URL for a minute"
 # After so many objects more than before, Python looks for cycles among them. Each object that Kopf handles is thousands
 # of them, alive for seconds; to look after each 700, the default, took a fifth of an adoption (ADR 0010).
 _COLLECT_AFTER: Final = 10_000
@@ -42,6 +44,7 @@ def run(settings: Settings) -> None:
 
     Raises:
         ConfigurationError: another live cluster uses our name, or there is no cluster to work for.
+        CredentialsRefusedError: the database has refused the login for a minute.
         FlagScheduleError: a part of the operator ended by itself.
 
     Ends the process at once, with exit code 3, if the lease is lost.
@@ -118,6 +121,7 @@ async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     _stop_on_signals(stop)
     async with bootstrap.operator(settings) as services:
+        refused = asyncio.create_task(_stop_when_refused(services.store, stop), name="login watcher")
         condition = health.Health(services, settings.sweep_seconds)
         async with probes.serving(
             settings.probe_port, sick=condition.sick, unready=condition.unready, metrics=condition.metrics
@@ -129,6 +133,8 @@ async def _serve(settings: Settings) -> None:
                 if ours:
                     condition.leads_since = asyncio.get_running_loop().time()
                     await _work(services, settings, stop)
+        if refused.done() and not refused.cancelled():
+            raise CredentialsRefusedError(_REFUSED)
     _log.info("Operator stopped")
 
 
@@ -161,6 +167,12 @@ async def _run_kopf(services: bootstrap.Operator, settings: Settings, stop: asyn
     await tasks.run_until_one_ends([*kopf_tasks, *own], stop, others)
     if not stop.is_set():
         raise FlagScheduleError("a part of the operator ended unexpectedly; its log says which")
+
+
+async def _stop_when_refused(store: MirrorStore, stop: asyncio.Event) -> None:
+    """End the program, so that its successor reads the Secret again: a process keeps the environment of its start."""
+    await store.wait_until_refused()
+    stop.set()
 
 
 async def _close_at(stop: asyncio.Event, gate: Gate) -> None:

@@ -65,8 +65,6 @@ def parameters(url: Url, application_name: str) -> dict[str, Any]:
     text = (url if isinstance(url, str) else url()).strip()
     try:
         given = conninfo_to_dict(text)
-    except UnicodeEncodeError:  # a byte that is no UTF-8, such as an umlaut of a Latin-1 password
-        raise ConfigurationError([_UNESCAPED]) from None
     except psycopg.ProgrammingError as error:
         is_unescaped = _has_unescaped_login(text) or "percent-encoded" in str(error)
         raise ConfigurationError([_UNESCAPED if is_unescaped else _UNPARSABLE]) from None

@@ -169,6 +169,10 @@ class PostgresMirrorStore:
         runs = {name: int(found.pop(name)) for name in _RUN_COUNTS}
         return Backlog(**found, runs=runs)
 
+    async def wait_until_refused(self) -> None:
+        """See ports.MirrorStore."""
+        await self._pool.refused.wait()
+
     async def ping(self) -> None:
         """See ports.MirrorStore."""
         async with self._session(_PING_TIMEOUT) as session:

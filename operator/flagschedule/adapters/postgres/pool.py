@@ -2,6 +2,7 @@
 
 import asyncio
 import select
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -13,9 +14,10 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from flagschedule.adapters.postgres import connection
 from flagschedule.adapters.postgres.connection import Url
 from flagschedule.adapters.postgres.session import AsyncSession
-from flagschedule.domain.errors import FlagScheduleError
+from flagschedule.domain.errors import CredentialsRefusedError, FlagScheduleError
 
 _TIMEOUT: Final = 5.0
+_REFUSED_FOR_GOOD: Final = 60.0
 
 
 class _PooledSession(AsyncSession):
@@ -27,13 +29,19 @@ class _PooledSession(AsyncSession):
 
 
 class SessionPool:
-    """Sessions for one program. The database need not be there yet when it is opened."""
+    """Sessions for one program. The database need not be there yet when it is opened.
+
+    Attributes:
+        refused: set when the login was refused for a minute and the URL is a fixed one.
+    """
 
     def __init__(self, url: Url, application_name: str, size: int) -> None:
         connection.parameters(url, application_name)  # what is wrong in it is said at once
         self._url = url
         self._application_name = application_name
         self._failure: FlagScheduleError | None = None
+        self._refused_since: float | None = None
+        self.refused = asyncio.Event()
         self._pool = AsyncConnectionPool(
             connection_class=_PooledSession,
             kwargs={"owner": self},
@@ -61,9 +69,20 @@ class SessionPool:
             session = await _PooledSession.open(self._url, self._application_name)
         except FlagScheduleError as error:
             self._failure = error
+            self._note_refusal(isinstance(error, CredentialsRefusedError))
             raise
         self._failure = None
+        self._note_refusal(False)
         return session
+
+    def _note_refusal(self, is_refused: bool) -> None:
+        now = time.monotonic()
+        if not is_refused:
+            self._refused_since = None
+        elif self._refused_since is None:
+            self._refused_since = now
+        elif isinstance(self._url, str) and now - self._refused_since > _REFUSED_FOR_GOOD:
+            self.refused.set()
 
     @asynccontextmanager
     async def session(self, within: float = _TIMEOUT) -> AsyncIterator[AsyncSession]:

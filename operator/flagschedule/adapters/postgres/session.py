@@ -60,12 +60,15 @@ def _first_settings(settings: LiteralString, pid: int) -> str:
 
 
 @contextmanager
-def _demands_transactions() -> Iterator[None]:
+def _first_contact() -> Iterator[None]:
+    """Explain what a pooler answers in the place of Postgres; its client connects before it has a session."""
     with connection.translated():
         try:
             yield
         except psycopg.errors.ProtocolViolation as error:
-            raise ConfigurationError([_STATEMENT_POOLING]) from error
+            if "transaction blocks not allowed" in str(error):
+                raise ConfigurationError([_STATEMENT_POOLING]) from error
+            raise explain(error) from error
 
 
 def _is_outside(session: BaseConnection[Any]) -> bool:
@@ -130,7 +133,7 @@ class Session(Connection[Any]):
         """Make our settings, and find out whether they may stay."""
         self.settings = _settings(more)
         first: Any = _first_settings(self.settings, self.info.backend_pid)
-        with _demands_transactions():
+        with _first_contact():
             self.is_own = _is_own(self.cursor(row_factory=dict_row).execute(first).fetchone())
             if self.is_own:
                 return
@@ -210,7 +213,7 @@ class AsyncSession(AsyncConnection[DictRow]):
         """See Session."""
         self.settings = _settings(_NOTHING)
         first: Any = _first_settings(self.settings, self.info.backend_pid)
-        with _demands_transactions():
+        with _first_contact():
             self.is_own = _is_own(await (await super().execute(first)).fetchone())
             if self.is_own:
                 return
