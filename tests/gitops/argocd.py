@@ -1,6 +1,7 @@
 """Runs the Lua of `manifests/argocd/argocd-cm.yaml` as Argo CD does: Lua 5.1 with few libraries.
 
-Argo CD opens the base and table libraries for a health check, and a safe part of `os` for an action.
+Argo CD opens the base, package and table libraries for every script of a ConfigMap, and nothing else: strings have no
+methods, and a safe part of `os` is there only by `require("os")`.
 """
 
 from pathlib import Path
@@ -11,6 +12,19 @@ from lupa.lua51 import LuaRuntime, lua_type
 
 _KIND: Final = "flagschedule.io_FlagSchedule"
 _SAFE_OS: Final = ("time", "date")
+_ABSENT: Final = ("io", "os", "string", "math", "debug", "coroutine", "bit", "jit")
+# Lua's own, to be run before anything is taken away.
+_RESTRICT: Final = """
+local safe, absent = ...
+local kept = {}
+for _, name in ipairs(safe) do kept[name] = os[name] end
+getmetatable("").__index = nil
+for name in pairs(package.loaded) do package.loaded[name] = nil end
+for name in pairs(package.preload) do package.preload[name] = nil end
+package.preload.os = function() return kept end
+package.path, package.cpath = "", ""
+for _, name in ipairs(absent) do _G[name] = nil end
+"""
 _FOUND: Final = yaml.safe_load(Path("manifests/argocd/argocd-cm.yaml").read_text())["data"]
 _HEALTH: Final = _FOUND[f"resource.customizations.health.{_KIND}"]
 _ACTIONS: Final = yaml.safe_load(_FOUND[f"resource.customizations.actions.{_KIND}"])
@@ -18,13 +32,13 @@ _ACTIONS: Final = yaml.safe_load(_FOUND[f"resource.customizations.actions.{_KIND
 
 def health(body: dict[str, Any]) -> dict[str, str]:
     """What Argo CD says of an object: `status` and `message`."""
-    found: dict[str, str] = _run(_HEALTH, body)
+    found: dict[str, str] = run(_HEALTH, body)
     return found
 
 
 def enabled_actions(body: dict[str, Any]) -> set[str]:
     """The actions that Argo CD offers for an object."""
-    found = _run(_ACTIONS["discovery.lua"], body)
+    found = run(_ACTIONS["discovery.lua"], body)
     assert set(found) == {definition["name"] for definition in _ACTIONS["definitions"]}
     return {name for name, action in found.items() if not action["disabled"]}
 
@@ -32,11 +46,16 @@ def enabled_actions(body: dict[str, Any]) -> set[str]:
 def act(name: str, body: dict[str, Any]) -> dict[str, Any]:
     """The object after an action."""
     (script,) = (action["action.lua"] for action in _ACTIONS["definitions"] if action["name"] == name)
-    changed: dict[str, Any] = _run(script, body)
+    changed: dict[str, Any] = run(script, body)
     return changed
 
 
-def _run(script: str, body: dict[str, Any]) -> Any:
+def run(script: str, body: dict[str, Any]) -> Any:
+    """What a script makes of an object.
+
+    Raises:
+        LuaError: the script uses what Argo CD does not offer, or is wrong otherwise.
+    """
     lua = LuaRuntime(register_eval=False, register_builtins=False)
     _restrict(lua)
     lua.globals().obj = lua.table_from(body, recursive=True)
@@ -44,11 +63,7 @@ def _run(script: str, body: dict[str, Any]) -> Any:
 
 
 def _restrict(lua: Any) -> None:
-    known = lua.globals()
-    date = {name: known.os[name] for name in _SAFE_OS}
-    for name in ("io", "os", "string", "math", "debug", "package", "require", "dofile", "loadfile"):
-        known[name] = None
-    known.os = lua.table_from(date)
+    lua.execute(_RESTRICT, lua.table_from(_SAFE_OS), lua.table_from(_ABSENT))
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+from lupa.lua51 import LuaError
 
 from flagschedule.domain.outcome import Reason, Row, State
 from tests.gitops import argocd
@@ -90,6 +91,24 @@ def test_retry_asks_by_annotation() -> None:
     asked = changed["metadata"]["annotations"]["flagschedule.io/retry-requested-at"]
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", asked)
     assert (changed["spec"], changed["status"]) == before
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "return os.date()",
+        "return ('x'):upper()",
+        "return string.upper('x')",
+        "return math.max(1, 2)",
+        "return require('io')",
+        "return require('string')",
+        "return require('os').getenv('HOME')",
+    ],
+)
+def test_what_argo_cd_does_not_offer_fails_here_too(script: str) -> None:
+    """A script that would fail in Argo CD fails in the tests: there is no `os` but by require, and little in it."""
+    with pytest.raises(LuaError):
+        argocd.run(script, body())
 
 
 def test_suspend_and_resume_set_the_field() -> None:
