@@ -56,8 +56,12 @@ def test_the_example_policy_keeps_flags_apart(api: Api, installed: ControlPlane)
     try:
         sentence = f"flagKey must start with {api.namespace}."
         eventually(lambda: sentence in api.create(theirs, dry_run=True).message, "the policy is in effect")
-        answer = api.create(ours, dry_run=True)
+        answer = api.create(ours)
+        # A label of Argo CD's lets edits of flagKey in; this policy must not.
+        taken = {"metadata": {"labels": {"argocd.argoproj.io/instance": "x"}}, "spec": {"flagKey": "other.banner"}}
+        edited = api.patch("one", taken)
     finally:
         installed.kubectl("delete", "--filename=-", input=text)
 
     assert answer.ok, answer.message
+    assert sentence in edited.message

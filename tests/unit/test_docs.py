@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+COMMANDS = [*PAGES, *sorted((ROOT / "manifests" / "samples").glob("*.yaml"))]
 LINK = re.compile(r"\[[^\]]*\]\((?!https?://)([^)#\s]*)(?:#([^)\s]*))?\)")
 
 
@@ -14,6 +15,15 @@ def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", COMMANDS, ids=lambda page: page.name)
+def test_what_kubectl_sets_stays(page: Path) -> None:
+    """Each command that writes to a FlagSchedule names a field manager: Flux removes what plain kubectl has set."""
+    text = re.sub(r"\\\n#? *", " ", page.read_text())
+    written = re.findall(r"kubectl (?:patch|annotate|edit) (?!cronjob)(?:.*\W)?(?:fsched|flagschedules?)\b.*", text)
+
+    assert [line for line in written if "--field-manager=" not in line and "finalizers" not in line] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
