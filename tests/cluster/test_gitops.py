@@ -178,6 +178,21 @@ def test_an_edited_file_keeps_no_other_from_being_applied(scene: Scene, installe
     assert scene.database.query("SELECT xmin, * FROM feature_flags") == flags
 
 
+@pytest.mark.parametrize("edit", [{"updates": {"enabled": False}}, {"flagKey": "other"}, {"environment": "staging"}])
+def test_a_comparison_on_the_servers_side_shows_the_edit(api: Api, installed: ControlPlane, edit: Object) -> None:
+    """Argo CD's ServerSideDiff is a dry run: an edited applied file is a difference there, and not an error for all."""
+    tracked = {"argocd.argoproj.io/tracking-id": "shop:flagschedule.io/FlagSchedule:shop/launch"}
+    options = {"field-manager": "argocd-controller"}
+    _sync(installed, api.namespace, flagschedule("launch", spec(), annotations=tracked), **options)
+    assert api.set_status("launch", observedGeneration=1, phase="Applied").ok
+
+    file = flagschedule("launch", spec(**edit), annotations=tracked)
+    predicted = yaml.safe_load(_sync(installed, api.namespace, file, **options, dry_run="server", output="yaml"))
+
+    assert predicted["spec"] == spec(**edit)
+    assert api.get("launch")["spec"] == spec()
+
+
 def test_another_flag_in_a_pending_file_is_planned_anew(scene: Scene, installed: ControlPlane) -> None:
     """A key corrected in Git before its time changes the flag that the file names now, and not the one before."""
     scene.database.flag("right")

@@ -2,19 +2,22 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+import yaml
 
 from dev.cluster.control_plane import ControlPlane
 from tests.cluster.api import Answer, Api, eventually, flagschedule
-from tests.cluster.conftest import OPERATOR, install
+from tests.cluster.conftest import OPERATOR, ROOT, install
 from tests.cluster.spec_corpus import spec
 
 pytestmark = pytest.mark.apiserver
 
 PAST = "2020-01-01T00:00:00Z"
+FINALIZER = "flagschedule.io/finalizer"
 
 GIT_MANAGED = {
     "Argo CD by annotation": {"annotations": {"argocd.argoproj.io/tracking-id": "shop:flagschedule.io/FlagSchedule"}},
@@ -296,6 +299,68 @@ def test_the_operator_cannot_change_a_spec(operator: Api, patch: dict[str, objec
     answer = operator.patch("x", {"spec": patch})
 
     assert "The operator must not change spec" in answer.message
+
+
+@pytest.fixture
+def not_a_time(api: Api, installed: ControlPlane) -> Iterator[Api]:
+    """An object of an older schema, with our finalizer and a time that is none; a person's, and the schema is ours."""
+    field = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/scheduledAt"
+    ours = yaml.safe_load((ROOT / "crds" / "flagschedules.yaml").read_text())
+    schema = ours["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["scheduledAt"]
+    rules = {name: schema[name] for name in ("pattern", "x-kubernetes-validations")}
+    thing = flagschedule("x", spec(scheduledAt="tomorrow"), finalizers=[FINALIZER], **GIT_MANAGED["Argo CD by label"])
+
+    def change(operations: list[dict[str, Any]], *, is_let_in: bool) -> None:
+        patch = f"--patch={json.dumps(operations)}"
+        installed.kubectl("patch", "crd", "flagschedules.flagschedule.io", "--type=json", patch)
+        eventually(lambda: api.create(thing | {"metadata": thing["metadata"] | {"name": "probe"}}, dry_run=True).ok
+                   == is_let_in, "the changed schema is in effect")  # fmt: skip
+
+    change([{"op": "remove", "path": f"{field}/{name}"} for name in rules], is_let_in=True)
+    try:
+        assert api.create(thing).ok
+    finally:
+        change([{"op": "add", "path": f"{field}/{name}", "value": rule} for name, rule in rules.items()],
+               is_let_in=False)  # fmt: skip
+    yield api
+    api.patch("x", {"metadata": {"finalizers": None}})
+
+
+def test_what_an_older_schema_let_in_can_be_released(not_a_time: Api) -> None:
+    """A spec that no expression can read must not keep an object from being labelled, deleted or released."""
+    api = not_a_time
+    assert api.patch("x", {"metadata": {"labels": None}}).ok
+    assert api.delete("x").ok
+
+    answer = api.acting_as(OPERATOR).patch("x", {"metadata": {"finalizers": None}})
+
+    assert answer.ok, answer.message
+
+
+def test_what_an_older_schema_let_in_can_be_mended(not_a_time: Api) -> None:
+    """A person may correct a time that was none, to one in the future only."""
+    assert not_a_time.patch("x", {"metadata": {"labels": None}}).ok
+
+    assert not not_a_time.patch("x", {"spec": {"scheduledAt": PAST}}).ok
+    answer = not_a_time.patch("x", {"spec": {"scheduledAt": in_seconds(60)}})
+    assert answer.ok, answer.message
+
+
+def test_a_foreground_deletion_ends(operator: Api) -> None:
+    """The operator takes its own finalizer off; the cluster's garbage collector is let in to take off the other."""
+    admin = Api(**{**vars(operator), "headers": {}})
+    assert admin.patch("x", {"metadata": {"finalizers": [FINALIZER]}}).ok
+    path = f"/apis/flagschedule.io/v1alpha1/namespaces/{admin.namespace}/flagschedules/x"
+    assert admin.request("DELETE", path, {"propagationPolicy": "Foreground"}).ok
+
+    def released() -> bool:
+        """The operator's turn: what it removes is its own only, whatever the garbage collector has done meanwhile."""
+        left = admin.get("x").get("metadata", {}).get("finalizers", [])
+        rest = [name for name in left if name != FINALIZER]
+        return not left or operator.patch("x", {"metadata": {"finalizers": rest}}).ok
+
+    eventually(released, "the operator has let go")
+    eventually(lambda: admin.get("x")["kind"] == "Status", "the object is gone")
 
 
 OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "00000000-0000-4000-8000-000000000001"}

@@ -504,6 +504,13 @@ def test_an_object_without_record_is_not_believed_either(claim: dict[str, Any]) 
     assert outcome(decision) == (State.PENDING, None)
 
 
+def test_a_restored_object_with_the_status_of_its_predecessor_makes_nothing() -> None:
+    """A backup tool that restores statuses, too, into a database that knows nothing: neither believed nor applied."""
+    restored = thing(at=NOW - 2 * DAY, created_at=NOW, status=said_applied(appliedAt="2026-11-29T09:00:05Z"))
+
+    assert outcome(decide(restored, facts(), RULES)) == (State.EXPIRED, Reason.HISTORY)
+
+
 @pytest.mark.parametrize(
     ("late", "deadline", "expected"),
     [
