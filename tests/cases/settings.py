@@ -30,6 +30,7 @@ _TEXTS: Final = {
     "temp_tablespaces": [""],
     "default_tablespace": [""],
 }
+_SHORTEST: Final = 100  # milliseconds
 _ROLES: Final[dict[roles.Program, str]] = {
     "process": "flags_process",
     "cleanup": "flags_clean",
@@ -72,8 +73,9 @@ def _values(found: dict[str, Any]) -> list[str]:
         case "enum":
             return list(found["enumvals"])
         case "integer":
-            least = int(found["min_val"])
-            return [str(number) for number in (least, least + 1, int(found["max_val"]))]
+            # The first statement of a session comes before anything can be set: it needs some milliseconds.
+            shortest = _SHORTEST if found["name"].endswith("_timeout") else int(found["min_val"]) + 1
+            return [found["min_val"], str(shortest), found["max_val"]]
         case "real":
             return [found["min_val"], found["max_val"]]
     return _TEXTS.get(found["name"], [])
