@@ -127,7 +127,7 @@ def an_object(uid: UUID, name: str, *, deleting: bool = False, **spec: Any) -> F
 
 # Which lanes of the odd row mean something to which program, and whether the host has a say.
 _PROGRAMS: Final[dict[str, tuple[Callable[[OddScene], str | None], tuple[Lane, ...], tuple[Host, ...]]]] = {
-    "process": (process, ("pending", "retrying"), HOSTS),
+    "process": (process, ("pending", "retrying", "set aside"), HOSTS),
     "cleanup": (cleanup, ("finished",), ("accepts",)),
     "operator": (operator, ("pending", "retrying", "finished", "without a row"), ("accepts",)),
     "migrate": (migrate, ("pending",), ("accepts",)),

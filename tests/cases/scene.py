@@ -26,8 +26,7 @@ GOOD_UID: Final = UUID("00000000-0000-4000-8000-0000000000b1")
 WAITING_UID: Final = UUID("00000000-0000-4000-8000-0000000000b2")
 ODD_UID: Final = UUID("00000000-0000-4000-8000-000000000002")
 
-Lane = Literal["pending", "retrying", "finished", "without a row"]
-LANES: Final[tuple[Lane, ...]] = ("pending", "retrying", "finished", "without a row")
+Lane = Literal["pending", "retrying", "set aside", "finished", "without a row"]
 Host = Literal["accepts", "refuses: 23514", "refuses: FF001", "refuses: P0001"]
 HOSTS: Final[tuple[Host, ...]] = ("accepts", "refuses: 23514", "refuses: FF001", "refuses: P0001")
 
@@ -35,6 +34,7 @@ _FLAG: Final = "00000000-0000-4000-8000-00000000000"
 _OLD_TIME: Final = "now() - interval '200 days'"
 _STATES: Final[dict[Lane, str]] = {
     "pending": "'pending', 0, NULL, NULL",
+    "set aside": "'pending', 0, NULL, NULL",
     "retrying": "'failed', 1, now() - interval '1 hour', NULL",
     "finished": f"'applied', 0, NULL, {_OLD_TIME}",
     "without a row": "'cancelled', 0, NULL, NULL",
@@ -135,6 +135,12 @@ class OddScene:
         }.items():
             text = text.replace(f"/*{place}*/", words)
         self.database.connection.execute(text.encode())
+        if lane == "set aside":
+            self.database.run(
+                "UPDATE feature_flag_schedules SET set_aside_count = 1, set_aside_until = now() - interval '1 minute' "
+                "WHERE id = %s",
+                ODD,
+            )
 
     def store(self, column: Column, value: str | None) -> bool:
         """Make the odd row odd; False if the table itself takes no such value."""
