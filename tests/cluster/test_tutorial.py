@@ -15,7 +15,7 @@ from dev.demo.stores import programs
 from tests import roles
 from tests.cluster.operator_fixtures import Scene
 
-pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]  # it waits for a change that is due in 20 s
+pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(900)]  # it waits for a change that is due in 20 s
 
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "tutorial" / "first-schedule.md"
 # After the first block, which starts the demo: what the fixtures do here.

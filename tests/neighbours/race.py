@@ -124,11 +124,11 @@ def measure(objects: int, rounds: int, seed: int, say: Callable[[str], None]) ->
     return found
 
 
-def run(on: World, objects: int, prefix: str, chance: random.Random, found: Race) -> None:
-    """One race."""
+def run(on: World, objects: int, prefix: str, chance: random.Random, found: Race, *, ahead: float = 3) -> None:
+    """One race; `ahead` seconds, and more for many objects, must be enough to create and mirror all of them."""
     trials = {f"{prefix}{number}": DEEDS[number % len(DEEDS)] for number in range(objects)}
     on.flags(trials)
-    due = (datetime.now(UTC) + timedelta(seconds=3 + objects / 10)).replace(microsecond=0)
+    due = (datetime.now(UTC) + timedelta(seconds=ahead + objects / 10)).replace(microsecond=0)
     at = due.strftime("%Y-%m-%dT%H:%M:%SZ")
     on.create(on.quiet, trials, scheduledAt=at, updates={"rolloutPercentage": 11})
     assert until(lambda: all((name, "Pending") in on.shown.phases for name in trials), 60), "all are mirrored"
