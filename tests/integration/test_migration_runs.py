@@ -22,7 +22,9 @@ from tests.integration.database import connected
 from tests.waiting import eventually
 
 LOCK = "SELECT pg_advisory_lock(1718378855)"
+LEFT = "CREATE TEMP TABLE feature_flags (); SELECT set_config('search_path', '', false)"
 ALL = len(list(Path("migrations").glob("*.sql")))
+OUTSIDE = [file for file in sorted(Path("migrations").glob("*.sql")) if "-- transactional: false" in file.read_text()]
 BUILDS_AN_INDEX = "SELECT count(*) FROM pg_stat_activity WHERE query ~ 'CREATE INDEX CONCURRENTLY' AND state = 'active'"
 
 
@@ -56,6 +58,27 @@ def test_a_pooler_is_no_hindrance(pooler: PgBouncer, empty_database_url: str) ->
 
     assert len(application.found) == 1, application.found
     assert application.found[0]["locks"] == 0
+
+
+def test_what_neighbours_left_does_no_harm(postgres: Postgres, empty_database_url: str) -> None:
+    """Temporary tables, a role or a search_path that another client left in a session mislead no migration."""
+    url = roles.url(empty_database_url, "migrate")
+    with PgBouncer(postgres, "transaction", size=2) as pooler:
+        url = pooler.url(url)
+        with connected(url) as one, connected(url) as other, one.connection.transaction():
+            other.connection.execute(LEFT)
+            one.connection.execute(LEFT)
+        assert migrate(url) == ALL
+
+    with connected(empty_database_url) as database:
+        found = database.query("SELECT FROM pg_tables WHERE schemaname = 'public' AND tablename ~ '^feature_flag'")
+        assert len(found) == 2
+
+
+@pytest.mark.parametrize("file", OUTSIDE, ids=lambda file: file.stem)
+def test_a_migration_without_a_transaction_names_its_schema(file: Path) -> None:
+    """Where no search_path can be set every relation is named with its schema."""
+    assert re.findall(r"(?:IF EXISTS|ON) (?!@schema@\.)\w+", re.sub("--.*", "", file.read_text())) == []
 
 
 def test_one_session_is_too_few(postgres: Postgres, empty_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

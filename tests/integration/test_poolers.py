@@ -1,8 +1,10 @@
 """Through PgBouncer every program does its work, and the application that shares the sessions feels nothing of it."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
+import psycopg
 import pytest
 
 from dev.parts.pgbouncer import PgBouncer
@@ -104,3 +106,58 @@ def test_a_pooler_without_transactions_is_refused(
 
     assert ended.returncode == 2
     assert "pool_mode=transaction" in ended.stderr.splitlines()[-1]
+
+
+# What other programs leave in a session that they were lent: pg_dump the first one, frameworks the others.
+LEFTOVERS = {
+    "no search_path": "SELECT set_config('search_path', '', false); SET row_security = off",
+    "another schema": "SET search_path = elsewhere",
+    "another role": "SET ROLE pg_read_all_data",
+    "temporary tables": "CREATE TEMP TABLE feature_flags (); CREATE TEMP TABLE feature_flag_schedules (); "
+    "CREATE TEMP TABLE flag_schedule_objects (); CREATE TEMP TABLE flag_schedule_runs ()",
+    "read-only transactions": "SET default_transaction_read_only = on; SET default_transaction_deferrable = on",
+    "timeouts": "SET statement_timeout = 100; SET lock_timeout = 1; SET idle_in_transaction_session_timeout = 100",
+}
+
+
+@pytest.mark.parametrize("left", LEFTOVERS)
+def test_what_a_neighbour_left_does_no_harm(
+    postgres: Postgres, database: Database, database_url: str, flagschedule: Run, left: str
+) -> None:
+    """Whatever another client of the pool left in the session, processor, operator and cleaner do their work."""
+    database.connection.execute(
+        "CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.flag_schedule_runs (); "
+        "GRANT USAGE ON SCHEMA elsewhere TO PUBLIC"
+    )
+    schedule = database.schedule(database.flag("checkout-v2"), {"enabled": True})
+    old = database.schedule(database.flag("old"), {"enabled": True}, status="applied")
+    database.run("UPDATE feature_flag_schedules SET applied_at = now() - interval '1 year' WHERE id = %s", old)
+
+    async def play(on: Scene) -> None:
+        thing = on.thing(due=timedelta(hours=1))
+        assert (await on.mirror(thing)).row
+        await on.store.ping()
+
+    with PgBouncer(postgres, "transaction", size=1) as pooler, in_another_role(database):
+        urls = {program: pooler.url(roles.url(database_url, program)) for program in ("process", "operator", "cleanup")}
+        for url in urls.values():
+            with psycopg.connect(url, autocommit=True, prepare_threshold=None) as neighbour:
+                neighbour.execute(LEFTOVERS[left].encode())
+        done = flagschedule("process", DATABASE_URL=urls["process"])
+        played(database_url, play, connect_to=urls["operator"])
+        cleaned = flagschedule("cleanup", DATABASE_URL=urls["cleanup"])
+
+    assert (done.returncode, cleaned.returncode) == (0, 0), done.stderr + cleaned.stderr
+    assert database.row(schedule)["status"] == "applied"
+    assert database.query("SELECT FROM feature_flag_schedules WHERE id = %s", old) == []
+
+
+@contextmanager
+def in_another_role(database: Database) -> Iterator[None]:
+    """Let the programs' users change to the role that a neighbour leaves."""
+    users = "flags_process, flags_operate, flags_clean"
+    database.connection.execute(f"GRANT pg_read_all_data TO {users}".encode())
+    try:
+        yield
+    finally:
+        database.connection.execute(f"REVOKE pg_read_all_data FROM {users}".encode())

@@ -35,12 +35,16 @@ _PATIENT: Final[More] = {
     "tcp_keepalives_idle": "30",  # so that the lock does not stay with a machine that is gone
 }
 _TRY_LOCK: Final = "SELECT pg_catalog.pg_try_advisory_xact_lock(1718378855)"  # a number that nobody else locks
+_NAMES: Final = "SELECT pg_catalog.set_config('search_path', pg_catalog.concat(%s::text, ', pg_temp'), true)"
 _CREATE_LOG: Final = (
     "CREATE TABLE IF NOT EXISTS flag_schedule_migrations "
     "(migration_hash varchar(64) PRIMARY KEY, migration_id varchar(255), applied_at_utc timestamp)"
 )
 _LOG: Final = "INSERT INTO flag_schedule_migrations VALUES (%s, %s, now() AT TIME ZONE 'UTC')"
-_CAN_READ_FLAGS: Final = "SELECT coalesce(has_table_privilege(to_regclass('feature_flags'), 'SELECT'), false)"
+_CAN_READ_FLAGS: Final = (
+    "SELECT coalesce(bool_or(has_table_privilege(oid, 'SELECT')), false) FROM pg_class "
+    "WHERE oid = to_regclass('feature_flags') AND relpersistence <> 't'"
+)
 # In files that cannot run in a transaction: without one no search_path can be set in a pooler's session.
 _OUTSIDE: Final = "-- transactional: false"
 _SCHEMA: Final = "@schema@"
@@ -50,8 +54,15 @@ _ONE_SESSION: Final = (
     "raise its pool size, or let DATABASE_URL name Postgres itself"
 )
 _DEFAULTS_IN_THE_WAY: Final = (
-    "DATABASE_URL: a default of its role or database (statement_timeout, default_transaction_read_only) ended the "
-    "build of an index, and cannot be changed in a pooler's session; let DATABASE_URL name Postgres itself"
+    "DATABASE_URL: a default of its role or database, or what another client set in the pooler's session "
+    "(statement_timeout, default_transaction_read_only, role), ended the build of an index, and cannot be changed "
+    "there; let DATABASE_URL name Postgres itself"
+)
+_BY_SETTINGS: Final = (
+    psycopg.errors.QueryCanceled,
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.LockNotAvailable,
 )
 _NO_SCHEMA: Final = (
     "DATABASE_URL: its role has no schema to create tables in; grant it CREATE on one, or name one that exists with "
@@ -107,7 +118,7 @@ class _Runner:
     def _transaction(self) -> Iterator[Session]:
         """A transaction in which names mean what is in the one schema of ours."""
         with self._session.transaction():
-            self._session.execute("SELECT pg_catalog.set_config('search_path', %s, true)", [self._schema])
+            self._session.execute(_NAMES, [self._schema])
             yield self._session
 
     def check(self) -> None:
@@ -142,7 +153,7 @@ class _Runner:
 
     def _apply_one(self, name: str, text: str) -> None:
         if _OUTSIDE in text:
-            with _explained():
+            with _explained(is_own=self._session.is_own):
                 for statement in re.split(r";\s*$", text.replace(_SCHEMA, self._schema), flags=re.MULTILINE):
                     if re.sub("--.*", "", statement).strip():
                         self._session.execute_outside(statement.encode())
@@ -158,11 +169,13 @@ class _Runner:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
-    """Name the cause where a default of the role ended a statement that no setting of ours can reach."""
+def _explained(*, is_own: bool) -> Iterator[None]:
+    """Name the cause where a setting of the session ended a statement that no setting of ours can reach."""
     try:
         yield
-    except (psycopg.errors.QueryCanceled, psycopg.errors.ReadOnlySqlTransaction) as error:
+    except _BY_SETTINGS as error:
+        if is_own:
+            raise
         raise ConfigurationError([_DEFAULTS_IN_THE_WAY]) from error
 
 

@@ -5,7 +5,8 @@ WITH programs (role) AS (
     WHERE r.rolname IN ('flagschedule_operator', 'flagschedule_processor', 'flagschedule_cleaner')
 ),
 flags AS (
-    SELECT c.oid, pg_has_role(c.relowner, 'USAGE') AS ours FROM pg_class AS c WHERE c.oid = to_regclass('feature_flags')
+    SELECT c.oid, pg_has_role(c.relowner, 'USAGE') AS ours FROM pg_class AS c
+    WHERE c.oid = to_regclass('feature_flags') AND c.relpersistence <> 't'
 )
 SELECT format('GRANT CREATE, USAGE ON SCHEMA %I TO %I', current_schema(), current_user)
 WHERE NOT has_schema_privilege(current_schema(), 'CREATE')

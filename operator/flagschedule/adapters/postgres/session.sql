@@ -4,8 +4,12 @@
 -- Statements see what was committed before them, and names mean the tables of the schema that the migrations chose,
 -- not of one that comes earlier in the role's search_path. Until then every name is qualified: a function of that
 -- earlier schema may fit better than Postgres' own.
+-- NULL means the value from before any SET: pg_dump and others leave their own role and search_path in a pooler's
+-- session, and temporary tables, which come before all others unless the path names them last.
 SELECT s.is_local,
        pg_catalog.pg_is_in_recovery() AS is_standby,
+       pg_catalog.set_config('role', NULL, s.is_local),
+       pg_catalog.set_config('row_security', NULL, s.is_local),
        pg_catalog.set_config('lock_timeout', '5s', s.is_local),
        pg_catalog.set_config('statement_timeout', '30s', s.is_local),
        pg_catalog.set_config('idle_in_transaction_session_timeout', '10s', s.is_local),
@@ -24,11 +28,16 @@ SELECT s.is_local,
        pg_catalog.set_config('array_nulls', 'on', s.is_local),
        pg_catalog.set_config('transform_null_equals', 'off', s.is_local),
        pg_catalog.set_config('exit_on_error', 'off', s.is_local),
+       pg_catalog.set_config('search_path', NULL, s.is_local),
+       pg_catalog.set_config('search_path', pg_catalog.concat(
+           CASE WHEN pg_catalog.length(pg_catalog.current_setting('search_path')) OPERATOR(pg_catalog.>) 0
+               THEN pg_catalog.concat(pg_catalog.current_setting('search_path'), ', ') END, 'pg_temp'), s.is_local),
        pg_catalog.set_config('search_path', coalesce(
-           (SELECT pg_catalog.quote_ident(n.nspname::pg_catalog.text)
+           (SELECT pg_catalog.concat(pg_catalog.quote_ident(n.nspname::pg_catalog.text), ', pg_temp')
             FROM pg_catalog.pg_class AS c
             JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-            WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('flag_schedule_runs')::pg_catalog.oid),
+            WHERE c.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('flag_schedule_runs')::pg_catalog.oid
+              AND c.relpersistence OPERATOR(pg_catalog.<>) 't'),
            pg_catalog.current_setting('search_path')), s.is_local)
        /* more */
 FROM (SELECT /* is_local */ true) AS s (is_local)

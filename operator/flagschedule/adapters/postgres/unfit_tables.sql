@@ -16,7 +16,7 @@ WITH wanted (relation, name, categories, type) AS (
 relations AS (
     SELECT c.oid, c.relname::text AS name, c.relkind, c.oid::regclass AS shown
     FROM pg_class AS c
-    WHERE c.oid IN (to_regclass('feature_flags'), to_regclass('feature_flag_schedules'))
+    WHERE c.oid IN (to_regclass('feature_flags'), to_regclass('feature_flag_schedules')) AND c.relpersistence <> 't'
 ),
 unfit AS (
     SELECT r.name, format(
