@@ -339,6 +339,9 @@ class Cache(Protocol):
 Leftover = Literal["runs", "records", "attempts", "schedules"]
 
 
+Place = tuple[int, int]  # a page, and a row on it
+
+
 class CleanupStore(Protocol):
     """What is kept for a time only, table by table, in windows of pages as they lie on disk.
 
@@ -348,8 +351,8 @@ class CleanupStore(Protocol):
     def pages(self, kind: Leftover) -> int:
         """How many pages the table has."""
 
-    def purge(self, kind: Leftover, first: int, count: int, *, dry_run: bool) -> Mapping[str, int]:
-        """Delete what is past its time in `count` pages from `first` on, in one short transaction; or only count it.
+    def purge(self, kind: Leftover, start: Place, end: Place, *, dry_run: bool) -> Mapping[str, int]:
+        """Delete what is past its time from `start` on and before `end`, in one short transaction; or only count it.
 
         Returns:
             how many rows, by what they are: the kind, or the state of a schedule.

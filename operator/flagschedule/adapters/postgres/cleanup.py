@@ -12,7 +12,7 @@ from flagschedule.adapters.postgres import connection, statements
 from flagschedule.adapters.postgres.connection import Url
 from flagschedule.adapters.postgres.session import Session
 from flagschedule.domain.retention import Retention
-from flagschedule.ports import Leftover
+from flagschedule.ports import Leftover, Place
 
 _PAGES: Final = "SELECT pg_relation_size(%s::regclass) / current_setting('block_size')::bigint"
 _TABLES: Final[Mapping[Leftover, LiteralString]] = {
@@ -66,9 +66,9 @@ class PostgresCleanupStore:
             found = self._connection.execute(_PAGES, [_TABLES[kind]]).fetchone()
         return int(found[0]) if found else 0
 
-    def purge(self, kind: Leftover, first: int, count: int, *, dry_run: bool) -> Mapping[str, int]:
+    def purge(self, kind: Leftover, start: Place, end: Place, *, dry_run: bool) -> Mapping[str, int]:
         """See ports.CleanupStore."""
         statement = _count(kind) if dry_run else _delete(kind)
-        window = {"first": f"({first},0)", "end": f"({first + count},0)"}
-        with connection.translated():
+        window = {"first": "({},{})".format(*start), "end": "({},{})".format(*end)}
+        with connection.translated_for_rows(self._connection):
             return dict(self._connection.execute(statement, {**self._days, **window}).fetchall())

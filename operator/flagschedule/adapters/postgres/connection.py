@@ -152,6 +152,22 @@ def translated() -> Iterator[None]:
         raise _meaning(error) from error
 
 
+@contextmanager
+def translated_for_rows(session: psycopg.Connection[Any]) -> Iterator[None]:
+    """As `translated`; but as long as the connection is there, an error may be one row's.
+
+    A trigger that asks another server passes on what that one says: that it takes no connections, is read-only, ...
+    """
+    with translated():
+        try:
+            yield
+        except psycopg.Error as error:
+            refused = None if session.closed else refusal(error)
+            if refused is None:
+                raise
+            raise refused from error
+
+
 def _meaning(error: psycopg.Error) -> FlagScheduleError:
     state = error.sqlstate
     if state is None:

@@ -1,7 +1,6 @@
 """The processor's store: one connection, one statement per batch. Implements ports.ProcessStore."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from itertools import repeat
 from typing import Any, Final, LiteralString, Self
@@ -90,11 +89,11 @@ class PostgresProcessStore:
             ((due,),) = self._fetch(self._is_retry_due, suspects=list(suspects))
             if not due:
                 return _NOTHING
-            with self._translated():
+            with connection.translated_for_rows(self._connection):
                 return self._batch(statement, suspects=list(suspects))[0]
         while True:
             since = self._since
-            with self._translated():
+            with connection.translated_for_rows(self._connection):
                 batch, latest = self._batch(statement, suspects=list(suspects), since=since)
             self._since = latest if len(batch.handled) == limit else _THE_FIRST
             # What others held when a former batch passed it may be free by now.
@@ -133,9 +132,9 @@ class PostgresProcessStore:
     def apply_only(self, ids: Sequence[UUID], *, seconds: float | None = None) -> Batch:
         """See ports.ProcessStore."""
         if seconds is None:
-            with self._translated():
+            with connection.translated_for_rows(self._connection):
                 return self._batch(self._apply_only, ids=list(ids))[0]
-        with self._translated(), self._connection.transaction():
+        with connection.translated_for_rows(self._connection), self._connection.transaction():
             self._connection.execute(_TIMEOUT, {"milliseconds": f"{max(int(seconds * 1000), 1)}ms"})
             return self._batch(self._apply_only, ids=list(ids))[0]
 
@@ -143,21 +142,6 @@ class PostgresProcessStore:
         """See ports.ProcessStore."""
         with connection.translated():
             self._batch(self._apply_only, ids=[])
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """As `connection.translated`; but as long as the connection is there, an error may be one row's.
-
-        A trigger that asks another server passes on what that one says: that it takes no connections, is read-only, ...
-        """
-        with connection.translated():
-            try:
-                yield
-            except psycopg.Error as error:
-                refused = None if self._connection.closed else connection.refusal(error)
-                if refused is None:
-                    raise
-                raise refused from error
 
     def _batch(self, statement: LiteralString, **values: object) -> tuple[Batch, str]:
         """What the statement did, and the time of the latest schedule that it claimed.
