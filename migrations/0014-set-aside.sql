@@ -6,7 +6,7 @@ ALTER TABLE feature_flag_schedules
     ADD COLUMN IF NOT EXISTS set_aside_until timestamptz,
     ADD COLUMN IF NOT EXISTS set_aside_count integer NOT NULL DEFAULT 0;
 
--- attempted_at is when the change was made; claimed_at is when the transaction that made it began.
+-- attempted_at is when the change was made; claimed_at is when its transaction began, if that was over 0.1 s earlier.
 ALTER TABLE flag_schedule_attempts
     ADD COLUMN IF NOT EXISTS claimed_at timestamptz;
 

@@ -66,19 +66,23 @@ watermarks AS (
     SELECT l.flag_id, l.enabled_at, l.enabled_by, l.rollout_percentage_at, l.rollout_percentage_by
     FROM latest AS l
     ON CONFLICT (flag_id) DO UPDATE SET
-        enabled_at = CASE WHEN coalesce(w.enabled_at > now() + interval '24 hours', true)
-            OR (excluded.enabled_at, excluded.enabled_by) >= (w.enabled_at, w.enabled_by)
+        enabled_at = CASE
+            WHEN (excluded.enabled_at, excluded.enabled_by) >= (w.enabled_at, w.enabled_by)
+                OR w.enabled_at IS NULL OR w.enabled_at > now() + interval '24 hours'
             THEN excluded.enabled_at ELSE w.enabled_at END,
-        enabled_by = CASE WHEN coalesce(w.enabled_at > now() + interval '24 hours', true)
-            OR (excluded.enabled_at, excluded.enabled_by) >= (w.enabled_at, w.enabled_by)
+        enabled_by = CASE
+            WHEN (excluded.enabled_at, excluded.enabled_by) >= (w.enabled_at, w.enabled_by)
+                OR w.enabled_at IS NULL OR w.enabled_at > now() + interval '24 hours'
             THEN excluded.enabled_by ELSE w.enabled_by END,
-        rollout_percentage_at = CASE WHEN coalesce(w.rollout_percentage_at > now() + interval '24 hours', true)
-            OR (excluded.rollout_percentage_at, excluded.rollout_percentage_by)
+        rollout_percentage_at = CASE
+            WHEN (excluded.rollout_percentage_at, excluded.rollout_percentage_by)
                 >= (w.rollout_percentage_at, w.rollout_percentage_by)
+                OR w.rollout_percentage_at IS NULL OR w.rollout_percentage_at > now() + interval '24 hours'
             THEN excluded.rollout_percentage_at ELSE w.rollout_percentage_at END,
-        rollout_percentage_by = CASE WHEN coalesce(w.rollout_percentage_at > now() + interval '24 hours', true)
-            OR (excluded.rollout_percentage_at, excluded.rollout_percentage_by)
+        rollout_percentage_by = CASE
+            WHEN (excluded.rollout_percentage_at, excluded.rollout_percentage_by)
                 >= (w.rollout_percentage_at, w.rollout_percentage_by)
+                OR w.rollout_percentage_at IS NULL OR w.rollout_percentage_at > now() + interval '24 hours'
             THEN excluded.rollout_percentage_by ELSE w.rollout_percentage_by END
     RETURNING w.flag_id, w.enabled_by, w.rollout_percentage_by
 ),
@@ -109,30 +113,25 @@ flags AS (
         (SELECT c.rollout_percentages FROM changes AS c)
     ) AS x (flag_id, enabled, rollout_percentage)
     WHERE f.id = x.flag_id
-    RETURNING f.id, f.environment, f.enabled, f.rollout_percentage
+    -- What a flag holds instead of what was asked.
+    RETURNING f.id, f.environment, f.enabled, f.rollout_percentage,
+              CASE
+                  WHEN x.enabled IS NOT NULL AND x.enabled IS DISTINCT FROM f.enabled
+                      THEN 'enabled ' || coalesce(f.enabled::text, 'null')
+                  WHEN x.rollout_percentage IS NOT NULL AND x.rollout_percentage IS DISTINCT FROM f.rollout_percentage
+                      THEN 'rolloutPercentage ' || coalesce(f.rollout_percentage::text, 'null')
+              END AS bent
 ),
--- What became of the flags, beside what was asked.
-effects AS MATERIALIZED (
-    SELECT w.flag_id, w.enabled_by, w.rollout_percentage_by,
-           w.enabled AS asked_enabled, w.rollout_percentage AS asked_rollout_percentage,
-           f.enabled, f.rollout_percentage,
-           CASE
-               WHEN w.enabled IS NULL AND w.rollout_percentage IS NULL THEN NULL
-               WHEN f.id IS NULL THEN 'nothing'
-               WHEN w.enabled <> f.enabled OR w.enabled IS NOT NULL AND f.enabled IS NULL
-                   THEN 'enabled ' || coalesce(f.enabled::text, 'null')
-               WHEN w.rollout_percentage <> f.rollout_percentage
-                    OR w.rollout_percentage IS NOT NULL AND f.rollout_percentage IS NULL
-                   THEN 'rolloutPercentage ' || coalesce(f.rollout_percentage::text, 'null')
-           END AS other_effect
-    FROM won AS w
-    LEFT JOIN flags AS f ON f.id = w.flag_id
-),
--- The time of the change: after all locks were had and all flags changed.
+-- The time of the change: after all locks were had and all flags changed; and that of the claim, if it was much earlier.
+-- Where a flag is not as asked, this ends the statement.
 made AS MATERIALIZED (
     SELECT clock_timestamp() AS at,
-           CASE WHEN min(e.other_effect) IS NOT NULL THEN flag_schedule_refuse(min(e.other_effect)) END AS refused
-    FROM effects AS e
+           CASE WHEN clock_timestamp() > now() + interval '100 milliseconds' THEN now() END AS claimed_at,
+           CASE WHEN min(f.bent) IS NOT NULL
+                     OR count(*) <> (SELECT coalesce(cardinality(c.flag_ids), 0) FROM changes AS c)
+               THEN flag_schedule_refuse(coalesce(min(f.bent), 'nothing'))
+           END AS refused
+    FROM flags AS f
 ),
 results AS MATERIALIZED (
     SELECT c.id, c.arming, c.retry_count, c.retried, c.flag_key, c.environment,
@@ -140,11 +139,11 @@ results AS MATERIALIZED (
            c.enabled AS before_enabled, c.rollout_percentage AS before_rollout_percentage,
            -- What this schedule itself set; and what else the host changed with it, where no other one set that.
            CASE WHEN c.fault IS NULL AND (w.enabled_by = c.id
-                                          OR w.asked_enabled IS NULL AND w.rollout_percentage_by = c.id)
-                THEN w.enabled ELSE c.enabled END AS after_enabled,
+                                          OR w.enabled IS NULL AND w.rollout_percentage_by = c.id)
+                THEN f.enabled ELSE c.enabled END AS after_enabled,
            CASE WHEN c.fault IS NULL AND (w.rollout_percentage_by = c.id
-                                          OR w.asked_rollout_percentage IS NULL AND w.enabled_by = c.id)
-                THEN w.rollout_percentage ELSE c.rollout_percentage END AS after_rollout_percentage,
+                                          OR w.rollout_percentage IS NULL AND w.enabled_by = c.id)
+                THEN f.rollout_percentage ELSE c.rollout_percentage END AS after_rollout_percentage,
            c.fault IS NULL AND w.enabled_by = c.id AS set_enabled,
            c.fault IS NULL AND w.rollout_percentage_by = c.id AS set_rollout_percentage,
            CASE WHEN c.fault IS NULL THEN 'applied' ELSE 'failed' END AS state,
@@ -159,11 +158,10 @@ results AS MATERIALIZED (
                WHEN 'DeadlineExceeded' THEN 'the first attempt came later than its starting deadline allows'
                WHEN 'InvalidUpdates' THEN 'the updates must be enabled (true or false) and/or '
                    'rolloutPercentage (a whole number from 0 to 100), and nothing else'
-           END AS error,
-           m.at
+           END AS error
     FROM candidates AS c
-    CROSS JOIN made AS m
-    LEFT JOIN effects AS w USING (flag_id)
+    LEFT JOIN won AS w USING (flag_id)
+    LEFT JOIN flags AS f ON f.id = c.flag_id
 ),
 lists AS MATERIALIZED (
     SELECT array_agg(r.id) AS ids,
@@ -180,8 +178,6 @@ schedules AS (
         next_retry_at = NULL,
         last_error = x.error,
         error_message = x.error,
-        set_aside_until = NULL,
-        set_aside_count = 0,
         updated_at = now()
     FROM unnest(
         (SELECT l.ids FROM lists AS l),
@@ -196,8 +192,10 @@ attempts AS (
         (schedule_id, arming, attempt, run_id, claimed_at, attempted_at, before_updated_at, before_rollout_percentage,
          after_rollout_percentage, before_enabled, after_enabled, set_enabled, set_rollout_percentage,
          outcome, reason, error)
-    SELECT r.id, r.arming, least(r.retry_count, 2147483646) + 1, %(run_id)s, now(), r.at, r.before_updated_at,
-           r.before_rollout_percentage, r.after_rollout_percentage, r.before_enabled, r.after_enabled, r.set_enabled, r.set_rollout_percentage,
+    SELECT r.id, r.arming, least(r.retry_count, 2147483646) + 1, %(run_id)s,
+           (SELECT m.claimed_at FROM made AS m), (SELECT m.at FROM made AS m), r.before_updated_at,
+           r.before_rollout_percentage, r.after_rollout_percentage, r.before_enabled, r.after_enabled,
+           r.set_enabled, r.set_rollout_percentage,
            r.state, r.reason, r.error
     FROM results AS r
     -- A row that another program set back to pending by hand has its attempts already: apply it all the same.
