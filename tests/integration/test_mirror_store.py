@@ -71,6 +71,25 @@ def row_of(snapshot: Snapshot | None) -> Row:
     return snapshot.row
 
 
+def test_ids_go_by_creation_and_then_by_mirroring(database_url: str) -> None:
+    """Of schedules for the same time the one created later wins, to the second; below that the one mirrored later."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        ages = {"old": 60, "older": 120, "young": 1, "also young": 1}
+
+        ids = {name: row_of(await on.mirror(on.thing(name=name, age=age))).id for name, age in ages.items()}
+
+        assert sorted(ids, key=lambda name: ids[name] or UUID(int=0)) == ["older", "old", "young", "also young"]
+        for name, found in ids.items():
+            assert found
+            assert (found.version, found.variant) == (7, "specified in RFC 4122")
+            created = int((on.now - timedelta(minutes=ages[name])).timestamp())
+            assert found.int >> 80 == 1000 * created
+
+    played(database_url, play)
+
+
 def test_a_new_object_has_a_row_that_the_processor_finds(database_url: str) -> None:
     """Mirroring makes one pending row of the flag, with a time-ordered id, and a record that points to it."""
 

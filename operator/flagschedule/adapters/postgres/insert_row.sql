@@ -1,17 +1,20 @@
--- A new schedule. Its id is a UUID of version 7 (time first, by the database's clock): rows made together stay
--- together in the primary key, which halves the processor's WAL once there is history.
+-- A new schedule. Its id is a UUID of version 7. It begins with the object's creation, to the second that Kubernetes keeps,
+-- so that of two schedules for the same time the one whose object was created later wins, whichever was mirrored first.
+-- Below that comes the time of mirroring in milliseconds, then 26 random bits. Rows made together stay together in the
+-- primary key, which halves the processor's WAL once there is history.
 INSERT INTO feature_flag_schedules
     (id, flag_id, scheduled_at, status, updates, max_retries, suspended, not_after, arming)
-VALUES (
-    encode(
-        set_bit(set_bit(
-            overlay(
-                uuid_send(gen_random_uuid())
-                PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
-                FROM 1 FOR 6
-            ), 52, 1), 53, 1),
-        'hex')::uuid,
+SELECT
+    (
+        lpad(to_hex(t.created_ms), 12, '0')
+        || to_hex((7::bigint << 12) | (t.mirrored_ms >> 36))
+        || to_hex((2::bigint << 30) | ((t.mirrored_ms >> 6) & ((1::bigint << 30) - 1)))
+        || lpad(to_hex(((t.mirrored_ms & 63) << 26) | floor(random() * (1 << 26))::bigint), 8, '0')
+    )::uuid,
     %(flag_id)s, %(scheduled_at)s, %(status)s, %(updates)s, %(max_retries)s, %(suspended)s, %(not_after)s,
     %(arming)s
-)
+FROM (
+    SELECT extract(epoch FROM date_trunc('second', %(created_at)s::timestamptz))::bigint * 1000 AS created_ms,
+           (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS mirrored_ms
+) AS t
 RETURNING id

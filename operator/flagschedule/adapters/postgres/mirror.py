@@ -186,7 +186,7 @@ async def _store_row(session: AsyncConnection[DictRow], facts: Facts, decision: 
     if decision.replaced is not None and decision.replaced != facts.row:
         await session.execute(statements.read("update_row"), _row_values(decision.replaced))
     if decision.row is not None and decision.row.id is None:
-        values = {**_row_values(decision.row), "flag_id": facts.flag_id}
+        values = {**_row_values(decision.row), "flag_id": facts.flag_id, "created_at": decision.record.created_at}
         made = await (await session.execute(statements.read("insert_row"), values)).fetchone()
         return made["id"] if made else None
     if decision.row is not None and decision.row != facts.row:
