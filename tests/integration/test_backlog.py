@@ -3,6 +3,8 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
 from flagschedule.ports import Backlog
 from tests import roles
@@ -78,3 +80,19 @@ def test_it_counts_each_run_once(database: Database, database_url: str, flagsche
     assert second.run_age is not None
     assert 2 <= second.run_age < 60
     assert second.run_duration is not None
+
+
+@pytest.mark.parametrize("time", ["2099-01-01", "infinity", "-infinity", "0044-03-15 00:00:00+00 BC"])
+def test_no_odd_time_of_a_run_or_row_blinds_the_metrics(database: Database, database_url: str, time: str) -> None:
+    """An end in the future is not the last one, or an alert would be silent until then; no time stops a look."""
+    database.run("INSERT INTO flag_schedule_runs (started_at, finished_at) VALUES (%s, %s)", time, time)
+    database.run(
+        "INSERT INTO flag_schedule_runs (started_at, finished_at) SELECT now() - interval '1 h', now() - interval '1 h'"
+    )
+    schedule = database.schedule(database.flag("checkout"), {"enabled": True})
+    database.run("UPDATE feature_flag_schedules SET scheduled_at = %s WHERE id = %s", time, schedule)
+
+    (found,) = _backlogs(database_url)
+
+    assert found.run_age == pytest.approx(3600, abs=60)
+    assert found.due == int(time not in {"2099-01-01", "infinity"})

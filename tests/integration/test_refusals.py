@@ -1,13 +1,16 @@
 """A schedule that the database refuses for a reason that is no outcome of a change keeps no other one from its turn."""
 
 import json
+import subprocess
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
+import redis
 from psycopg import sql
 
 from flagschedule.adapters.postgres.process import PostgresProcessStore
@@ -112,7 +115,6 @@ def test_who_stepped_aside_is_not_met_first_by_the_next_run(database: Database, 
     database.run("UPDATE feature_flag_schedules SET next_retry_at = now(), set_aside_until = now()")
     flagschedule("process")
     assert database.row(schedule)["status"] == "applied"
-    assert aside(database, schedule)["set_aside_count"] == 0
 
 
 def test_a_slow_flag_makes_no_other_one_late(
@@ -356,3 +358,71 @@ def test_no_odd_value_stops_a_run(database: Database, flagschedule: Run, refused
     assert told["processed"] + told["set_aside"] == len(odd) + len(good)
     names = {line["scheduleId"] for line in map(json.loads, run.stderr.splitlines()) if "scheduleId" in line}
     assert names == {str(each) for each in [*odd, *good]}
+
+
+def test_a_locked_table_lets_a_run_go_on(
+    database: Database, database_url: str, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """While the host holds the whole table no row is blamed; once it is free, the same run makes the change."""
+    schedule = database.schedule(database.flag("checkout"), {"enabled": True})
+    with connected(database_url) as other, other.connection.transaction():
+        other.run("LOCK TABLE feature_flags IN SHARE MODE")
+        run = start(FLAG_SCHEDULE_LINGER_SECONDS="600")
+        waits = "SELECT FROM pg_locks WHERE relation = 'feature_flags'::regclass AND NOT granted"
+        eventually(lambda: database.query(waits))
+        eventually(lambda: not database.query(waits))  # given up
+        eventually(lambda: database.query(waits))
+
+    eventually(partial(is_applied, database, schedule))
+    assert run.poll() is None
+    assert [attempt["outcome"] for attempt in database.attempts(schedule)] == ["applied"]
+    assert not database.query("SELECT FROM feature_flag_schedules WHERE set_aside_count > 0")
+
+
+def test_one_refused_cache_key_keeps_no_other_one(database: Database, flagschedule: Run, redis_url: str) -> None:
+    """A key that Redis refuses to delete is told and kept for later; the others are deleted, by later runs too."""
+    environments = ["production", "forbidden", "staging"]
+    for environment in environments:
+        database.schedule(database.flag("checkout", environment), {"enabled": True})
+        database.schedule(database.flag("cart", environment), {"enabled": True})
+    with redis.Redis.from_url(redis_url) as client:
+        for environment in environments:
+            client.set(f"feature_flags:{environment}", "cached")
+        rules = ["reset", "on", ">x", "~feature_flags:production", "~feature_flags:staging", "+del"]
+        client.execute_command("ACL SETUSER", "some", *rules)
+        url = f"redis://some:x@{redis_url.partition('@')[2]}"
+        try:
+            run = flagschedule("process", "--output", "json", REDIS_URL=url, FLAG_SCHEDULE_BATCH_SIZE="1")
+            again = flagschedule("process", "--output", "json", REDIS_URL=url)
+            left = database.query("SELECT environment FROM flag_schedule_cache_outbox")
+            keys = client.keys()
+            flagschedule("process")
+        finally:
+            client.execute_command("ACL DELUSER", "some")
+
+        assert keys == [b"feature_flags:forbidden"]
+        assert left == [{"environment": "forbidden"}]  # one entry, however many changes there were
+        assert client.keys() == []
+    assert [summary(each)["refused_cache_keys"] for each in (run, again)] == [1, 1]
+    assert [line["environment"] for line in logged(run, "Cache key refused")] == ["forbidden"]
+    assert database.query("SELECT FROM flag_schedule_cache_outbox") == []
+    assert database.value("SELECT max(refused_cache_keys) FROM flag_schedule_runs") == 1
+
+
+@pytest.mark.parametrize("time", ["2099-01-01", "infinity"])
+def test_a_watermark_of_the_future_silences_no_flag(database: Database, flagschedule: Run, time: str) -> None:
+    """What nothing due can have set, as from a row that was migrated, is not believed; a later retry still loses."""
+    flag = database.flag("checkout")
+    database.run(
+        "INSERT INTO flag_schedule_watermarks SELECT %s, %s, gen_random_uuid(), %s, gen_random_uuid()",
+        flag, time, time,
+    )  # fmt: skip
+    older = database.schedule(flag, {"enabled": False}, due=timedelta(minutes=-5), suspended=True)
+    newer = database.schedule(flag, {"enabled": True, "rolloutPercentage": 9})
+
+    flagschedule("process")
+    database.run("UPDATE feature_flag_schedules SET suspended = false")
+    flagschedule("process")
+
+    assert database.state(flag) == (True, 9)
+    assert [database.row(each)["reason"] for each in (older, newer)] == ["Superseded", "Applied"]
