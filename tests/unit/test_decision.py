@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flagschedule.domain.decision import Decision, Facts, Replay, Rules, decide
@@ -391,6 +391,25 @@ def test_whatever_a_restored_database_plans_is_not_applied_again() -> None:
     assert live.record.change_hash != record.change_hash  # it is recognised when created again
 
 
+def test_a_row_made_after_the_backup_is_not_made_a_second_time() -> None:
+    """A status that is ahead of the database is believed although the row it names is gone; the older row is given up.
+
+    After the backup another flag, or a retry of what a deleted flag had ended, has led to a row of its own.
+    """
+    planned: dict[str, Any] = {"at": NOW - HOUR, "created_at": NOW - 3 * HOUR}
+    record, found = mirrored(thing(**planned))
+    later = said_applied(scheduleId="00000000-0000-7000-8000-0000000000ff")
+    moved = thing(**planned, generation=2, flagKey="other", status={**later, "observedGeneration": 2})
+    asked = thing(**planned, status={**later, "lastHandledRetryRequest": "now"})
+
+    for knowing in (moved, asked):
+        restored = decide(knowing, facts(record, found), RULES)
+        assert outcome(restored) == (State.APPLIED, Reason.RESTORED_FROM_STATUS)
+        assert (restored.row, restored.record.schedule_id) == (None, None)
+        assert restored.replaced == replace(found, state=State.CANCELLED, reason=Reason.REPLACED)
+        assert decide(knowing, facts(restored.record), RULES) == replace(restored, replaced=None)
+
+
 def test_an_edit_that_was_too_late_stays_so_after_a_restore() -> None:
     """A restored database does not mistake an edit that came too late for what was applied: Git may still revert it."""
     record, found = mirrored(thing())
@@ -598,6 +617,7 @@ def test_an_edited_file_created_again_is_replayed() -> None:
     assert decision.record.change_hash == first.spec.change_hash
 
 
+TOO_LATE = {"type": "Ready", "status": "True", "reason": "EditTooLate"}
 edits = st.lists(
     st.fixed_dictionaries(
         {},
@@ -609,22 +629,49 @@ edits = st.lists(
             "cancel": st.booleans(),
             "maxRetries": st.integers(0, 10),
             "deleting": st.booleans(),
+            "annotations": st.sampled_from([{}, {"flagschedule.io/retry-requested-at": "now"}]),
+            # What only a status knows, because the database was restored to an earlier time.
+            "status": st.sampled_from(
+                [
+                    said_applied(),
+                    said_applied(conditions=[TOO_LATE]),
+                    said_applied(scheduleId=None, observedGeneration=9),
+                ]
+            ),
         },
     ),
     min_size=1,
     max_size=5,
 )
+replays = st.sampled_from([None, Replay(applied_at=NOW - HOUR, change_hash=None)])
+# What the processor makes of the row between two looks.
+fates = st.sampled_from([
+    {},
+    {"state": State.FAILED, "reason": Reason.ATTEMPT_FAILED, "retry_count": 1, "next_retry_at": NOW + MINUTE},
+    {"state": State.FAILED, "reason": Reason.RETRIES_EXHAUSTED},
+    {"state": State.APPLIED, "reason": Reason.APPLIED, "applied_at": NOW - HOUR},
+])  # fmt: skip
 
 
-@given(edits, st.sampled_from([FLAG_ID, None]))
-def test_deciding_twice_is_deciding_once(history: list[dict[str, Any]], flag: Any) -> None:
-    """After any history, the same object and the facts it made lead to the same record and row."""
+@given(edits, st.sampled_from([FLAG_ID, None]), replays, fates)
+@example([{"at": NOW - HOUR, "deleting": True, "status": said_applied(conditions=[TOO_LATE])}], FLAG_ID, None, {})
+@example(
+    [{}, {"updates": {}, "deleting": True, "status": said_applied(scheduledAt="2026-12-01T08:00:00Z")}],
+    FLAG_ID,
+    None,
+    {},
+)
+def test_deciding_twice_is_deciding_once(
+    history: list[dict[str, Any]], flag: Any, replay: Replay | None, fate: dict[str, Any]
+) -> None:
+    """After any history, a restored database included, an object and the facts it made lead to the same facts."""
     record: Record | None = None
     found: Row | None = None
     for generation, fields in enumerate(history, start=1):
         current = thing(generation=generation, **fields)
-        decision = decide(current, facts(record, found, flag_id=flag), RULES)
+        decision = decide(current, facts(record, found, flag_id=flag, replay=replay), RULES)
         record = decision.record
         found = replace(decision.row, id=ROW_ID) if decision.row else None
-        again = decide(current, facts(record, found, flag_id=flag), RULES)
+        again = decide(current, facts(record, found, flag_id=flag, replay=replay), RULES)
         assert again == Decision(record=record, row=found)
+        found = found if found is None or found.finished else replace(found, **fate)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from flagschedule.domain.outcome import EDIT_TOO_LATE, Reason, Record, Row, State, is_forgotten
+from flagschedule.domain.outcome import EDIT_TOO_LATE, Reason, Record, Row, State, is_forgotten, names_row
 from flagschedule.domain.schedule import FlagSchedule, Spec
 
 # Cancelled, but not for good: by an edit that a better one mends, or for a successor although the object lives.
@@ -155,12 +155,19 @@ def _refuse(thing: FlagSchedule, record: Record, facts: Facts) -> Decision:
 def _restore(thing: FlagSchedule, record: Record, facts: Facts, rules: Rules) -> Decision:
     """A database restored to before an application applies nothing twice (design section 4.4)."""
     row = facts.row
+    replaced: Row | None = None
+    if thing.deleting:  # as a release does, so that no older view of the object counts afterwards
+        record = replace(record, generation=max(record.generation, thing.generation))
+    if not names_row(thing, record, row):  # the row that was applied was made after the backup
+        replaced = row and _give_up(row)
+        row, record = None, replace(record, schedule_id=None)
     edited_too_late = any(condition["reason"] == EDIT_TOO_LATE for condition in thing.status.get("conditions", []))
     if thing.spec is not None and not edited_too_late:  # what was applied is what the object says
         record = _acted_on(record, thing, thing.spec)
         row = row and _planned(row, thing.spec, rules)
     if row is None:
-        return Decision(record=_settle(record, State.APPLIED, Reason.RESTORED_FROM_STATUS, thing.applied_at), row=None)
+        settled = _settle(record, State.APPLIED, Reason.RESTORED_FROM_STATUS, thing.applied_at)
+        return Decision(record=settled, row=None, replaced=replaced)
     row = replace(
         row,
         state=State.APPLIED,
@@ -202,12 +209,14 @@ def _without_row(
 
 def _replace_row(thing: FlagSchedule, spec: Spec, record: Record, facts: Facts, rules: Rules) -> Decision:
     """A row belongs to its flag: the old one is given up, and the spec is planned like that of a new object."""
-    old = facts.row
-    if old is not None and not old.finished:
-        old = replace(old, state=State.CANCELLED, reason=Reason.REPLACED, next_retry_at=None)
     record = replace(record, schedule_id=None, state=None, reason=None, applied_at=None)
     found = _without_row(thing, spec, record, replace(facts, row=None), rules, edited=True, asked=False)
-    return replace(found, replaced=old)
+    return replace(found, replaced=facts.row and _give_up(facts.row))
+
+
+def _give_up(row: Row) -> Row:
+    """Another row takes its place; one that is finished keeps its outcome as history."""
+    return row if row.finished else replace(row, state=State.CANCELLED, reason=Reason.REPLACED, next_retry_at=None)
 
 
 def _with_row(spec: Spec, record: Record, row: Row, now: datetime, rules: Rules, edited: bool, asked: bool) -> Decision:

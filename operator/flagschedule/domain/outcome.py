@@ -150,15 +150,28 @@ def is_forgotten(thing: FlagSchedule, record: Record | None, row: Row | None, no
     """Whether the status tells of an application that the database does not know: it was restored from a backup.
 
     A status that an administrator edited is believed only where it can be true, so that a slip ends no plan: it
-    names the row that the database has, and its times fit the object and the clock.
+    names the row that the database has, or is ahead of the database, and its times fit the object and the clock.
     """
     known = row or record
     if thing.applied_at is None or (known is not None and known.state is State.APPLIED):
         return False
-    schedule_id = row.id if row else record.schedule_id if record else None
-    if schedule_id is not None and thing.status.get("scheduleId") != str(schedule_id):
+    if not names_row(thing, record, row) and not _is_ahead(thing, record):
         return False
     return _can_be_true(thing, thing.applied_at, now)
+
+
+def names_row(thing: FlagSchedule, record: Record | None, row: Row | None) -> bool:
+    """Whether the status speaks of the row that the database has for the object, or the database has none."""
+    schedule_id = row.id if row else record.schedule_id if record else None
+    return schedule_id is None or thing.status.get("scheduleId") == str(schedule_id)
+
+
+def _is_ahead(thing: FlagSchedule, record: Record | None) -> bool:
+    """Whether the status speaks of an edit or a request that the database has never seen."""
+    if record is None:
+        return False
+    request = thing.status.get("lastHandledRetryRequest")
+    return thing.observed_generation > record.generation or request not in {None, record.retry_request}
 
 
 def _can_be_true(thing: FlagSchedule, applied_at: datetime, now: datetime) -> bool:

@@ -150,9 +150,14 @@ class FlagSchedule:
     cancel: bool = False
 
     @property
+    def observed_generation(self) -> int:
+        """The generation that its status speaks of; -1, the CRD's default, where no operator has ever written it."""
+        return int(self.status.get("observedGeneration", -1))
+
+    @property
     def observed(self) -> bool:
-        """Whether an operator has ever written this object's status (the CRD's default is -1)."""
-        return int(self.status.get("observedGeneration", -1)) >= 0
+        """Whether an operator has ever written this object's status."""
+        return self.observed_generation >= 0
 
     @property
     def applied_at(self) -> datetime | None:
