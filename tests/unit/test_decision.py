@@ -410,6 +410,18 @@ def test_a_row_made_after_the_backup_is_not_made_a_second_time() -> None:
         assert decide(knowing, facts(restored.record), RULES) == replace(restored, replaced=None)
 
 
+def test_what_was_accepted_in_time_is_not_made_days_later() -> None:
+    """Created in time while no operator ran: made within a day, whatever the allowance; then it wants a person."""
+    before = {"created_at": NOW - 40 * DAY}
+
+    late = decide(thing(at=NOW - 23 * HOUR, **before), facts(), RULES)
+    days_late = decide(thing(at=NOW - 25 * HOUR, **before), facts(), RULES)
+    allowed = decide(thing(at=NOW - 25 * HOUR, **before, startingDeadlineSeconds=400 * 86400), facts(), RULES)
+
+    assert outcome(late) == (State.PENDING, None)
+    assert outcome(days_late) == outcome(allowed) == (State.EXPIRED, Reason.EXPIRED)
+
+
 def test_an_edit_that_was_too_late_stays_so_after_a_restore() -> None:
     """A restored database does not mistake an edit that came too late for what was applied: Git may still revert it."""
     record, found = mirrored(thing())

@@ -191,8 +191,9 @@ def _without_row(
         record = replace(record, change_hash=facts.replay.change_hash or record.change_hash)
         return Decision(record=_settle(record, State.APPLIED, Reason.REPLAYED, facts.replay.applied_at), row=None)
     in_time = first_seen and thing.created_at < spec.scheduled_at and not thing.observed
-    if not in_time and _late(spec, facts.now, rules):
-        return Decision(record=_settle(record, State.EXPIRED, _lateness(spec, facts)), row=None)
+    if facts.now - spec.scheduled_at > _HISTORY if in_time else _late(spec, facts.now, rules):
+        reason = Reason.EXPIRED if in_time else _lateness(spec, facts)  # an operator that was away is an accident
+        return Decision(record=_settle(record, State.EXPIRED, reason), row=None)
     if facts.flag_id is None:
         return Decision(record=_settle(record, State.WAITING, Reason.FLAG_NOT_FOUND), row=None)
     row = Row(
