@@ -11,7 +11,7 @@ from psycopg import AsyncConnection
 from psycopg.errors import ReadOnlySqlTransaction
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from flagschedule.adapters.postgres import connection
+from flagschedule.adapters.postgres import connection, values
 from flagschedule.adapters.postgres.connection import Url
 from flagschedule.adapters.postgres.session import AsyncSession
 from flagschedule.domain.errors import CredentialsRefusedError, FlagScheduleError
@@ -73,6 +73,7 @@ class SessionPool:
             raise
         self._failure = None
         self._note_refusal(False)
+        values.load_leniently(session)
         return session
 
     def _note_refusal(self, is_refused: bool) -> None:
