@@ -41,13 +41,22 @@ class Replay:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the database knows at the moment of the decision, read under the row's lock."""
+    """What the database knows at the moment of the decision, read under the row's lock.
+
+    `flag_trouble` says why the flag could not be looked up, although there may be one.
+    """
 
     record: Record | None
     row: Row | None
     flag_id: UUID | None
     replay: Replay | None
     now: datetime
+    flag_trouble: Reason | None = None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether no decision on the object was ever made: it is seen first, or was only seen to wait for a lock."""
+        return self.record is None or (self.row is None and self.record.reason is Reason.FLAG_LOCKED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,18 +191,25 @@ def _restore(thing: FlagSchedule, record: Record, facts: Facts, rules: Rules) ->
 def _without_row(
     thing: FlagSchedule, spec: Spec, record: Record, facts: Facts, rules: Rules, edited: bool, asked: bool
 ) -> Decision:
-    first_seen = facts.record is None
+    known = facts.record
+    is_locked = facts.flag_trouble is Reason.FLAG_LOCKED and not facts.undecided
+    if is_locked and known is not None and known.schedule_id == record.schedule_id:
+        return Decision(record=known, row=None)  # what it says stays true until the flag can be looked at
     retry = asked and record.state is State.FAILED  # its flag was deleted before its time and may be back
     if not (edited or retry or record.state is State.WAITING):
         return Decision(record=record, row=None)
-    if first_seen and facts.replay is not None:
+    if facts.undecided and facts.replay is not None:
         # With the hash of what was applied: where the updates differ, the object is told so.
         record = replace(record, change_hash=facts.replay.change_hash or record.change_hash)
         return Decision(record=_settle(record, State.APPLIED, Reason.REPLAYED, facts.replay.applied_at), row=None)
-    in_time = first_seen and thing.created_at < spec.scheduled_at and not thing.observed
+    # A wait for a lock is written to the status, too.
+    untouched = not thing.observed if facts.record is None else not edited
+    in_time = facts.undecided and thing.created_at < spec.scheduled_at and untouched
     if facts.now - spec.scheduled_at > _HISTORY if in_time else _late(spec, facts.now, rules):
         reason = Reason.EXPIRED if in_time else _lateness(spec, facts)  # an operator that was away is an accident
         return Decision(record=_settle(record, State.EXPIRED, reason), row=None)
+    if facts.flag_trouble is not None:
+        return Decision(record=_settle(record, State.WAITING, facts.flag_trouble), row=None)
     if facts.flag_id is None:
         return Decision(record=_settle(record, State.WAITING, Reason.FLAG_NOT_FOUND), row=None)
     row = Row(
@@ -254,7 +270,8 @@ def _late(spec: Spec, now: datetime, rules: Rules) -> bool:
 
 def _lateness(spec: Spec, facts: Facts) -> Reason:
     known = facts.record
-    unplanned = known is None or (known.reason is Reason.HISTORY and known.scheduled_at == spec.scheduled_at)
+    still = known is not None and known.reason is Reason.HISTORY and known.scheduled_at == spec.scheduled_at
+    unplanned = facts.undecided or still
     return Reason.HISTORY if unplanned and facts.now - spec.scheduled_at > _HISTORY else Reason.EXPIRED
 
 

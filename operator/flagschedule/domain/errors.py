@@ -79,6 +79,18 @@ class UnexpectedRefusalError(StatementRefusedError):
         self.timed_out = timed_out
 
 
+class ConflictError(FlagScheduleError):
+    """Another transaction is at work on what this object needs; the same operation succeeds later.
+
+    `flag_locked` tells that it is the flag, or a table, that the object's row needs to be made; what has a row
+    already does not need it.
+    """
+
+    def __init__(self, *, flag_locked: bool = False) -> None:
+        super().__init__()
+        self.flag_locked = flag_locked
+
+
 class ObjectGoneError(FlagScheduleError):
     """The object does not exist any more, or another one has taken its name."""
 

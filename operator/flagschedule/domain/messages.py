@@ -38,10 +38,7 @@ def explain(phase: Phase, thing: FlagSchedule, record: Record, row: Row | None) 
         case Phase.SUSPENDED:
             return _suspended(row)
         case Phase.WAITING:
-            return (
-                f'Flag "{record.flag_key}" does not exist in environment "{record.environment}"; once it does, the '
-                "change is planned, unless it is too late. Create the flag, or delete this object if the key is wrong."
-            )
+            return _waiting(record)
         case Phase.RETRYING:
             return _aside(row) if row and row.aside else f"{_attempt(row)}; {_next(row)}."
         case Phase.APPLIED | Phase.SUPERSEDED:
@@ -75,6 +72,24 @@ def edit_too_late(record: Record, row: Row | None, phase: Phase, change: str | N
     return (
         f"{done}; the spec now differs, and what differs does nothing. "
         "Revert it, and create a FlagSchedule with a new name for the next change."
+    )
+
+
+def _waiting(record: Record) -> str:
+    flag = f'flag "{record.flag_key}" in environment "{record.environment}"'
+    if record.reason is Reason.FLAG_LOCKED:
+        return (
+            f"Not planned yet: another transaction in the database holds a lock on {flag} or on its table. "
+            "Tried again every few seconds."
+        )
+    if record.reason is Reason.FLAG_AMBIGUOUS:
+        return (
+            f"Not planned: the table feature_flags holds more than one {flag}. Remove all but one; "
+            "the change is planned within a minute after that, unless it is too late."
+        )
+    return (
+        f'Flag "{record.flag_key}" does not exist in environment "{record.environment}"; once it does, the '
+        "change is planned, unless it is too late. Create the flag, or delete this object if the key is wrong."
     )
 
 

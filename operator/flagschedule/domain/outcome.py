@@ -49,6 +49,8 @@ class Reason(StrEnum):
     DELETED = "Deleted"  # by deletion of the object
     REPLACED = "Replaced"  # by a newer object of the same name
     FLAG_NOT_FOUND = "FlagNotFound"
+    FLAG_LOCKED = "FlagLocked"  # nothing was decided yet: another transaction holds a lock on the flag
+    FLAG_AMBIGUOUS = "FlagAmbiguous"  # the host's table holds two flags of this key
     INVALID_SPEC = "InvalidSpec"
 
 

@@ -23,6 +23,7 @@ KIND: Final = "FlagSchedule"
 PLURAL: Final = "flagschedules"
 FINALIZER: Final = f"{GROUP}/finalizer"
 RETRY_ANNOTATION: Final = f"{GROUP}/retry-requested-at"
+_LONGEST_REQUEST: Final = 128
 DEFAULT_ENVIRONMENT: Final = "production"
 
 Uid = NewType("Uid", UUID)
@@ -148,6 +149,28 @@ class FlagSchedule:
     retry_request: str | None
     status: Mapping[str, Any]
     cancel: bool = False
+    finalizers: tuple[str, ...] = ()
+
+    @property
+    def guarded(self) -> bool:
+        """Whether it carries our finalizer, so that its deletion cannot go unseen."""
+        return FINALIZER in self.finalizers
+
+    @property
+    def settled(self) -> bool:
+        """Whether the object itself says that all it asks for was handled."""
+        return (
+            not self.deleting
+            and self.guarded
+            and self.status.get("observedGeneration") == self.generation
+            and self.retry_request in {None, self.status.get("lastHandledRetryRequest")}
+        )
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it asks to stop what may be planned: deleted, cancelled or suspended, and not yet handled."""
+        held = self.cancel or (self.spec is not None and self.spec.suspend)
+        return self.deleting or (held and self.observed and not self.settled)
 
     @property
     def observed_generation(self) -> int:
@@ -193,10 +216,18 @@ class FlagSchedule:
             deleting="deletionTimestamp" in meta,
             spec=spec,
             fault=fault,
-            retry_request=(meta.get("annotations") or {}).get(RETRY_ANNOTATION),
+            retry_request=_bounded((meta.get("annotations") or {}).get(RETRY_ANNOTATION)),
             status=body.get("status") or {},
             cancel=isinstance(wish := body.get("spec"), Mapping) and wish.get("cancel") is True,
+            finalizers=tuple(meta.get("finalizers") or ()),
         )
+
+
+def _bounded(request: str | None) -> str | None:
+    """A retry request as it is stored: anybody may write any text there, and the database refuses some."""
+    if request is None or (len(request) <= _LONGEST_REQUEST and request.isprintable()):
+        return request
+    return f"sha256:{hashlib.sha256(request.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def _parse_spec(raw: object) -> tuple[Spec | None, str | None]:

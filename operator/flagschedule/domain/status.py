@@ -42,6 +42,7 @@ _SHAPES: Mapping[Phase, _Shape] = {
 _HISTORY = _Shape("True", "Expired", "False", "Expired")
 # Other words may stand in a row that another program has changed; programs that read conditions know these.
 _FINER: Final[Mapping[Phase, set[Reason]]] = {
+    Phase.WAITING: {Reason.FLAG_LOCKED, Reason.FLAG_AMBIGUOUS},
     Phase.APPLIED: {Reason.PARTLY_SUPERSEDED, Reason.REPLAYED},
     Phase.FAILED: {Reason.FLAG_DELETED, Reason.INVALID_UPDATES, Reason.DEADLINE_EXCEEDED},
 }
@@ -195,7 +196,7 @@ def _conditions(
     shape = _shape(phase, reason)
     applied_reason = _applied_reason(phase, reason)
     ready_reason, ready_message = shape.ready_reason, message
-    if phase is Phase.FAILED or applied_reason == Reason.REPLAYED:
+    if phase in {Phase.FAILED, Phase.WAITING} or applied_reason == Reason.REPLAYED:
         ready_reason = applied_reason
     if notice:
         ready_reason, ready_message = EDIT_TOO_LATE, notice
