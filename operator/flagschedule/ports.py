@@ -57,10 +57,21 @@ class MirrorStore(Protocol):
     Every method raises DependencyUnavailableError where the database cannot serve it.
     """
 
-    async def mirror(self, thing: FlagSchedule, decide: Callable[[Facts], Decision]) -> Snapshot:
-        """Lock the row, ask `decide`, store its answer: one transaction. Returns record and row as stored.
+    async def mirror(
+        self, thing: FlagSchedule, decide: Callable[[Facts], Decision], *, flag_locked: bool = False
+    ) -> Snapshot:
+        """Lock the row, ask `decide`, store its answer: one transaction that waits for nobody.
+
+        Args:
+            thing: the object.
+            decide: from what the database knows to what it should know.
+            flag_locked: the flag is known to be locked, and is not looked at.
+
+        Returns:
+            Record and row as stored.
 
         Raises:
+            ConflictError: another transaction is in the way; nothing was changed.
             StatementRefusedError: the database refuses this object's row, and would again.
         """
 
@@ -106,6 +117,19 @@ class ObjectClient(Protocol):
 
     async def write_status(self, ref: ObjectRef, resource_version: str, status: Mapping[str, Any]) -> None:
         """Replace the status, only of this uid and only at this version.
+
+        Raises:
+            ObjectChangedError: the object changed meanwhile, or another uid has its name.
+            ObjectGoneError: there is no such object.
+        """
+
+    async def write_finalizers(
+        self, ref: ObjectRef, resource_version: str, finalizers: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """Replace the finalizers, only of this uid and only at this version.
+
+        Returns:
+            The object as it is then.
 
         Raises:
             ObjectChangedError: the object changed meanwhile, or another uid has its name.

@@ -221,13 +221,14 @@ def test_an_operator_that_is_ready_has_set_everything_right(quick: Scene) -> Non
     scene.reaches("launch", "Applied")
     scene.operator.kill()
     database.run("UPDATE feature_flag_schedules SET status = 'pending', reason = NULL, applied_at = NULL")
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    refused = "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()"
+    before = database.value(refused)
 
     with connected(scene.operator.database_url) as holder:
         holder.run("BEGIN")
         holder.run("SELECT FROM feature_flag_schedules FOR UPDATE")
         scene.operator.start(wait=False)
-        eventually(lambda: database.value(waiting) == 1, "the comparison is held up")
+        eventually(lambda: database.value(refused) > before, "the comparison is held up")
         eventually(lambda: scene.operator.probe("readyz") == (503, "starting"), "the operator says that it starts")
         holder.run("ROLLBACK")
 
@@ -295,7 +296,7 @@ def test_an_operator_that_is_ready_has_given_up_what_is_gone(quick: Scene) -> No
 
 
 def test_what_could_not_be_repaired_is_tried_at_the_next_turn(quick: Scene) -> None:
-    """It waits for half a minute, not for the next comparison of everything."""
+    """It waits for a minute at most, not for the next comparison of everything."""
     leave_planned(quick)
     quick.database.connection.execute(
         b"UPDATE feature_flag_schedules SET suspended = true; "
@@ -303,7 +304,7 @@ def test_what_could_not_be_repaired_is_tried_at_the_next_turn(quick: Scene) -> N
     )
 
     quick.operator.start(FLAG_SCHEDULE_SWEEP_SECONDS="10")  # all is compared every 100 seconds
-    assert len(quick.operator.lines("Object not repaired")) == 1
+    assert quick.operator.lines("Object not handled")
     quick.database.run("ALTER TABLE feature_flag_schedules DROP CONSTRAINT held")
 
     eventually(lambda: not quick.row("launch")["suspended"], "it is repaired")

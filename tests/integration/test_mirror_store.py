@@ -2,17 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID, uuid4
 
 import pytest
 
 from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
 from flagschedule.domain.decision import Decision, Facts, Rules, decide
-from flagschedule.domain.errors import DependencyUnavailableError
+from flagschedule.domain.errors import ConflictError, DependencyUnavailableError
 from flagschedule.domain.outcome import Reason, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule
 from tests import roles
@@ -40,8 +40,14 @@ class Scene:
         return FlagSchedule.from_body(raw)
 
     async def mirror(self, thing: FlagSchedule) -> Snapshot:
-        """Mirror an object with the rules of the product."""
-        return await self.store.mirror(thing, partial(decide, thing, rules=RULES))
+        """Mirror an object with the rules of the product, again where others are at work on the same object."""
+        while True:
+            with suppress(ConflictError):
+                return await self.try_to_mirror(thing)
+
+    async def try_to_mirror(self, thing: FlagSchedule, *, flag_locked: bool = False) -> Snapshot:
+        """Mirror an object once."""
+        return await self.store.mirror(thing, partial(decide, thing, rules=RULES), flag_locked=flag_locked)
 
 
 @asynccontextmanager
@@ -143,8 +149,8 @@ def test_ten_mirrorings_at_once_make_one_row(database_url: str) -> None:
     played(database_url, play)
 
 
-def test_the_decision_sees_what_the_lock_was_waited_for(database_url: str) -> None:
-    """An edit that waits for the processor's commit is decided on the applied row, not on an older view of it."""
+def test_a_locked_row_is_not_waited_for(database_url: str) -> None:
+    """An edit that meets the processor's transaction is refused at once; the next try sees the applied row."""
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
@@ -156,13 +162,12 @@ def test_the_decision_sees_what_the_lock_was_waited_for(database_url: str) -> No
                 "WHERE id = %s",
                 row.id,
             )
-            edit = asyncio.create_task(on.mirror(on.thing(thing.ref.uid, due=timedelta(hours=2), generation=2)))
-            waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-            while not on.database.query(waiting):  # noqa: ASYNC110 -- the condition is the server's, it sends no event
-                await asyncio.sleep(0.01)
-            assert not edit.done()
+            edit = on.thing(thing.ref.uid, due=timedelta(hours=2), generation=2)
+            with pytest.raises(ConflictError) as refused:
+                await on.try_to_mirror(edit)
+            assert not refused.value.flag_locked
 
-        snapshot = await edit
+        snapshot = await on.mirror(edit)
 
         assert row_of(snapshot).state is State.APPLIED
         assert snapshot.record
@@ -382,7 +387,9 @@ def test_a_flag_that_vanishes_in_between_leaves_the_object_waiting(database_url:
             on.database.run("DELETE FROM feature_flags")
             return decide(thing, facts, RULES)
 
-        snapshot = await on.store.mirror(thing, deleting_meanwhile)
+        with pytest.raises(ConflictError):
+            await on.store.mirror(thing, deleting_meanwhile)
+        snapshot = await on.mirror(thing)
 
         assert snapshot.record
         assert snapshot.record.state is State.WAITING
@@ -406,5 +413,93 @@ def test_nobody_is_given_a_connection_that_the_server_has_ended(database_url: st
         assert len(ended) > 1
         for thing in things:
             assert await on.store.snapshot(thing.ref.uid)
+
+    played(database_url, play)
+
+
+@pytest.mark.parametrize("lock", ["SELECT FROM feature_flags FOR UPDATE", "LOCK TABLE feature_flags"])
+def test_a_locked_flag_leaves_a_record_and_no_row(database_url: str, lock: LiteralString) -> None:
+    """An object whose flag is locked is not waited for; what it waits for is recorded, and planned once it is free."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        thing = on.thing()
+        with connected(database_url) as holder, holder.connection.transaction():
+            holder.run(lock)
+            with pytest.raises(ConflictError) as refused:
+                await on.try_to_mirror(thing)
+            assert refused.value.flag_locked
+            noted = (await on.try_to_mirror(thing, flag_locked=True)).record
+
+        assert noted
+        assert (noted.state, noted.reason) == (State.WAITING, Reason.FLAG_LOCKED)
+        assert row_of(await on.mirror(thing)).state is State.PENDING
+
+    played(database_url, play)
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [{"suspend": True}, {"cancel": True}, {"deleting": True}],
+    ids=["suspend", "cancel", "delete"],
+)
+def test_a_stop_looks_at_no_flag(database_url: str, stop: dict[str, Any]) -> None:
+    """What stops a planned row is committed while the host's table is locked."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        thing = on.thing()
+        await on.mirror(thing)
+        with connected(database_url) as holder, holder.connection.transaction():
+            holder.run("LOCK TABLE feature_flags")
+            stopped = row_of(await on.try_to_mirror(on.thing(thing.ref.uid, generation=2, **stop)))
+
+        assert stopped.suspended or stopped.state is State.CANCELLED
+
+    played(database_url, play)
+
+
+def test_a_lock_does_not_hide_that_the_change_was_made_before(database_url: str, flagschedule: Run) -> None:
+    """An object that first waited for a lock is compared with its predecessors all the same: nothing is done twice."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        await on.mirror(on.thing(due=timedelta(seconds=-1), age=1))
+        await asyncio.to_thread(flagschedule, "process")
+        again = on.thing(due=timedelta(seconds=-1), age=0)
+
+        found = (await on.try_to_mirror(again, flag_locked=True)).record
+
+        assert found
+        assert (found.state, found.reason) == (State.APPLIED, Reason.REPLAYED)
+
+    played(database_url, play)
+
+
+def test_a_schedule_that_waited_for_a_lock_was_in_time(database_url: str) -> None:
+    """An object made before its time is applied however long its flag was locked, as any that was seen in time."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        thing = on.thing(due=timedelta(minutes=-30), age=60)
+        await on.try_to_mirror(thing, flag_locked=True)
+
+        assert row_of(await on.mirror(thing)).state is State.PENDING
+
+    played(database_url, play)
+
+
+def test_two_flags_of_one_key_are_named(database_url: str) -> None:
+    """Where the host's table holds two flags of one key, the object waits and says why."""
+
+    async def play(on: Scene) -> None:
+        on.database.run("ALTER TABLE feature_flags DROP CONSTRAINT IF EXISTS feature_flags_flag_key_environment_key")
+        for _ in range(2):
+            on.database.flag("checkout-v2")
+
+        found = (await on.mirror(on.thing())).record
+
+        assert found
+        assert (found.state, found.reason) == (State.WAITING, Reason.FLAG_AMBIGUOUS)
 
     played(database_url, play)

@@ -5,8 +5,11 @@ from datetime import UTC, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
 
+import pytest
+
 from flagschedule.domain import status
 from flagschedule.domain.decision import Decision, Facts, decide
+from flagschedule.domain.errors import ConflictError
 from flagschedule.domain.messages import explain
 from flagschedule.domain.outcome import Phase, Reason, Snapshot, State
 from tests.integration.conftest import Run
@@ -51,11 +54,12 @@ def test_a_flag_deleted_while_its_change_is_made(database_url: str, flagschedule
             await asyncio.to_thread(eventually, lambda: held(on.database))
             deletion = asyncio.create_task(asyncio.to_thread(delete))
             await asyncio.to_thread(eventually, lambda: waits(on.database, "DELETE"))
-            edit = asyncio.create_task(on.mirror(on.thing(thing.ref.uid, generation=2)))
-            await asyncio.to_thread(eventually, lambda: waits(on.database, "-- Locks the object's row"))
-        await asyncio.gather(processing, deletion, edit)
+            edited = on.thing(thing.ref.uid, generation=2)
+            with pytest.raises(ConflictError):
+                await on.try_to_mirror(edited)
+        await asyncio.gather(processing, deletion)
 
-        assert outcome(edit.result()) == (State.APPLIED, Reason.APPLIED)
+        assert outcome(await on.mirror(edited)) == (State.APPLIED, Reason.APPLIED)
         kept = await on.store.snapshot(thing.ref.uid)
         assert outcome(kept) == (State.APPLIED, Reason.APPLIED)
         assert kept
@@ -275,7 +279,9 @@ def test_a_predecessor_that_is_applied_at_this_moment_counts(database_url: str) 
             )
             return decide(new, facts, RULES)
 
-        assert outcome(await on.store.mirror(new, overtaken)) == (State.APPLIED, Reason.REPLAYED)
+        with pytest.raises(ConflictError):
+            await on.store.mirror(new, overtaken)
+        assert outcome(await on.mirror(new)) == (State.APPLIED, Reason.REPLAYED)
         assert on.database.value("SELECT count(*) FROM feature_flag_schedules") == 1
 
     played(database_url, play)

@@ -18,12 +18,16 @@ from flagschedule.services.election import Elector
 from flagschedule.services.events import EventRecorder
 from flagschedule.services.gate import Gate
 from flagschedule.services.mirror import Mirror
+from flagschedule.services.reconcile import Reconciler
 from flagschedule.services.scrape import Scraper
 from flagschedule.services.status import StatusWriter
 from flagschedule.services.sweep import Sweep
 from flagschedule.settings import Settings
 
-_OPERATIONS: Final = 6  # at a time, of the operator on its pool of 8 connections: the rest is for its ping
+# Operations at a time on the pool of 8 connections: those of everybody, those that only a person's stop may use, and
+# one connection is left for the ping.
+_OPERATIONS: Final = 5
+_RESERVED: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,7 @@ class Operator:
     store: MirrorStore
     gate: Gate
     mirror: Mirror
+    reconciler: Reconciler
     writer: StatusWriter
     recorder: EventRecorder
     sweep: Sweep
@@ -60,13 +65,22 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
             book = await stack.enter_async_context(KubernetesLeaseBook(namespace, settings.lease_name))
             # A name of its own for each process: a restarted container must not take over from itself.
             elector = Elector(book, f"{platform.node()}_{secrets.token_hex(4)}")
-        gate = Gate(store.ping, _OPERATIONS)
+        gate = Gate(store.ping, _OPERATIONS, _RESERVED)
         recorder = EventRecorder(client)
         telemetry = PrometheusTelemetry()
         writer = StatusWriter(store, client, gate, recorder, telemetry)
-        mirror = Mirror(store, client, gate, rules, writer, telemetry)
+        mirror = Mirror(store, gate, rules, writer, telemetry)
+        reconciler = Reconciler(client, mirror)
         sweep = Sweep(
-            store, client, gate, mirror, writer, telemetry, cluster=settings.cluster, interval=settings.sweep_seconds
+            store,
+            client,
+            gate,
+            mirror,
+            reconciler,
+            writer,
+            telemetry,
+            cluster=settings.cluster,
+            interval=settings.sweep_seconds,
         )
         try:
             yield Operator(
@@ -74,6 +88,7 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
                 store=store,
                 gate=gate,
                 mirror=mirror,
+                reconciler=reconciler,
                 writer=writer,
                 recorder=recorder,
                 sweep=sweep,

@@ -1,7 +1,7 @@
 """The operator's program: every Kopf trigger and setting on one screen, and the root tasks beside Kopf.
 
-Kopf is used as informer, finalizer and retry engine only. Handlers never return a value and never fill Kopf's
-patch, which would be written to whatever object has the name by then.
+Kopf is used as an informer only: it shows every object and every change. Finalizers, statuses, retries and what is
+remembered of an object are ours (ADR 0015), so that nothing that a tenant may write on an object is believed.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import gc
 import logging
 import random
 import signal
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final, cast
 
 import kopf
@@ -18,11 +18,11 @@ import structlog
 from flagschedule.adapters.kubernetes import connection, storage
 from flagschedule.bootstrap import operator as bootstrap
 from flagschedule.domain.errors import CredentialsRefusedError, FlagScheduleError
-from flagschedule.domain.schedule import FINALIZER, GROUP, PLURAL, VERSION, FlagSchedule
+from flagschedule.domain.schedule import GROUP, PLURAL, VERSION
 from flagschedule.entrypoints import health, leadership, probes, tasks
 from flagschedule.ports import MirrorStore
 from flagschedule.services.gate import Gate
-from flagschedule.services.mirror import Mirror
+from flagschedule.services.reconcile import Reconciler
 from flagschedule.settings import Settings
 
 _log = structlog.get_logger()
@@ -55,22 +55,19 @@ def run(settings: Settings) -> None:
     asyncio.run(_serve(settings))
 
 
-def build_registry(mirror: Mirror) -> kopf.OperatorRegistry:
-    """Everything that Kopf calls. What was handled before we started is the sweep's: it compares, Kopf would handle."""
+def build_registry(reconciler: Reconciler) -> kopf.OperatorRegistry:
+    """Everything that Kopf calls."""
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(connection.login)
-    kind = (GROUP, VERSION, PLURAL)
 
-    @kopf.on.create(*kind, id="mirror", registry=registry)
-    @kopf.on.update(*kind, id="mirror", registry=registry)
-    async def mirror_object(body: kopf.Body, **_: Any) -> None:
-        """An object that is new or has changed, also while nobody watched."""
-        await _handle(mirror.reconcile, body)
-
-    @kopf.on.delete(*kind, id="release", registry=registry)
-    async def release_object(body: kopf.Body, **_: Any) -> None:
-        """An object is being deleted; the finalizer goes when this returns, so the row is cancelled by then."""
-        await _handle(mirror.release, body)
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    async def notice(event: kopf.RawEvent, **_: Any) -> None:
+        """An object that was there at the start, is new, has changed, or is gone."""
+        body = event["object"]
+        try:
+            reconciler.notice(body, gone=event["type"] == "DELETED")
+        except Exception:  # noqa: BLE001 -- one object that we stumble over must not stop the others
+            _log.exception("Object not understood", uid=body["metadata"].get("uid"))
 
     return registry
 
@@ -78,9 +75,9 @@ def build_registry(mirror: Mirror) -> kopf.OperatorRegistry:
 def kopf_settings() -> kopf.OperatorSettings:
     """Kopf's settings that differ from its defaults, each with its reason."""
     settings = kopf.OperatorSettings()
-    settings.persistence.finalizer = FINALIZER  # the default is shared by all Kopf operators
-    settings.persistence.diffbase_storage = storage.GenerationDiffBase()
-    settings.persistence.progress_storage = storage.FailureProgress()
+    settings.persistence.finalizer = f"{GROUP}/unused"  # Kopf would take away one that none of its handlers needs
+    settings.persistence.diffbase_storage = storage.NoDiffBase()
+    settings.persistence.progress_storage = storage.NoProgress()
     settings.posting.enabled = False  # one Event for each of Kopf's own log lines; ours come from the recorder
     settings.watching.chunk_size = 500  # without pages, 100,000 objects take 831 MB instead of 279 MB
     settings.watching.server_timeout = 600  # a second net under inactivity_timeout; the client's must be longer
@@ -102,19 +99,6 @@ class _Backoffs(Iterable[float]):
 
     def __iter__(self) -> Any:
         return (pause * random.uniform(0.75, 1.25) for pause in (1, 1, 2, 3, 5, 8, 13, 21, *[30] * 20))  # noqa: S311 -- spreads load, guards nothing
-
-
-async def _handle(work: Callable[[FlagSchedule], Awaitable[None]], body: kopf.Body) -> None:
-    try:
-        await work(FlagSchedule.from_body(body))
-    except Exception:  # noqa: BLE001 -- nobody below would log it, and Kopf would publish it
-        # Kopf writes the text of whatever we raise onto the object, for everybody to read.
-        meta = body.metadata
-        _log.exception("Object not handled", namespace=meta.namespace, name=meta.name, uid=meta.uid)
-        raise kopf.TemporaryError(
-            "could not be handled; the operator's log says why",
-            delay=random.uniform(45, 75),  # noqa: S311 -- spreads load, guards nothing
-        ) from None
 
 
 async def _serve(settings: Settings) -> None:
@@ -147,7 +131,7 @@ async def _run_kopf(services: bootstrap.Operator, settings: Settings, stop: asyn
     """Run Kopf and our root tasks until one of them ends, which ends all, or until we are told to stop."""
     others = asyncio.all_tasks()
     kopf_tasks = await kopf.spawn_tasks(
-        registry=build_registry(services.mirror),
+        registry=build_registry(services.reconciler),
         settings=kopf_settings(),
         # For peering, which is off. By default Kopf asks for our user's name, and a container's uid has none.
         identity=cast("Any", "flagschedule"),
@@ -158,6 +142,7 @@ async def _run_kopf(services: bootstrap.Operator, settings: Settings, stop: asyn
     )
     _stop_on_signals(stop)  # Kopf has taken them over, and would not tell us a signal from a failure
     own = [
+        asyncio.create_task(services.reconciler.run_forever(), name="reconciler"),
         asyncio.create_task(services.writer.serve_forever(), name="status writer"),
         asyncio.create_task(services.recorder.post_forever(), name="event recorder"),
         asyncio.create_task(services.sweep.run_forever(), name="sweep"),

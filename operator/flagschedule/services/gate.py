@@ -25,27 +25,33 @@ _QUIET: Final = 30.0
 class Gate:
     """Lets `concurrency` operations through at a time, and none while the database does not answer a ping.
 
+    Urgent ones have `reserved` slots more, so that a flood of others cannot delay them.
+
     Attributes:
         away: the database did not answer the last ping.
     """
 
-    def __init__(self, ping: Callable[[], Awaitable[None]], concurrency: int) -> None:
+    def __init__(self, ping: Callable[[], Awaitable[None]], concurrency: int, reserved: int = 1) -> None:
         self._ping = ping
         # Fewer than the pool's connections: a caller must wait here, where waiting is no error, and the ping
         # must find a connection.
         self._slots = asyncio.Semaphore(concurrency)
+        self._reserved = asyncio.Semaphore(reserved)
         self._probe: asyncio.Task[None] | None = None
         self._said_at = -_QUIET
         self._closed = False
         self.away = False
 
-    async def run(self, operation: Callable[[], Awaitable[_T]]) -> _T:
-        """Run an operation on the store as often as it takes; it must be safe to repeat. Never raises for the store."""
+    async def run(self, operation: Callable[[], Awaitable[_T]], *, urgent: bool = False) -> _T:
+        """Run an operation on the store as often as it takes; it must be safe to repeat. Never raises for the store.
+
+        The operation must not wait for another transaction for long: it keeps its slot all the while.
+        """
         for pause in _pauses():
             if self._probe is not None and not self._probe.done():
                 await asyncio.shield(self._probe)
             try:
-                async with self._slots:
+                async with self._reserved if urgent and self._slots.locked() else self._slots:
                     return await operation()
             except DependencyUnavailableError as error:
                 reason = str(error)

@@ -1,75 +1,132 @@
-"""Brings record and row of one object in line with the object. Called by Kopf's handlers and by the sweep.
+"""Brings record and row of one object in line with the object. Called by the reconciler.
 
 What record and row should be is `domain.decision`'s business, storing them the store's, and telling the object
 the status writer's.
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
 from flagschedule.domain import decision, status
 from flagschedule.domain.decision import Decision, Facts, Rules
-from flagschedule.domain.errors import ObjectGoneError
-from flagschedule.domain.outcome import Snapshot, is_forgotten
+from flagschedule.domain.errors import ConflictError
+from flagschedule.domain.outcome import Reason, Snapshot, is_forgotten
 from flagschedule.domain.schedule import FlagSchedule
-from flagschedule.ports import MirrorStore, ObjectClient, Telemetry
+from flagschedule.ports import MirrorStore, Telemetry
 from flagschedule.services.gate import Gate
+from flagschedule.services.queue import Backoff
 from flagschedule.services.status import StatusWriter
 
 _log = structlog.get_logger()
 _FRESH: Final = 30.0
+_LOCKED: Final = Backoff(0.5, 3)
+_FLAG_TROUBLES: Final = {Reason.FLAG_LOCKED, Reason.FLAG_AMBIGUOUS}
+
+_Flag = tuple[str, str]  # key and environment
+
+
+@dataclass
+class _LockedFlag:
+    """When the next object of this flag may try, and how many have tried."""
+
+    until: float
+    tries: int = 0
 
 
 class Mirror:
     """The operator's use case: make the database match an object. Both methods may be called any number of times."""
 
     def __init__(
-        self,
-        store: MirrorStore,
-        client: ObjectClient,
-        gate: Gate,
-        rules: Rules,
-        writer: StatusWriter,
-        telemetry: Telemetry,
+        self, store: MirrorStore, gate: Gate, rules: Rules, writer: StatusWriter, telemetry: Telemetry
     ) -> None:
         self._store = store
-        self._client = client
         self._gate = gate
         self._rules = rules
         self._writer = writer
         self._telemetry = telemetry
+        self._locked: dict[_Flag, _LockedFlag] = {}
 
     def is_stale(self, thing: FlagSchedule, snapshot: Snapshot | None) -> bool:
         """Whether mirroring the object would change anything: the same decision, on what was read without a lock."""
         if snapshot is None or snapshot.record is None:
             return True
         # No flag and no replay: they matter for what has no record, or no row yet while its flag is looked for anyway.
-        facts = Facts(record=snapshot.record, row=snapshot.row, flag_id=None, replay=None, now=snapshot.now)
+        trouble = snapshot.record.reason if snapshot.record.reason in _FLAG_TROUBLES else None
+        facts = Facts(
+            record=snapshot.record,
+            row=snapshot.row,
+            flag_id=None,
+            replay=None,
+            now=snapshot.now,
+            flag_trouble=trouble,
+        )
         return _is_change(facts, decision.decide(thing, facts, self._rules))
 
     async def reconcile(self, thing: FlagSchedule) -> None:
-        """Mirror the object and tell it so. Waits while the database is away; API trouble is the writer's to retry."""
+        """Mirror the object and write its status. Waits while the database is away; API trouble is the writer's.
+
+        Raises:
+            ConflictError: another transaction is in the way; what the object waits for is written to its status.
+        """
+        flag = _flag_to_find(thing)
+        if flag is not None and self._is_anothers_turn(flag):
+            await self._note_lock(thing)
+            raise ConflictError(flag_locked=True)
         try:
-            thing, snapshot, changed = await self._mirror(thing, "Schedule mirrored")
-        except ObjectGoneError:  # it went while we waited; the sweep gives up what it had planned
+            snapshot, changed = await self._mirror(thing, "Schedule mirrored")
+        except ConflictError as conflict:
+            if conflict.flag_locked:
+                if flag is not None and flag not in self._locked:
+                    self._locked[flag] = _LockedFlag(0)
+                    self._is_anothers_turn(flag)
+                await self._note_lock(thing)
+            raise
+        if flag is not None:
+            self._locked.pop(flag, None)
+        await self._write(thing, snapshot, changed=changed)
+
+    async def release(self, thing: FlagSchedule) -> None:
+        """Give up what an object that is being deleted had planned; returns once that is committed.
+
+        Raises:
+            ConflictError: another transaction is in the way.
+        """
+        await self._mirror(thing, "Schedule released")
+
+    def _is_anothers_turn(self, flag: _Flag) -> bool:
+        """Whether the flag is locked; if so, one object tries it every few seconds for all."""
+        locked = self._locked.get(flag)
+        now = asyncio.get_running_loop().time()
+        if locked is None:
+            return False
+        if now < locked.until:
+            return True
+        locked.until = now + _LOCKED.pause(locked.tries)
+        locked.tries += 1
+        return False
+
+    async def _note_lock(self, thing: FlagSchedule) -> None:
+        """A first look that finds the flag locked leaves a record, so that people see what the object waits for."""
+        if thing.status.get("observedGeneration") == thing.generation:
             return
+        snapshot, changed = await self._mirror(thing, "Schedule waits for a locked flag", flag_locked=True)
+        await self._write(thing, snapshot, changed=changed)
+
+    async def _write(self, thing: FlagSchedule, snapshot: Snapshot, *, changed: bool) -> None:
         if changed:
             await self._writer.write_or_keep(thing.ref, thing, snapshot)
         elif status.compute(thing, snapshot) != thing.status:
-            # Whoever mirrored it before us is telling it so: what we hold is no longer what the object says.
+            # Another task already mirrored this object, so our copy of it is stale: re-read before writing.
             await self._writer.write_or_keep(thing.ref)
 
-    async def release(self, thing: FlagSchedule) -> None:
-        """Give up what an object that is being deleted had planned; returns once that is committed."""
-        await self._mirror(thing, "Schedule released")
-
-    async def _mirror(self, thing: FlagSchedule, event: str) -> tuple[FlagSchedule, Snapshot, bool]:
+    async def _mirror(self, thing: FlagSchedule, event: str, *, flag_locked: bool = False) -> tuple[Snapshot, bool]:
         """One transaction; one line if it changed anything.
 
         Returns:
-            The object as it was mirrored, the outcome, and whether anything was changed.
+            The outcome, and whether anything was changed.
         """
         seen_at = asyncio.get_running_loop().time()
         effect: tuple[Facts, Decision] | None = None
@@ -80,13 +137,12 @@ class Mirror:
             return effect[1]
 
         async def attempt() -> Snapshot:
-            nonlocal thing
             if not thing.deleting and asyncio.get_running_loop().time() - seen_at > _FRESH:
-                # After a long wait at the gate, what we hold may be edited or deleted: never arm yesterday's plan.
-                thing = FlagSchedule.from_body(await self._client.get(thing.ref))
-            return await self._store.mirror(thing, decide)
+                # After a long outage what we hold may be edited or deleted: never arm yesterday's plan.
+                raise ConflictError
+            return await self._store.mirror(thing, decide, flag_locked=flag_locked)
 
-        snapshot = await self._gate.run(attempt)
+        snapshot = await self._gate.run(attempt, urgent=thing.stopping)
         self._telemetry.reconciled(asyncio.get_running_loop().time() - seen_at)
         if effect is None:
             raise AssertionError("the store lets us decide before it returns")
@@ -96,7 +152,14 @@ class Mirror:
             if is_forgotten(thing, facts.record, facts.row, facts.now):
                 event = "Restored from status"
             _tell(event, thing, snapshot)
-        return thing, snapshot, changed
+        return snapshot, changed
+
+
+def _flag_to_find(thing: FlagSchedule) -> _Flag | None:
+    """The flag that the object's row would refer to; None where no row is to be made."""
+    if thing.spec is None or thing.spec.cancel or thing.status.get("scheduleId"):
+        return None
+    return thing.spec.flag_key, thing.spec.effective_environment
 
 
 def _is_change(facts: Facts, found: Decision) -> bool:

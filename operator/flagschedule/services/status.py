@@ -7,7 +7,6 @@ the status follows from object, record and row by `domain.status.compute`.
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 from weakref import WeakValueDictionary
@@ -22,20 +21,14 @@ from flagschedule.ports import MirrorStore, ObjectClient, Telemetry
 from flagschedule.services.concurrently import for_each
 from flagschedule.services.events import EventRecorder
 from flagschedule.services.gate import Gate
+from flagschedule.services.queue import Backoff, RetryQueue
 
 _log = structlog.get_logger()
 _LOOK: Final = 1.0
 _BATCH: Final = 200
 _TRIES: Final = 5
-_LONGEST_PAUSE: Final = 60.0
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """A status that could not be written: when to try again, and how long the last wait was."""
-
-    at: float
-    pause: float
+_AT_ONCE: Final = 20
+_BACKOFF: Final = Backoff(1, 60)
 
 
 class StatusWriter:
@@ -50,47 +43,59 @@ class StatusWriter:
         self._recorder = recorder
         self._telemetry = telemetry
         self._locks: WeakValueDictionary[Uid, asyncio.Lock] = WeakValueDictionary()
-        self._kept: dict[ObjectRef, _Kept] = {}
+        self._kept: RetryQueue[ObjectRef] = RetryQueue(self._try_again, at_once=_AT_ONCE)
         self._failing = False
 
     async def serve_forever(self) -> None:
         """Every second, write what the processor or a lost flag has changed in the database."""
-        while True:
-            if not await self._serve():
-                await asyncio.sleep(_LOOK)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._kept.run(), name="statuses that are kept")
+            while True:
+                try:
+                    more = await self._serve()
+                except Exception:  # noqa: BLE001 -- whatever it is, other statuses can be written
+                    _log.exception("Statuses not served")
+                    more = False
+                if not more:
+                    await asyncio.sleep(_LOOK)
 
     async def write_or_keep(
         self, ref: ObjectRef, hint: FlagSchedule | None = None, snapshot: Snapshot | None = None
     ) -> bool:
-        """Bring an object's status up to date; what fails is tried again later. Whether it was done.
+        """Bring an object's status up to date; what fails is tried again later.
 
         Args:
             ref: the object.
             hint: the object as somebody saw it lately; saves a look, and is never trusted.
             snapshot: what the database knew of it after that; saves another look. Where a later one was told
                 meanwhile, the object is not the hint any more, and both are looked at anew.
+
+        Returns:
+            Whether it was done.
         """
+        if await self._written(ref, hint, snapshot):
+            return True
+        self._kept.retry(ref, _BACKOFF)
+        return False
+
+    async def _try_again(self, ref: ObjectRef) -> Backoff | None:
+        return None if await self._written(ref, None, None) else _BACKOFF
+
+    async def _written(self, ref: ObjectRef, hint: FlagSchedule | None, snapshot: Snapshot | None) -> bool:
         try:
             await self._write(ref, hint, snapshot)
         except DependencyUnavailableError as error:
             if not self._failing:
                 _log.warning("Statuses cannot be written and are kept for later", error=str(error))
             self._failing = True
-            return self._keep(ref)
+            return False
         except Exception:  # noqa: BLE001 -- one object that we stumble over must not stop the others
             _log.exception("Status not written", namespace=ref.namespace, name=ref.name, uid=str(ref.uid))
-            return self._keep(ref)
+            return False
         if self._failing:
             _log.info("Statuses can be written again")
         self._failing = False
-        self._kept.pop(ref, None)
         return True
-
-    def _keep(self, ref: ObjectRef) -> bool:
-        before = self._kept.get(ref)
-        pause = min(before.pause * 2, _LONGEST_PAUSE) if before else _LOOK
-        self._kept[ref] = _Kept(asyncio.get_running_loop().time() + pause, pause)
-        return False
 
     async def _serve(self) -> bool:
         """One batch. Whether another one should follow at once."""
@@ -99,14 +104,12 @@ class StatusWriter:
         waiting: dict[ObjectRef, list[int]] = {}
         for entry in entries:
             waiting.setdefault(entry.ref, []).append(entry.id)
-        now = asyncio.get_running_loop().time()
-        due = [ref for ref, kept in self._kept.items() if kept.at <= now]
         fresh = [ref for ref in waiting if ref not in self._kept]
-        served = await self._write_all([*due, *fresh])
+        served = await self._write_all(fresh)
         # Only entries that were read before the write: a later one may stand for a later change.
         if done := [number for ref in served for number in waiting.get(ref, [])]:
             await self._gate.run(partial(self._store.delete_status_entries, done))
-        return len(entries) == limit and len(served) == len(due) + len(fresh)
+        return len(entries) == limit and len(served) == len(fresh)
 
     async def _write_all(self, refs: Iterable[ObjectRef]) -> list[ObjectRef]:
         served: list[ObjectRef] = []
@@ -115,7 +118,7 @@ class StatusWriter:
             if await self.write_or_keep(ref):
                 served.append(ref)
 
-        await for_each(refs, write)
+        await for_each(refs, write, at_once=_AT_ONCE)
         return served
 
     async def _write(self, ref: ObjectRef, hint: FlagSchedule | None, snapshot: Snapshot | None) -> None:

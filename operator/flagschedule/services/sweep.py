@@ -1,26 +1,28 @@
 """Looks after what no event tells: flags that appear, deletions that a watch missed, statuses that got lost.
 
-A root task of the operator. It must not do what Kopf's handlers do in time: it repairs. It also keeps the
-cluster's claim to its name in the database.
+A root task of the operator. It finds what is to be repaired; the reconciler repairs. It also keeps the cluster's
+claim to its name in the database.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Final
+from uuid import UUID
 
 import structlog
 
 from flagschedule.domain import status
 from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError, ObjectGoneError
 from flagschedule.domain.outcome import Record, Snapshot
-from flagschedule.domain.schedule import FINALIZER, FlagSchedule, ObjectRef, Uid
+from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 from flagschedule.ports import MirrorStore, ObjectClient, Telemetry
 from flagschedule.services.concurrently import for_each
 from flagschedule.services.gate import Gate
 from flagschedule.services.mirror import Mirror
+from flagschedule.services.reconcile import Reconciler
 from flagschedule.services.status import StatusWriter
 
 _log = structlog.get_logger()
@@ -55,6 +57,7 @@ class Sweep:
         client: ObjectClient,
         gate: Gate,
         mirror: Mirror,
+        reconciler: Reconciler,
         writer: StatusWriter,
         telemetry: Telemetry,
         *,
@@ -65,12 +68,11 @@ class Sweep:
         self._client = client
         self._gate = gate
         self._mirror = mirror
+        self._reconciler = reconciler
         self._writer = writer
         self._telemetry = telemetry
         self._cluster = cluster
         self._interval = interval
-        self._missed: set[Uid] = set()
-        self._unrepaired: dict[ObjectRef, FlagSchedule] = {}
         self._failing = False
         self.listed_at: float | None = None
         self.compared = False
@@ -92,7 +94,7 @@ class Sweep:
         """
         turns = 0
         while True:
-            done = await self._turn(self._between if turns % _TURNS_PER_RESYNC else self._everything)
+            done = await self._turn(self._waiting if turns % _TURNS_PER_RESYNC else self._everything)
             turns += done  # a resync that failed is due at the next turn
             await asyncio.sleep(self._interval)
 
@@ -104,6 +106,11 @@ class Sweep:
             if not self._failing:
                 _log.warning("API server lost", error=str(error))
             self._failing = True
+            return False
+        except ConfigurationError:
+            raise
+        except Exception:  # noqa: BLE001 -- a comparison that stumbles must not stop what the watch tells
+            _log.exception("Comparison failed")
             return False
         if self._failing:
             _log.info("API server is back")
@@ -119,33 +126,18 @@ class Sweep:
         async for _ in self._client.list():
             return
 
-    async def _between(self) -> None:
-        """What cannot wait for the next comparison."""
-        again, self._unrepaired = self._unrepaired, {}
-        await for_each(again.values(), self._bring_in_line)
-        await self._waiting()
-
     async def _waiting(self) -> None:
         """Objects whose flag exists by now, or whose time has passed."""
         await for_each(await self._gate.run(self._store.waiting), self._look_again)
 
     async def _look_again(self, ref: ObjectRef) -> None:
+        if ref in self._reconciler:
+            return  # it has its own turn
         try:
             thing = FlagSchedule.from_body(await self._client.get(ref))
         except (ObjectGoneError, DependencyUnavailableError):
             return  # the next comparison, or the next turn
-        await self._repair(self._mirror.reconcile, thing)
-
-    async def _bring_in_line(self, thing: FlagSchedule) -> None:
-        """What was listed, or was not, may be old by now: only the live answer counts."""
-        try:
-            found = FlagSchedule.from_body(await self._client.get(thing.ref))
-        except ObjectGoneError:
-            await self._repair(self._mirror.release, replace(thing, deleting=True))
-        except DependencyUnavailableError:
-            self._unrepaired[thing.ref] = thing
-        else:
-            await self._repair(self._mirror.reconcile, found)
+        self._reconciler.add(thing)
 
     async def _everything(self) -> None:
         """Compare all objects with all records and repair both."""
@@ -156,7 +148,7 @@ class Sweep:
         self.listed_at = asyncio.get_running_loop().time()
         if found.behind:
             _log.warning("Objects are older than their records; was etcd restored from a backup?", objects=found.behind)
-        await for_each([*found.to_mirror, *map(_departed, found.orphans)], self._bring_in_line)
+        await self._reconciler.try_all([*found.to_mirror, *map(_departed, found.orphans)])
         if not self.compared:  # after a restore of the database people wait for this before the processor runs
             _log.info("All objects compared", cluster=self._cluster, repaired=len(found.to_mirror))
         self.compared = True
@@ -168,46 +160,33 @@ class Sweep:
 
     async def _compare(self, known: dict[Uid, Snapshot]) -> _Repairs:
         repairs = _Repairs()
-        missed: set[Uid] = set()
         phases: Counter[str] = Counter()
         async for body in self._client.list():
-            thing = FlagSchedule.from_body(body)
-            phases[thing.status.get("phase", "")] += 1
-            snapshot = known.pop(thing.ref.uid, None)
-            if thing.deleting:
-                continue  # Kopf's delete handler has it
-            # The records were read before the objects, so this is no race.
-            repairs.behind += bool(snapshot and snapshot.record and snapshot.record.generation > thing.generation)
-            if self._mirror.is_stale(thing, snapshot):
-                if _is_guarded(body) or thing.observed or thing.ref.uid in self._missed:
-                    repairs.to_mirror.append(thing)
-                else:
-                    # Kopf gives every new object its finalizer before the first mirroring, so that no deletion goes
-                    # unseen. One without it is only just being handled, unless it still is at the next look.
-                    missed.add(thing.ref.uid)
-            elif snapshot and status.compute(thing, snapshot) != thing.status:
-                repairs.to_tell.append(thing)
-        self._missed = missed
+            uid = Uid(UUID(body["metadata"]["uid"]))
+            try:
+                thing = FlagSchedule.from_body(body)
+                self._judge(thing, known.pop(uid, None), repairs)
+                phases[thing.status.get("phase", "")] += 1
+            except Exception:  # noqa: BLE001 -- one object that we stumble over must not stop the others
+                _log.exception("Object not compared", uid=str(uid))
         self._telemetry.compared(phases)
         repairs.orphans = [snapshot.record for snapshot in known.values() if snapshot.record]
         return repairs
 
+    def _judge(self, thing: FlagSchedule, snapshot: Snapshot | None, repairs: _Repairs) -> None:
+        if thing.deleting:
+            if thing.guarded or snapshot is not None:
+                repairs.to_mirror.append(thing)
+            return
+        # The records were read before the objects, so this is no race.
+        repairs.behind += bool(snapshot and snapshot.record and snapshot.record.generation > thing.generation)
+        if not thing.guarded or self._mirror.is_stale(thing, snapshot):
+            repairs.to_mirror.append(thing)
+        elif snapshot and status.compute(thing, snapshot) != thing.status:
+            repairs.to_tell.append(thing)
+
     async def _tell(self, thing: FlagSchedule) -> None:
         await self._writer.write_or_keep(thing.ref, thing)
-
-    async def _repair(self, work: Callable[[FlagSchedule], Awaitable[None]], thing: FlagSchedule) -> None:
-        try:
-            await work(thing)
-        except DependencyUnavailableError:
-            self._unrepaired[thing.ref] = thing
-        except Exception:  # noqa: BLE001 -- one object that we stumble over must not stop the others
-            ref = thing.ref
-            self._unrepaired[ref] = thing
-            _log.exception("Object not repaired", namespace=ref.namespace, name=ref.name, uid=str(ref.uid))
-
-
-def _is_guarded(body: Mapping[str, Any]) -> bool:
-    return FINALIZER in body["metadata"].get("finalizers", [])
 
 
 def _departed(record: Record) -> FlagSchedule:

@@ -1,4 +1,4 @@
-"""Reads FlagSchedules from the API server, writes their status and posts Events. Implements ports.ObjectClient.
+"""Reads FlagSchedules, writes their status and finalizers, and posts Events. Implements ports.ObjectClient.
 
 It must not write anything else.
 """
@@ -79,14 +79,24 @@ class KubernetesObjectClient:
         A JSON patch, because it is the only kind whose uid the API server compares for `/status`: any other
         would write to whatever has this name by now.
         """
-        await self._api.request(
+        await self._replace(ref, resource_version, "/status", dict(status), "status")
+
+    async def write_finalizers(
+        self, ref: ObjectRef, resource_version: str, finalizers: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """See ports.ObjectClient."""
+        found: Mapping[str, Any] = await self._replace(ref, resource_version, "/metadata/finalizers", list(finalizers))
+        return found
+
+    async def _replace(self, ref: ObjectRef, resource_version: str, path: str, value: Any, *subresource: str) -> Any:
+        return await self._api.request(
             "PATCH",
             *_place(ref),
-            "status",
+            *subresource,
             body=[
                 {"op": "test", "path": "/metadata/uid", "value": str(ref.uid)},
                 {"op": "test", "path": "/metadata/resourceVersion", "value": resource_version},
-                {"op": "add", "path": "/status", "value": dict(status)},
+                {"op": "add", "path": path, "value": value},
             ],
             content_type=JSON_PATCH,
             fieldManager=_COMPONENT,

@@ -1,52 +1,46 @@
-"""What Kopf remembers of an object: nothing that our own status does not say already.
+"""What Kopf remembers of an object: nothing.
 
-Kopf compares the essence of an object with the one it handled last and calls creation, update or neither. By
-default it keeps that essence in an annotation: a PATCH for every change, and a stale copy in whatever YAML is
-exported. Here the status that the operator writes anyway answers the same question.
+By default it keeps its progress and a copy of the spec in annotations, and believes what it finds there, which
+everybody who may edit the object can write.
 """
 
 from collections.abc import Iterable
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import kopf
 
-from flagschedule.domain.schedule import GROUP, RETRY_ANNOTATION
 
-_UNSEEN: Final = -1  # the CRD's default: no operator has written this status
+class NoDiffBase(kopf.DiffBaseStorage):
+    """Every object looks the same to Kopf: whether it has changed is ours to see."""
 
-
-class GenerationDiffBase(kopf.DiffBaseStorage):
-    """Handled is what `status.observedGeneration` and `status.lastHandledRetryRequest` say is handled."""
-
-    def build(self, *, body: kopf.Body, extra_fields: Iterable[Any] | None = None) -> kopf.BodyEssence:  # noqa: ARG002 -- Kopf's signature; no handler of ours names fields
-        """What a change of which must be handled: the spec, and a retry request, which raises no generation."""
-        essence = {"spec": dict(body.get("spec") or {}), "retry": body.metadata.annotations.get(RETRY_ANNOTATION)}
-        return cast("kopf.BodyEssence", essence)
-
-    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
-        """None: never handled; the essence itself: handled; anything else: changed since."""
-        status = body.get("status") or {}
-        observed = status.get("observedGeneration", _UNSEEN)
-        if observed == _UNSEEN:
-            return None
-        asked = body.metadata.annotations.get(RETRY_ANNOTATION)
-        if observed == body.metadata.get("generation") and asked in {None, status.get("lastHandledRetryRequest")}:
-            return self.build(body=body)
+    def build(self, *, body: kopf.Body, extra_fields: Iterable[Any] | None = None) -> kopf.BodyEssence:  # noqa: ARG002 -- Kopf's signature
+        """Nothing of the object matters."""
         return cast("kopf.BodyEssence", {})
 
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002 -- Kopf's signature
+        """Nothing was kept."""
+        return None
+
     def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
-        """Nothing to store: the status writer has done it."""
+        """Nothing to keep."""
 
 
-class FailureProgress(kopf.AnnotationsProgressStorage):
-    """Annotations only while a handler keeps failing; Kopf wakes itself up by writing one.
+class NoProgress(kopf.ProgressStorage):
+    """No handler has a state: errors are tried again by our own queue."""
 
-    Kopf's own class also marks every object it handles with `kopf-managed`, which costs a PATCH for each and serves
-    other Kopf operators' diff bases; we share no annotations with them.
-    """
+    def fetch(self, *, key: Any, body: kopf.Body) -> Any:  # noqa: ARG002 -- Kopf's signature
+        """Nothing was kept."""
+        return None
 
-    def __init__(self) -> None:
-        super().__init__(prefix=GROUP, v1=False)
+    def store(self, *, key: Any, record: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Nothing to keep."""
 
-    def _store_marker(self, prefix: str, patch: kopf.Patch, body: kopf.Body) -> None:
-        """Leave healthy objects alone."""
+    def purge(self, *, key: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Nothing to forget."""
+
+    def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: str | None) -> None:
+        """Kopf need not wake itself."""
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        """Nothing of ours is in it."""
+        return essence

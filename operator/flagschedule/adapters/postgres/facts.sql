@@ -1,9 +1,8 @@
--- What a decision needs beside record and row: the flag, whether an earlier object of this name has made the change of
--- this flag and time (its row tells, or its record once the row is gone), and whether there was any other of this name.
--- The updates do not count: a tool that deletes and re-creates an edited file must not have it applied again.
+-- What the decision on an object without a row needs beside its record: whether an earlier object of this name has
+-- made the change of this flag and time (its row tells, or its record once the row is gone), and whether there was any
+-- other of this name. The updates do not count: a tool that deletes and re-creates an edited file must not have it
+-- applied again. Reads nothing of the host's, which may be locked.
 SELECT now() AS now,
-       (SELECT f.id FROM feature_flags AS f
-        WHERE f.flag_key = %(flag_key)s AND f.environment = %(environment)s) AS flag_id,
        EXISTS (SELECT FROM flag_schedule_objects AS o
                WHERE o.cluster = %(cluster)s AND o.namespace = %(namespace)s AND o.name = %(name)s
                  AND o.uid <> %(uid)s) AS has_namesakes,

@@ -1,0 +1,130 @@
+"""From the columns of records and rows to what the domain knows them as, and back. Used by the operator's store."""
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import DictRow
+from psycopg.types.json import Jsonb
+
+from flagschedule.domain.decision import Replay
+from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
+from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
+
+
+def identity(thing: FlagSchedule) -> dict[str, Any]:
+    """What identifies an object and its flag, as parameters of the statements."""
+    spec = thing.spec
+    return {
+        "uid": thing.ref.uid,
+        "namespace": thing.ref.namespace,
+        "name": thing.ref.name,
+        "flag_key": spec.flag_key if spec else None,
+        "environment": spec.effective_environment if spec else None,
+        "planned_at": spec.scheduled_at if spec else None,
+    }
+
+
+def to_replay(around: DictRow) -> Replay | None:
+    """The change that was made for an earlier object, if there was one."""
+    if not around["is_replay"]:
+        return None
+    return Replay(applied_at=around["replayed_at"], change_hash=around["replayed_hash"])
+
+
+def row_values(row: Row) -> dict[str, Any]:
+    """A row as parameters."""
+    return {
+        "id": row.id,
+        "scheduled_at": row.scheduled_at,
+        "status": row.state,
+        "updates": Jsonb(row.updates),
+        "max_retries": row.max_retries,
+        "suspended": row.suspended,
+        "not_after": row.not_after,
+        "arming": row.arming,
+        "reason": row.reason,
+        "applied_at": row.applied_at,
+        "retry_count": row.retry_count,
+        "next_retry_at": row.next_retry_at,
+        "last_error": row.last_error,
+    }
+
+
+def record_values(record: Record) -> dict[str, Any]:
+    """A record as parameters."""
+    return {
+        "created_at": record.created_at,
+        "generation": record.generation,
+        "flag_key": record.flag_key,
+        "environment": record.environment,
+        "scheduled_at": record.scheduled_at,
+        "arming_hash": record.arming_hash,
+        "change_hash": record.change_hash,
+        "retry_request": record.retry_request,
+        "deleted": record.deleted,
+        "state": record.state,
+        "reason": record.reason,
+        "applied_at": record.applied_at,
+    }
+
+
+def to_ref(found: DictRow) -> ObjectRef:
+    """The object that a row of the database is about."""
+    return ObjectRef(uid=Uid(found["uid"]), namespace=found["namespace"], name=found["name"])
+
+
+def _reason(text: str | None) -> Reason | None:
+    # A word that somebody else wrote there is no reason of ours, and no reason to stumble.
+    return Reason(text) if text in set(Reason) else None
+
+
+def to_snapshot(found: DictRow) -> Snapshot:
+    """Record and row from what `snapshots.sql` has found.
+
+    Raises:
+        ValueError: a word that is no state stands in one of them.
+    """
+    record = Record(
+        ref=to_ref(found),
+        created_at=found["created_at"],
+        schedule_id=found["schedule_id"],
+        generation=found["generation"],
+        flag_key=found["flag_key"],
+        environment=found["environment"],
+        scheduled_at=found["planned_at"],
+        arming_hash=found["arming_hash"],
+        change_hash=found["change_hash"],
+        retry_request=found["retry_request"],
+        deleted=found["deleted"],
+        state=State(found["outcome"]) if found["outcome"] else None,
+        reason=_reason(found["outcome_reason"]),
+        applied_at=found["outcome_applied_at"],
+    )
+    row = _row(found) if found["id"] else None
+    if row is None and record.schedule_id and record.state is None:
+        # TRUNCATE fires no trigger that could have kept the outcome.
+        record = replace(record, state=State.FAILED, reason=Reason.FLAG_DELETED)
+    return Snapshot(record=record, row=row, now=found["now"])
+
+
+def _row(found: DictRow) -> Row:
+    sets = (("enabled", found["set_enabled"]), ("rolloutPercentage", found["set_rollout_percentage"]))
+    return Row(
+        id=UUID(str(found["id"])),
+        scheduled_at=found["scheduled_at"],
+        state=State(found["status"]),
+        updates=found["updates"],
+        max_retries=found["max_retries"],
+        suspended=found["suspended"],
+        not_after=found["not_after"],
+        arming=found["arming"],
+        reason=_reason(found["reason"]),
+        applied_at=found["applied_at"],
+        retry_count=found["retry_count"],
+        next_retry_at=found["next_retry_at"],
+        last_error=found["last_error"],
+        set_aside_until=found["set_aside_until"],
+        set_aside_count=found["set_aside_count"],
+        sets=tuple(name for name, is_set in sets if is_set),
+    )

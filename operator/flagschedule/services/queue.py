@@ -1,0 +1,157 @@
+"""Work that waits for its turn, or for its next try. Used by the reconciler and the status writer.
+
+Each key is worked on by one task at a time. A key that failed waits here and not in a task, so that its wait takes
+no other key's turn.
+"""
+
+import asyncio
+import heapq
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar
+
+import structlog
+
+_log = structlog.get_logger()
+_K = TypeVar("_K", bound=Hashable)
+
+Rank = tuple[int, float]  # the class, then the order within it; the lowest goes first
+URGENT: Final = 0  # the class that has slots of its own
+ORDINARY: Final[Rank] = (1, 0.0)
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How long a key waits after each failure: twice as long each time, uneven so that not all return at once."""
+
+    first: float
+    longest: float
+    jitter: float = 0.25
+
+    def pause(self, failures: int) -> float:
+        """The wait after this many earlier failures, in seconds."""
+        pause = min(self.first * 2.0 ** min(failures, 32), self.longest)
+        return pause * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 -- spreads load, guards nothing
+
+
+_UNEXPECTED: Final = Backoff(1, 60)
+
+
+@dataclass
+class _Entry:
+    rank: Rank = ORDINARY
+    failures: int = 0
+    ticket: int = 0  # of its valid place in line; 0: it is not in line
+    working: bool = False
+    again: bool = False  # added while it was worked on
+    timer: asyncio.TimerHandle | None = None
+
+
+@dataclass
+class _Class:
+    """The keys of one class that are in line, and the tasks at work on others."""
+
+    line: list[Any] = field(default_factory=list)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+class RetryQueue(Generic[_K]):
+    """Works on at most `at_once` urgent and `at_once` ordinary keys, and on `at_once + reserved` in all.
+
+    So neither a flood of stops nor a flood of new objects leaves the other without a turn.
+    """
+
+    def __init__(self, work: Callable[[_K], Awaitable[Backoff | None]], *, at_once: int, reserved: int = 0) -> None:
+        """Make a queue.
+
+        Args:
+            work: brings one key in line. Returns: None when that is done, else the backoff of the next try.
+            at_once: how many keys of one class are worked on at the same time.
+            reserved: how many more of the other class.
+        """
+        self._work = work
+        self._at_once = at_once
+        self._in_all = at_once + reserved
+        self._entries: dict[_K, _Entry] = {}
+        self._tickets = 0
+        self._urgent = _Class()
+        self._ordinary = _Class()
+        self._open = False
+
+    def __contains__(self, key: _K) -> bool:
+        return key in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, key: _K, rank: Rank = ORDINARY) -> None:
+        """Put a key in line, also one that waits for its next try; one that is being worked on gets another turn."""
+        entry = self._entries.setdefault(key, _Entry())
+        entry.rank = rank
+        if entry.working:
+            entry.again = True
+        else:
+            self._enqueue(key, entry)
+
+    def retry(self, key: _K, backoff: Backoff, rank: Rank = ORDINARY) -> None:
+        """Keep a key for later; one that is here already is left as it is."""
+        if key not in self._entries:
+            self._entries[key] = entry = _Entry(rank=rank)
+            self._wait(key, entry, backoff)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        self._open = True
+        self._start()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._open = False
+            for task in self._urgent.tasks | self._ordinary.tasks:
+                task.cancel()
+
+    def _enqueue(self, key: _K, entry: _Entry) -> None:
+        if entry.timer is not None:
+            entry.timer.cancel()
+            entry.timer = None
+        self._tickets += 1
+        entry.ticket = self._tickets
+        line = (self._urgent if entry.rank[0] == URGENT else self._ordinary).line
+        heapq.heappush(line, (entry.rank, entry.ticket, key))
+        self._start()
+
+    def _wait(self, key: _K, entry: _Entry, backoff: Backoff) -> None:
+        pause = backoff.pause(entry.failures)
+        entry.failures += 1
+        entry.timer = asyncio.get_running_loop().call_later(pause, self._enqueue, key, entry)
+
+    def _start(self) -> None:
+        """Start as many tasks as there are slots for."""
+        for own, other in ((self._urgent, self._ordinary), (self._ordinary, self._urgent)):
+            while self._open and own.line and len(own.tasks) < min(self._at_once, self._in_all - len(other.tasks)):
+                _, ticket, key = heapq.heappop(own.line)
+                entry = self._entries.get(key)
+                if entry is None or entry.ticket != ticket:
+                    continue  # it has another place by now
+                entry.ticket = 0
+                entry.working = True
+                task = asyncio.create_task(self._turn(key, entry), name="work")
+                own.tasks.add(task)
+                task.add_done_callback(own.tasks.discard)
+                task.add_done_callback(lambda _: self._start())
+
+    async def _turn(self, key: _K, entry: _Entry) -> None:
+        try:
+            backoff = await self._work(key)
+        except Exception:  # noqa: BLE001 -- a fault of one key must not end the work on the others
+            _log.exception("Work on one object failed unexpectedly", key=str(key))
+            backoff = _UNEXPECTED
+        entry.working = False
+        if entry.again:
+            entry.again = False
+            self._enqueue(key, entry)
+        elif backoff is None:
+            del self._entries[key]
+        else:
+            self._wait(key, entry, backoff)

@@ -1,0 +1,176 @@
+"""Brings objects in line, each by one task at a time. Fed by the watch and by the resync; a root task of the operator.
+
+Level-triggered: what is to be done follows from the object as it is, not from the event. Nothing that others can
+write on an object is trusted as a memory of ours.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+
+from flagschedule.domain.errors import (
+    ConflictError,
+    DependencyUnavailableError,
+    ObjectChangedError,
+    ObjectGoneError,
+)
+from flagschedule.domain.schedule import FINALIZER, FlagSchedule, ObjectRef, Uid
+from flagschedule.ports import ObjectClient
+from flagschedule.services.mirror import Mirror
+from flagschedule.services.queue import URGENT, Backoff, Rank, RetryQueue
+
+_log = structlog.get_logger()
+_AT_ONCE: Final = 20
+_RESERVED: Final = 8
+_FRESH: Final = 10.0  # seconds; what was seen longer ago is looked at again
+_CHANGED: Final = Backoff(0.05, 60)  # somebody else wrote to the object meanwhile
+_STOP: Final = Backoff(0.05, 0.25)  # a person waits, and the row's lock may end at any moment
+_BUSY: Final = Backoff(0.1, 1)  # the row is locked, most likely by the processor
+_LOCKED: Final = Backoff(0.1, 3)  # the flag is locked
+_PASSING: Final = {_CHANGED, _STOP, _BUSY}
+_FAILED: Final = Backoff(1, 60)
+_PATIENCE: Final = 25.0  # seconds that a comparison waits for what passes by itself
+_REMEMBERED: Final = 10_000
+_LONG_AGO: Final = float("-inf")
+
+
+@dataclass
+class _Seen:
+    """An object as it was at a time; the event loop's."""
+
+    thing: FlagSchedule
+    at: float
+
+
+class Reconciler:
+    """Finalizer, mirroring and release of each object that is not settled."""
+
+    def __init__(self, client: ObjectClient, mirror: Mirror) -> None:
+        self._client = client
+        self._mirror = mirror
+        self._queue: RetryQueue[ObjectRef] = RetryQueue(self._work, at_once=_AT_ONCE, reserved=_RESERVED)
+        self._seen: dict[ObjectRef, _Seen] = {}
+        self._first_tries: dict[ObjectRef, asyncio.Event] = {}
+        self._released: set[Uid] = set()
+        self._failing = False
+
+    def __contains__(self, ref: ObjectRef) -> bool:
+        return ref in self._queue
+
+    async def run_forever(self) -> None:
+        """Work until cancelled."""
+        await self._queue.run()
+
+    async def try_all(self, things: Iterable[FlagSchedule]) -> None:
+        """Bring objects in line as they are when it is their turn.
+
+        Returns when each is in line or has failed; a locked row is no failure, but is not waited for without an end.
+        """
+        tries = []
+        for thing in things:
+            tries.append(self._first_tries.setdefault(thing.ref, asyncio.Event()))
+            if thing.ref not in self._queue:
+                self.add(thing, fresh=False)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                for tried in tries:
+                    await tried.wait()
+
+    def notice(self, body: Mapping[str, Any], *, gone: bool = False) -> None:
+        """An object as the watch shows it, or as it was when it went."""
+        thing = FlagSchedule.from_body(body)
+        if thing.settled and not gone:
+            return
+        if thing.ref.uid not in self._released:
+            self.add(thing, fresh=not gone)
+        elif gone:
+            self._released.discard(thing.ref.uid)
+
+    def add(self, thing: FlagSchedule, *, fresh: bool = True) -> None:
+        """Bring an object in line when it is its turn; unless it is `fresh`, as it is then."""
+        self._seen[thing.ref] = _Seen(thing, asyncio.get_running_loop().time() if fresh else _LONG_AGO)
+        self._queue.add(thing.ref, _rank(thing))
+
+    async def _work(self, ref: ObjectRef) -> Backoff | None:
+        backoff = await self._attempt(ref)
+        if backoff not in _PASSING and (tried := self._first_tries.pop(ref, None)) is not None:
+            tried.set()
+        return backoff
+
+    async def _attempt(self, ref: ObjectRef) -> Backoff | None:
+        seen = self._seen.get(ref)
+        if seen is None:  # what was seen while it was worked on asked for nothing new
+            return None
+        try:
+            await self._refresh(seen)
+            await self._bring_in_line(seen)
+        except ConflictError as conflict:
+            # What is seen is kept: the watch tells of each change.
+            return _LOCKED if conflict.flag_locked else _STOP if seen.thing.stopping else _BUSY
+        except (ObjectChangedError, ObjectGoneError):
+            backoff = _CHANGED
+        except DependencyUnavailableError as error:
+            if not self._failing:
+                _log.warning("Objects cannot be brought in line and are tried again", error=str(error))
+            self._failing = True
+            backoff = _FAILED
+        except Exception:  # noqa: BLE001 -- one object that we stumble over must not stop the others
+            _log.exception("Object not handled", namespace=ref.namespace, name=ref.name, uid=str(ref.uid))
+            backoff = _FAILED
+        else:
+            self._failing = False
+            latest = self._seen[ref]
+            if latest is seen or _asks_the_same(latest.thing, seen.thing):
+                del self._seen[ref]
+            return None
+        seen.at = _LONG_AGO
+        return backoff
+
+    async def _refresh(self, seen: _Seen) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - seen.at < _FRESH:
+            return
+        try:
+            seen.thing = FlagSchedule.from_body(await self._client.get(seen.thing.ref))
+        except ObjectGoneError:
+            seen.thing = replace(seen.thing, deleting=True, finalizers=())
+        seen.at = now
+
+    async def _bring_in_line(self, seen: _Seen) -> None:
+        thing = seen.thing
+        if thing.deleting:
+            await self._mirror.release(thing)
+            if thing.guarded:
+                await self._write_finalizers(thing, [name for name in thing.finalizers if name != FINALIZER])
+                self._remember(thing.ref.uid)
+            return
+        if not thing.guarded:  # before the first mirroring, so that no deletion goes unseen
+            seen.thing = FlagSchedule.from_body(await self._write_finalizers(thing, [*thing.finalizers, FINALIZER]))
+        await self._mirror.reconcile(seen.thing)
+
+    async def _write_finalizers(self, thing: FlagSchedule, finalizers: list[str]) -> Mapping[str, Any]:
+        return await self._client.write_finalizers(thing.ref, thing.resource_version, finalizers)
+
+    def _remember(self, uid: Uid) -> None:
+        """What we have released needs no look when it goes."""
+        if len(self._released) >= _REMEMBERED:  # their last events were never seen
+            self._released.clear()
+        self._released.add(uid)
+
+
+def _asks_the_same(thing: FlagSchedule, handled: FlagSchedule) -> bool:
+    """Whether a later view of an object asks for nothing but what was handled: it shows our own writes."""
+    wishes = [(it.generation, it.retry_request, it.deleting) for it in (thing, handled)]
+    return wishes[0] == wishes[1] and (thing.guarded or thing.deleting)
+
+
+def _rank(thing: FlagSchedule) -> Rank:
+    """A person's stop first, then edits, then new objects; of each, what is due next. The clock only orders."""
+    kind = URGENT if thing.stopping else 1 if thing.observed else 2
+    distance = abs((thing.spec.scheduled_at - datetime.now(UTC)).total_seconds()) if thing.spec else 0.0
+    return kind, distance
