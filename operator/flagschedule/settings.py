@@ -197,8 +197,7 @@ class Settings(BaseModel):
     @field_validator("database_url", "redis_url", mode="before")
     @classmethod
     def _strip(cls, url: Any) -> Any:
-        """Drop the newline that `--from-file` and editors leave at the end."""
-        return url.strip() if isinstance(url, str) else url
+        return _clean(url) if isinstance(url, str) else url
 
     @field_validator("database_url")
     @classmethod
@@ -291,9 +290,16 @@ def _read(name: str, path: Path) -> str:
         DependencyUnavailableError: it cannot be read.
     """
     try:
-        return path.read_text().strip()
+        return _clean(path.read_text())
     except (OSError, ValueError):
         raise DependencyUnavailableError(f"{name}: the file cannot be read; check its path and its mode") from None
+
+
+def _clean(url: str) -> str:
+    """Drop what belongs to no URL: an editor's newline and byte order mark, and the quotes of an env file."""
+    text = url.strip().removeprefix("\ufeff")
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    return text[1:-1].strip() if is_quoted else text
 
 
 def _explain(name: str, fault: Any) -> str:

@@ -2,7 +2,11 @@
 
 import asyncio
 import re
+import socket
+import struct
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import quote
 
 import psycopg
@@ -42,6 +46,15 @@ CAUSES: dict[str, tuple[str, str, type[FlagScheduleError]]] = {
     "unknown host": ("clerk:{password}@nowhere.invalid/postgres", "is not known", DependencyUnavailableError),
     "refused port": ("clerk:{password}@127.0.0.1:1/postgres", "nothing listens", DependencyUnavailableError),
     "bad port": ("clerk:{password}@127.0.0.1:99999/postgres", "from 1 to 65535", ConfigurationError),
+    "a port of IPv6": ("clerk:{password}@::1:5432/postgres", "stands in brackets", ConfigurationError),
+    "a placeholder": ("clerk:$(PASSWORD)@{server}/postgres", "was not replaced", ConfigurationError),
+    "a line break": ("clerk:{password}\n@{server}/postgres", "line break", ConfigurationError),
+    "another tool's option": ("clerk:{password}@{server}/postgres?schema=app", "csearch_path", ConfigurationError),
+    "no channel binding": (
+        "clerk:{password}@{server}/postgres?channel_binding=require",
+        "channel_binding",
+        ConfigurationError,
+    ),
     "bad sslmode": ("clerk:{password}@{server}/postgres?sslmode=yes", "sslmode is none", ConfigurationError),
     "bad option": ("clerk:{password}@{server}/postgres?gssencmode=yes", "libpq does not know", ConfigurationError),
     "no TLS": ("clerk:{password}@{server}/postgres?sslmode=require", "speaks no TLS", DependencyUnavailableError),
@@ -174,13 +187,55 @@ def test_a_server_that_starts_is_waited_for() -> None:
         eventually(lambda: "passes by itself" in sentence())
 
 
+# What no server here says, with the cause or without one: a Postgres in another language, and two managed poolers.
+ANSWERS = {
+    "FATAL:  Passwort-Authentifizierung für Benutzer »clerk« fehlgeschlagen": (
+        "refuses us",
+        DependencyUnavailableError,
+    ),
+    'ВАЖНО:  база данных "flags" не существует': ("refuses us", DependencyUnavailableError),
+    "FATAL:  This RDS proxy has no credentials for the role clerk": ("refuses us", DependencyUnavailableError),
+    "FATAL:  Tenant or user not found": ("does not know the user", CredentialsRefusedError),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_a_refusal_in_other_words_is_no_silence(answer: str) -> None:
+    """A server whose words are not known is said to refuse, and not to be away."""
+    part, kind = ANSWERS[answer]
+    severity, _, text = answer.partition(":  ")
+
+    with refusing(severity, text) as port, pytest.raises(kind, match=part) as raised:
+        Session.open(f"postgresql://clerk:x@127.0.0.1:{port}/flags?sslmode=disable", "test")
+
+    assert type(raised.value) is kind
+
+
+@contextmanager
+def refusing(severity: str, text: str) -> Iterator[int]:
+    """A port at which a server refuses one client in these words."""
+    fields = b"".join(f"{name}{value}\0".encode() for name, value in (("S", severity), ("C", "XX000"), ("M", text)))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            client, _ = server.accept()
+            with client:
+                client.recv(4096)
+                client.sendall(b"E" + struct.pack("!i", len(fields) + 5) + fields + b"\0")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join()
+
+
 @pytest.mark.parametrize("space", ["\n", " \n", "\r\n", "\t"])
 def test_a_newline_at_the_end_does_no_harm(database_url: str, space: str) -> None:
     """What `kubectl create secret --from-file` or an editor adds at the end is no part of the URL."""
     Session.open(database_url + space, "test").close()
 
 
-@pytest.mark.parametrize("password", ["p@ss", "p/ss", "p%ss", "p ss", "a@b@c", "50%/x@y"])
+@pytest.mark.parametrize("password", ["p@ss", "p/ss", "p%ss", "a@b@c", "50%/x@y"])
 def test_a_character_that_is_not_escaped_is_named(password: str) -> None:
     """A password with a character that ends it too early is a fault of the URL; escaped it is taken as it is."""
     with pytest.raises(ConfigurationError, match="not escaped"):

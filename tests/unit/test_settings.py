@@ -94,11 +94,13 @@ def test_a_missing_database_says_what_to_set(monkeypatch: pytest.MonkeyPatch) ->
         settings.load()
 
 
-@pytest.mark.parametrize("space", ["\n", " ", "\r\n"])
-def test_space_around_a_url_is_dropped(monkeypatch: pytest.MonkeyPatch, space: str) -> None:
-    """The newline at the end of a file that a Secret was made from is no part of a URL."""
-    monkeypatch.setenv("DATABASE_URL", space + URL + space)
-    monkeypatch.setenv("REDIS_URL", f"redis://cache.example:6379/0{space}")
+@pytest.mark.parametrize(
+    ("before", "after"), [("", "\n"), (" ", " "), ("", "\r\n"), ("\ufeff", "\n"), ("'", "'"), ('"', '"\n')]
+)
+def test_what_belongs_to_no_url_is_dropped(monkeypatch: pytest.MonkeyPatch, before: str, after: str) -> None:
+    """The newline of a file, an editor's byte order mark and the quotes of an env file are no part of a URL."""
+    monkeypatch.setenv("DATABASE_URL", before + URL + after)
+    monkeypatch.setenv("REDIS_URL", f"{before}redis://cache.example:6379/0{after}")
 
     loaded = settings.load()
 

@@ -3,6 +3,7 @@
 No text of a database error leaves this module: it may hold values, names and hosts.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -32,6 +33,19 @@ _UNPARSABLE: Final = f"{URL}: cannot be parsed; it must look like postgresql://u
 _UNESCAPED: Final = (
     f"{URL}: a character of the user or the password is not escaped; write @ as %40, / as %2F, : as %3A, % as %25"
 )
+_INVISIBLE: Final = (
+    f"{URL}: holds a space, a line break or another invisible character; remove it (it is often the end of a password "
+    "that the URL was put together from), or write it escaped, a space as %20"
+)
+_UNKNOWN_OPTION: Final = (
+    f"{URL}: has an option behind the question mark that libpq does not know; remove it "
+    "(a schema is named by ?options=-csearch_path%3Dname)"
+)
+_NOT_REPLACED: Final = (
+    f"{URL}: holds a placeholder such as $(NAME) that was not replaced; in a pod that happens where the variable is "
+    "defined later or not at all"
+)
+_PLACEHOLDER: Final = re.compile(r"\$?[({]+\s*[A-Za-z_.][\w.]*\s*[)}]+")
 # SQLSTATE classes. A row's values, a constraint or a trigger said no:
 _REFUSALS: Final = {"22", "23", "P0"}
 # Connection, login, transaction state, resources, shutdown, system: nothing works now, whatever the row.
@@ -65,14 +79,31 @@ def parameters(url: Url, application_name: str) -> dict[str, Any]:
     text = (url if isinstance(url, str) else url()).strip()
     try:
         given = conninfo_to_dict(text)
+    except UnicodeEncodeError:  # a byte that is no UTF-8, such as an umlaut of a Latin-1 password
+        raise ConfigurationError([_UNESCAPED]) from None
     except psycopg.ProgrammingError as error:
-        is_unescaped = _has_unescaped_login(text) or "percent-encoded" in str(error)
-        raise ConfigurationError([_UNESCAPED if is_unescaped else _UNPARSABLE]) from None
-    if _has_unescaped_login(text):
-        raise ConfigurationError([_UNESCAPED])
+        raise ConfigurationError([_fault(text) or _meaning_of_parser(str(error))]) from None
+    if fault := _fault(text):
+        raise ConfigurationError([fault])
+    if any(_PLACEHOLDER.fullmatch(str(given.get(name))) for name in ("user", "password", "host", "port", "dbname")):
+        raise ConfigurationError([_NOT_REPLACED])
     if "," in str(given.get("host", "")) + str(given.get("hostaddr", "")):
         given = {"target_session_attrs": "primary", **given}
     return {**_DEFAULTS, "application_name": application_name, **given, "client_encoding": "UTF8"}
+
+
+def _fault(url: str) -> str | None:
+    """What is wrong with a URL that libpq would misread instead of refusing it."""
+    if " " in url or not url.isprintable():
+        return _INVISIBLE
+    return _UNESCAPED if _has_unescaped_login(url) else None
+
+
+def _meaning_of_parser(text: str) -> str:
+    """What libpq's parser says, in a sentence that shows nothing of the URL."""
+    if "percent-encoded" in text:
+        return _UNESCAPED
+    return _UNKNOWN_OPTION if "query parameter" in text else _UNPARSABLE
 
 
 def _has_unescaped_login(url: str) -> bool:

@@ -1,7 +1,7 @@
 """Why a connection to Postgres could not be opened, in a sentence that shows nothing of the address.
 
-psycopg gives no SQLSTATE for these failures, so they are told apart by the texts of libpq, Postgres and PgBouncer. A
-server that speaks another language than English gets the general sentence.
+psycopg gives no SQLSTATE for these failures, so they are told apart by the texts of libpq, Postgres and PgBouncer. Of a
+server that speaks another language than English no more is known than that it refuses.
 """
 
 import re
@@ -26,7 +26,10 @@ READ_ONLY: Final = (
 
 _INVALID: Final = {
     r"invalid sslmode value": f"{URL}: its sslmode is none; write disable, prefer, require, verify-ca or verify-full",
-    r"invalid port number": f"{URL}: its port is no number from 1 to 65535",
+    r'invalid port number|connection option "port"': (
+        f"{URL}: its port is no number from 1 to 65535; an address of IPv6 stands in brackets, as in @[::1]:5432/"
+    ),
+    r"channel binding": f"{URL}: channel_binding=require needs TLS; choose another sslmode, or prefer",
     r"invalid \S+ value|invalid value \S+ for|invalid integer value|could not match \d+": (
         f"{URL}: one of its options has a value that libpq does not know; correct what stands behind the question mark"
     ),
@@ -37,7 +40,9 @@ _INVALID: Final = {
 }
 _LOGIN: Final = {
     r"no password supplied": f"{URL} has no password, and the database asks for one",
-    r'role ".*" does not exist|no such user': f"the database does not know the user in {URL}",
+    r'role ".*" does not exist|no such user|[Tt]enant or user not found': (
+        f"the database does not know the user in {URL}; a pooler for several projects needs the project's name in it"
+    ),
     r"is not permitted to log in": f"the user in {URL} is a group that may not log in; name one of its members",
     r"authentication failed": f"the database refuses the user or the password in {URL}",
 }
@@ -92,7 +97,12 @@ _AWAY: Final = {
         f"nothing listens at the host and port in {URL}; check both, and that Postgres is running there"
     ),
     r"No route to host|[Nn]etwork is unreachable|timeout expired|Connection timed out": (
-        f"the host in {URL} does not answer; check it, and firewalls and network policies on the way"
+        f"the host in {URL} does not answer; check it and the port, and firewalls and network policies on the way"
+    ),
+    # A severity, in whatever language: it is the server's or the pooler's answer.
+    r"failed: [^\W\d_]+:  ": (
+        f"what {URL} leads to answers and refuses us, for a reason that is not known here; its log, or psql with the "
+        "same URL, shows it"
     ),
 }
 
