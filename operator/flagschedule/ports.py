@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # half of what is here concerns one program only, and loads w
     from uuid import UUID
 
     from flagschedule.domain.decision import Decision, Facts
+    from flagschedule.domain.errors import FlagScheduleError
     from flagschedule.domain.events import Event
     from flagschedule.domain.outcome import Snapshot
     from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
@@ -99,8 +100,11 @@ class MirrorStore(Protocol):
     async def ping(self) -> None:
         """Return if the database can serve."""
 
-    async def wait_until_refused(self) -> None:
-        """Return when the database has refused the login for a minute, and there are no other credentials to try."""
+    async def wait_until_refused(self) -> FlagScheduleError:
+        """Return when no connection can ever be had: the reason to end the program with.
+
+        The login has been refused for a minute, or the URL cannot be right, and no file holds another one.
+        """
 
 
 class ObjectClient(Protocol):

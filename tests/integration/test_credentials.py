@@ -12,6 +12,8 @@ from typing import TypeVar
 
 import pytest
 
+from dev.parts.pgbouncer import PgBouncer
+from dev.parts.postgres import Postgres
 from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
 from flagschedule.domain.errors import CredentialsRefusedError, DependencyUnavailableError
 from tests.integration.conftest import Run
@@ -43,7 +45,7 @@ class Account:
 
     def __init__(self, database: Database, url: str, file: Path) -> None:
         self._database = database
-        self._name = f"rotated_{database.value('SELECT current_database()')}"
+        self.name = f"rotated_{database.value('SELECT current_database()')}"
         self._place = url.partition("@")[2]
         self.file = file
         self.url = ""
@@ -51,19 +53,19 @@ class Account:
     def rotate(self, password: str) -> None:
         """Set a password, end all sessions, and write the file."""
         execute = self._database.connection.execute
-        execute(f"ALTER ROLE {self._name} PASSWORD '{password}'".encode())
-        self._database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", self._name)
-        self.url = f"postgresql://{self._name}:{password}@{self._place}"
+        execute(f"ALTER ROLE {self.name} PASSWORD '{password}'".encode())
+        self._database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", self.name)
+        self.url = f"postgresql://{self.name}:{password}@{self._place}"
         self.file.write_text(f"{self.url}\n")
 
     def create(self) -> None:
         """Make the user, who may do what operator and processor do."""
         roles = "flagschedule_operator, flagschedule_processor"
-        self._database.connection.execute(f"CREATE ROLE {self._name} LOGIN IN ROLE {roles}".encode())
+        self._database.connection.execute(f"CREATE ROLE {self.name} LOGIN IN ROLE {roles}".encode())
 
     def drop(self) -> None:
         """Remove the user."""
-        self._database.connection.execute(f"DROP OWNED BY {self._name}; DROP ROLE {self._name}".encode())
+        self._database.connection.execute(f"DROP OWNED BY {self.name}; DROP ROLE {self.name}".encode())
 
 
 @pytest.fixture
@@ -116,18 +118,15 @@ def test_the_processor_reads_the_file_of_its_url(account: Account, database: Dat
         assert database.row(schedule)["status"] == "applied"
 
 
-def test_an_operator_whose_password_was_revoked_ends(account: Account, tmp_path: Path) -> None:
-    """With a fixed URL that is refused for good the operator ends with 3, so that its pod reads the Secret again."""
-    (tmp_path / "kubeconfig").write_text(KUBECONFIG)
-    stale = account.url
-    account.rotate("second")
-
-    ended = subprocess.run(
+def operate(url: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """An operator with this URL until it ends by itself; it finds no API server."""
+    (folder / "kubeconfig").write_text(KUBECONFIG)
+    return subprocess.run(
         [sys.executable, "-c", IMPATIENT_OPERATOR],
         env={
             "PATH": os.environ["PATH"],
-            "KUBECONFIG": str(tmp_path / "kubeconfig"),
-            "DATABASE_URL": stale,
+            "KUBECONFIG": str(folder / "kubeconfig"),
+            "DATABASE_URL": url,
             "FLAG_SCHEDULE_LEASE_NAMESPACE": "flags",
             "FLAG_SCHEDULE_PROBE_PORT": "0",
         },
@@ -137,8 +136,35 @@ def test_an_operator_whose_password_was_revoked_ends(account: Account, tmp_path:
         check=False,
     )
 
+
+def test_an_operator_whose_password_was_revoked_ends(account: Account, tmp_path: Path) -> None:
+    """With a fixed URL that is refused for good the operator ends with 3, so that its pod reads the Secret again."""
+    stale = account.url
+    account.rotate("second")
+
+    ended = operate(stale, tmp_path)
+
     assert ended.returncode == 3, ended.stderr
-    assert "refused the user or the password in DATABASE_URL" in ended.stderr.splitlines()[-1]
+    assert "refuses the user or the password in DATABASE_URL" in ended.stderr.splitlines()[-1]
+
+
+def test_an_operator_whose_url_cannot_be_right_ends(account: Account, tmp_path: Path) -> None:
+    """What shows only with the first connection, as a wrong sslmode does, ends the operator with 2 and a sentence."""
+    ended = operate(f"{account.url}?sslmode=yes", tmp_path)
+
+    assert ended.returncode == 2, ended.stderr
+    assert "its sslmode is none" in ended.stderr.splitlines()[-1]
+
+
+def test_an_operator_behind_a_pooler_without_transactions_ends(
+    account: Account, postgres: Postgres, tmp_path: Path
+) -> None:
+    """Statement mode ends the operator with 2 and says which mode to choose."""
+    with PgBouncer(postgres, "statement", passwords={account.name: "first"}) as pooler:
+        ended = operate(pooler.url(account.url), tmp_path)
+
+    assert ended.returncode == 2, ended.stderr
+    assert "pool_mode=transaction" in ended.stderr.splitlines()[-1]
 
 
 def test_a_file_is_waited_for(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:

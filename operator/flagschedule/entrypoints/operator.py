@@ -17,7 +17,7 @@ import structlog
 
 from flagschedule.adapters.kubernetes import connection, storage
 from flagschedule.bootstrap import operator as bootstrap
-from flagschedule.domain.errors import CredentialsRefusedError, FlagScheduleError
+from flagschedule.domain.errors import FlagScheduleError
 from flagschedule.domain.schedule import GROUP, PLURAL, VERSION
 from flagschedule.entrypoints import health, leadership, probes, tasks
 from flagschedule.ports import MirrorStore
@@ -33,7 +33,6 @@ _LOUDNESS: Final = {
     "psycopg": logging.CRITICAL,  # its lines hold the database's address; the gate says what is to be said
 }
 _DATABASE_LOOK: Final = 5.0
-_REFUSED: Final = "the database has refused the user or the password in DATABASE_URL for a minute"
 # After so many objects more than before, Python looks for cycles among them. Each object that Kopf handles is thousands
 # of them, alive for seconds; to look after each 700, the default, took a fifth of an adoption (ADR 0010).
 _COLLECT_AFTER: Final = 10_000
@@ -43,7 +42,8 @@ def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT.
 
     Raises:
-        ConfigurationError: another live cluster uses our name, or there is no cluster to work for.
+        ConfigurationError: another live cluster uses our name, there is no cluster to work for, or the database's URL
+            cannot be right.
         CredentialsRefusedError: the database has refused the login for a minute.
         FlagScheduleError: a part of the operator ended by itself.
 
@@ -118,7 +118,7 @@ async def _serve(settings: Settings) -> None:
                     condition.leads_since = asyncio.get_running_loop().time()
                     await _work(services, settings, stop)
         if refused.done() and not refused.cancelled():
-            raise CredentialsRefusedError(_REFUSED)
+            raise refused.result()
     _log.info("Operator stopped")
 
 
@@ -154,10 +154,11 @@ async def _run_kopf(services: bootstrap.Operator, settings: Settings, stop: asyn
         raise FlagScheduleError("a part of the operator ended unexpectedly; its log says which")
 
 
-async def _stop_when_refused(store: MirrorStore, stop: asyncio.Event) -> None:
+async def _stop_when_refused(store: MirrorStore, stop: asyncio.Event) -> FlagScheduleError:
     """End the program, so that its successor reads the Secret again: a process keeps the environment of its start."""
-    await store.wait_until_refused()
+    reason = await store.wait_until_refused()
     stop.set()
+    return reason
 
 
 async def _close_at(stop: asyncio.Event, gate: Gate) -> None:

@@ -17,7 +17,13 @@ from flagschedule.adapters.postgres import mapping, statements
 from flagschedule.adapters.postgres.connection import Url
 from flagschedule.adapters.postgres.pool import SessionPool
 from flagschedule.domain.decision import Decision, Facts
-from flagschedule.domain.errors import ConflictError, DependencyUnavailableError, StatementRefusedError
+from flagschedule.domain.errors import (
+    ConflictError,
+    CredentialsRefusedError,
+    DependencyUnavailableError,
+    FlagScheduleError,
+    StatementRefusedError,
+)
 from flagschedule.domain.outcome import Reason, Snapshot
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 from flagschedule.ports import Backlog, StatusEntry
@@ -180,9 +186,10 @@ class PostgresMirrorStore:
         runs = {name: int(found.pop(name)) for name in _RUN_COUNTS}
         return Backlog(**found, runs=runs)
 
-    async def wait_until_refused(self) -> None:
+    async def wait_until_refused(self) -> FlagScheduleError:
         """See ports.MirrorStore."""
         await self._pool.refused.wait()
+        return self._pool.failure or CredentialsRefusedError()
 
     async def ping(self) -> None:
         """See ports.MirrorStore."""

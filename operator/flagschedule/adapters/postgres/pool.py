@@ -14,7 +14,12 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from flagschedule.adapters.postgres import connection, values
 from flagschedule.adapters.postgres.connection import Url
 from flagschedule.adapters.postgres.session import AsyncSession
-from flagschedule.domain.errors import CredentialsRefusedError, FlagScheduleError
+from flagschedule.domain.errors import (
+    ConfigurationError,
+    CredentialsRefusedError,
+    DependencyUnavailableError,
+    FlagScheduleError,
+)
 
 _TIMEOUT: Final = 5.0
 _REFUSED_FOR_GOOD: Final = 60.0
@@ -32,14 +37,16 @@ class SessionPool:
     """Sessions for one program. The database need not be there yet when it is opened.
 
     Attributes:
-        refused: set when the login was refused for a minute and the URL is a fixed one.
+        refused: set when the login was refused for a minute or the URL cannot be right, and it is a fixed one. A file
+            may be corrected while we wait.
+        failure: why no session could be opened last; None if one could.
     """
 
     def __init__(self, url: Url, application_name: str, size: int) -> None:
         connection.parameters(url, application_name)  # what is wrong in it is said at once
         self._url = url
         self._application_name = application_name
-        self._failure: FlagScheduleError | None = None
+        self.failure: FlagScheduleError | None = None
         self._refused_since: float | None = None
         self.refused = asyncio.Event()
         self._pool = AsyncConnectionPool(
@@ -68,21 +75,25 @@ class SessionPool:
         try:
             session = await _PooledSession.open(self._url, self._application_name)
         except FlagScheduleError as error:
-            self._failure = error
-            self._note_refusal(isinstance(error, CredentialsRefusedError))
+            self.failure = error
+            self._note(error)
             raise
-        self._failure = None
-        self._note_refusal(False)
+        self.failure = None
+        self._note(None)
         values.load_leniently(session)
         return session
 
-    def _note_refusal(self, is_refused: bool) -> None:
+    def _note(self, error: FlagScheduleError | None) -> None:
+        """Decide whether time can help."""
         now = time.monotonic()
-        if not is_refused:
+        if not isinstance(error, CredentialsRefusedError):
             self._refused_since = None
         elif self._refused_since is None:
             self._refused_since = now
-        elif isinstance(self._url, str) and now - self._refused_since > _REFUSED_FOR_GOOD:
+        is_final = isinstance(error, ConfigurationError) or (
+            self._refused_since is not None and now - self._refused_since > _REFUSED_FOR_GOOD
+        )
+        if is_final and isinstance(self._url, str):
             self.refused.set()
 
     @asynccontextmanager
@@ -90,8 +101,7 @@ class SessionPool:
         """A session that works, for one unit of work.
 
         Raises:
-            ConfigurationError: the URL cannot be right.
-            DependencyUnavailableError: no session can be had.
+            DependencyUnavailableError: no session can be had, also where the URL cannot be right: see `refused`.
             StatementRefusedError: the database refused a statement.
         """
         with connection.translated():
@@ -99,7 +109,7 @@ class SessionPool:
                 try:
                     session = await self._pool.getconn(within)
                 except PoolTimeout as error:
-                    raise self._failure or error from error
+                    raise _unavailable(self.failure) or error from error
                 try:
                     if not _has_ended(session):
                         yield session
@@ -110,6 +120,11 @@ class SessionPool:
                     raise
                 finally:
                     await self._pool.putconn(session)
+
+
+def _unavailable(failure: FlagScheduleError | None) -> FlagScheduleError | None:
+    """The failure to connect as one that its callers wait for, because a file with the URL can be corrected."""
+    return DependencyUnavailableError(str(failure)) if isinstance(failure, ConfigurationError) else failure
 
 
 def _has_ended(session: AsyncConnection[Any]) -> bool:
