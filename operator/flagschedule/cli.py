@@ -24,6 +24,7 @@ exit codes:
   1  unexpected: a bug
   2  bad configuration; all faults are listed at once
   3  a dependency is unavailable; nothing was consumed"""
+_CHECK_RIGHTS: Final = "check the rights of the database role and what else changes these tables, then run this again"
 _SEE: Final = "Settings are environment variables, listed by `flagschedule --help`."
 
 
@@ -130,7 +131,10 @@ def _cleanup(given: argparse.Namespace) -> None:
 def _migrate(_: argparse.Namespace) -> None:
     from flagschedule.bootstrap import migrator  # noqa: PLC0415 -- loaded by the migration only
 
-    applied = migrator.migrate(_load())
+    try:
+        applied = migrator.migrate(_load())
+    except StatementRefusedError as error:
+        raise DependencyUnavailableError(f"{error}; {_CHECK_RIGHTS}") from error
     _log.info("Schema is up to date", applied=applied)
 
 

@@ -193,3 +193,13 @@ def test_tables_that_cannot_be_used_are_named(empty_database_url: str, table: st
             migrate(empty_database_url)
 
         assert database.value("SELECT count(*) FROM pg_class") == before
+
+
+@pytest.mark.parametrize("table", ["feature_flags", "flag_schedule_runs"])
+def test_a_table_that_was_removed_is_named(database_url: str, table: str) -> None:
+    """A table that is gone since its migration ends the next one with its name, since no migration makes it again."""
+    with connected(database_url) as database:
+        database.connection.execute(f"ALTER TABLE {table} RENAME TO away".encode())
+
+    with pytest.raises(ConfigurationError, match=f"^{table} is missing"):
+        migrate(roles.url(database_url, "migrate"))

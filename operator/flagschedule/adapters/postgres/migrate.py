@@ -40,6 +40,7 @@ _CREATE_LOG: Final = (
     "CREATE TABLE IF NOT EXISTS flag_schedule_migrations "
     "(migration_hash varchar(64) PRIMARY KEY, migration_id varchar(255), applied_at_utc timestamp)"
 )
+_LAST_TABLE: Final = "0005-side-tables"  # the last one that makes tables
 _LOG: Final = "INSERT INTO flag_schedule_migrations VALUES (%s, %s, now() AT TIME ZONE 'UTC')"
 _CAN_READ_FLAGS: Final = (
     "SELECT coalesce(bool_or(has_table_privilege(oid, 'SELECT')), false) FROM pg_class "
@@ -139,10 +140,17 @@ class _Runner:
             raise ConfigurationError(faults)
 
     def apply(self, folder: Traversable, report: Callable[[str], None]) -> int:
-        """Apply what the log does not name; the number of migrations."""
+        """Apply what the log does not name; the number of migrations.
+
+        Raises:
+            ConfigurationError: tables were removed since; with a sentence for each of them.
+        """
         with self._transaction() as session:
             session.execute(_CREATE_LOG)
             done = {name for (name,) in session.execute("SELECT migration_id FROM flag_schedule_migrations")}
+            # No migration makes a table again that was removed after it.
+            if _LAST_TABLE in done and (lost := session.execute(statements.read("missing_tables")).fetchall()):
+                raise ConfigurationError([fault for (fault,) in lost])
         found = {file.name.removesuffix(".sql"): file for file in folder.iterdir() if file.name.endswith(".sql")}
         missing = sorted(found.keys() - done)
         for name in missing:
