@@ -281,6 +281,9 @@ class ProcessStore(Protocol):
     def close(self) -> None:
         """End the connection."""
 
+    def reconnect(self) -> None:
+        """Connect again if the connection has ended."""
+
     def finish_run(self, summary: Mapping[str, Any]) -> None:
         """Record what the run did."""
 
@@ -294,6 +297,7 @@ class ProcessStore(Protocol):
 
         Raises:
             RowRefusedError: a constraint or trigger refused some row of the batch; nothing was changed.
+            ConnectionLostError: the connection has ended; `reconnect` before the next statement.
             UnexpectedRefusalError: the database failed otherwise; nothing was changed.
         """
 

@@ -103,17 +103,36 @@ def test_killed_between_claim_and_commit(
 
 
 def test_connection_lost_between_claim_and_commit(
-    database: Database, database_url: str, flagschedule: Run, start: Callable[..., subprocess.Popen[str]]
+    database: Database, database_url: str, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    """A backend that dies in mid-statement changes nothing; the run ends with 3 and one line, the next one works."""
+    """A backend that dies in mid-statement changes nothing; the run connects again and makes the changes."""
     scene(database)
     with held_in_mid_statement(database, database_url):
         process = start()
         (backend,) = eventually(lambda: held(database))
         database.run("SELECT pg_terminate_backend(%s)", backend["pid"])
+        eventually(lambda: held(database) not in ([], [backend]))
+
+    assert process.wait(PATIENCE) == 0
+
+    assert outcome(database) == UNDISTURBED
+
+
+def test_the_database_is_lost_between_claim_and_commit(
+    database: Database, database_url: str, flagschedule: Run, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """A database that refuses new connections has changed nothing; the run ends with 3, the next one works."""
+    scene(database)
+    name = database.connection.info.dbname
+    with held_in_mid_statement(database, database_url):
+        process = start()
+        (backend,) = eventually(lambda: held(database))
+        database.connection.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT 0'.encode())
+        database.run("SELECT pg_terminate_backend(%s)", backend["pid"])
         assert process.wait(PATIENCE) == 3
         assert process.stderr
         assert process.stderr.read().splitlines()[-1].startswith("flagschedule: the database")
+    database.connection.execute(f'ALTER DATABASE "{name}" CONNECTION LIMIT -1'.encode())
     assert {row["attempts"] for row in outcome(database)} == {0}
 
     assert flagschedule("process").returncode == 0

@@ -426,3 +426,50 @@ def test_a_watermark_of_the_future_silences_no_flag(database: Database, flagsche
 
     assert database.state(flag) == (True, 9)
     assert [database.row(each)["reason"] for each in (older, newer)] == ["Superseded", "Applied"]
+
+
+@pytest.mark.parametrize("batch", ["100", "1"])
+def test_a_flag_whose_change_ends_the_connection_keeps_no_other_one(
+    database: Database, flagschedule: Run, batch: str
+) -> None:
+    """A trigger that has the server process killed is met alone, on a new connection, and steps aside."""
+    refuse(database, "PERFORM pg_terminate_backend(pg_backend_pid())")
+    poison = database.schedule(database.flag("refused"), {"enabled": True}, due=LONG_AGO)
+    good = [database.schedule(database.flag(f"good-{number}"), {"enabled": True}) for number in range(5)]
+
+    run = flagschedule("process", "--output", "json", FLAG_SCHEDULE_BATCH_SIZE=batch)
+
+    assert {database.row(each)["status"] for each in good} == {"applied"}
+    assert (summary(run)["processed"], summary(run)["set_aside"]) == (5, 1)
+    assert aside(database, poison)["set_aside_count"] == 1
+
+
+def test_a_refusal_that_comes_with_the_commit_keeps_no_other_one(database: Database, flagschedule: Run) -> None:
+    """A deferred constraint of the host speaks only at the commit: its row fails alone."""
+    refuse(database, raising("23514"))
+    database.run("DROP TRIGGER refuse ON feature_flags")
+    database.run(
+        "CREATE CONSTRAINT TRIGGER refuse AFTER UPDATE ON feature_flags DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    refused = database.schedule(database.flag("refused"), {"enabled": True}, due=LONG_AGO)
+    good = [database.schedule(database.flag(f"good-{number}"), {"enabled": True}) for number in range(5)]
+
+    run = flagschedule("process", "--output", "json")
+
+    assert {database.row(each)["status"] for each in good} == {"applied"}
+    assert (summary(run)["processed"], summary(run)["failed"]) == (6, 1)
+    assert database.row(refused)["last_error"] == "the database refused the change (check_violation)"
+
+
+def test_two_flags_that_may_not_both_be_on_keep_no_other_one(database: Database, flagschedule: Run) -> None:
+    """A unique index of the host refuses one of two changes with every try; the rest of the batch is made."""
+    database.run("CREATE UNIQUE INDEX only_one ON feature_flags (enabled) WHERE enabled AND flag_key LIKE 'either-%%'")
+    either = [database.schedule(database.flag(f"either-{number}"), {"enabled": True}) for number in (1, 2)]
+    good = [database.schedule(database.flag(f"good-{number}"), {"enabled": True}) for number in range(5)]
+
+    run = flagschedule("process", "--output", "json")
+
+    assert {database.row(each)["status"] for each in good} == {"applied"}
+    assert sorted(database.row(each)["status"] for each in either) == ["applied", "failed"]
+    assert (summary(run)["processed"], summary(run)["failed"]) == (7, 1)

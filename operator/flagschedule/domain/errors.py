@@ -91,6 +91,14 @@ class ConflictError(FlagScheduleError):
         self.flag_locked = flag_locked
 
 
+class ConnectionLostError(UnexpectedRefusalError):
+    """The connection ended while a change was made: by the change itself, or by chance. It may have been committed."""
+
+    def __init__(self) -> None:
+        super().__init__("", "", passing=False)
+        self.args = ("the connection to the database ended while the change was made",)
+
+
 class ObjectGoneError(FlagScheduleError):
     """The object does not exist any more, or another one has taken its name."""
 

@@ -13,7 +13,12 @@ from typing import Final
 
 import structlog
 
-from flagschedule.domain.errors import DependencyUnavailableError, StatementRefusedError, UnexpectedRefusalError
+from flagschedule.domain.errors import (
+    ConnectionLostError,
+    DependencyUnavailableError,
+    StatementRefusedError,
+    UnexpectedRefusalError,
+)
 from flagschedule.ports import CleanupStore, Leftover, Place
 
 _log: Final = structlog.get_logger()
@@ -102,6 +107,8 @@ class Cleaner:
     def _purge(self, kind: Leftover, start: Place, end: Place) -> None:
         try:
             counts = self._store.purge(kind, start, end, dry_run=self._summary.dry_run)
+        except ConnectionLostError as error:
+            raise DependencyUnavailableError(f"{error}; {_ADVICE}") from error
         except StatementRefusedError as error:
             self._isolate(kind, start, end, error)
             return

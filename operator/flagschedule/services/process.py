@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 
 from flagschedule.domain.errors import (
+    ConnectionLostError,
     DependencyUnavailableError,
     FlagScheduleError,
     StatementRefusedError,
@@ -59,6 +60,7 @@ class Processor:
         self._pace = pace
         self._stopping = stopping
         self._failed = False
+        self._is_cache_behind = False
         self._busy: str | None = None
         self._last_look: Look | None = None
         self._started = time.monotonic()
@@ -141,9 +143,12 @@ class Processor:
             self._failed = True  # the workers end with the batch at hand
             raise
         if not self._workers.wait():
-            # What it had claimed is due again; or was committed, and nobody has heard of it.
-            self._keys.drain(self._store)
+            # What it had claimed is due again; or was committed, and no answer came.
+            self._is_cache_behind = True
             self._apply_until_empty(self._store, busy_looks)
+        if self._is_cache_behind:
+            self._is_cache_behind = False
+            self._keys.drain(self._store)
         self._keys.forget(self._store)
         return self._report.summary.processed > before
 
@@ -192,9 +197,11 @@ class Processor:
         try:
             batch = store.apply(retries=retries, limit=size, suspects=suspects)
         except StatementRefusedError as error:
-            return self._refusals.isolate(
+            done = self._refusals.isolate(
                 store, error, lambda: store.claimable(retries=retries, limit=size, suspects=suspects)
             )
+            self._is_cache_behind |= isinstance(error, ConnectionLostError)  # the batch may have been committed
+            return done
         self._report.finish(batch)
         return len(batch.handled)
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from flagschedule.domain import backoff
 from flagschedule.domain.errors import (
+    ConnectionLostError,
     DependencyUnavailableError,
     RowRefusedError,
     StatementRefusedError,
@@ -28,6 +29,7 @@ _SHORTEST: Final = 1.0  # of these at the end of a run
 _ROWS: Final = 100
 _TRIES: Final = 3  # of a row that meets a lock or a conflict
 _PAUSE: Final = 0.2
+_RESTART: Final = 10.0  # seconds for a server that restarts because one of its processes crashed
 
 
 class Refusals:
@@ -66,7 +68,7 @@ class Refusals:
             UnexpectedRefusalError: likewise, but it may be over at once.
         """
         self._check(store)
-        return self._split(store, rows(), one_by_one=_timed_out(error))
+        return self._split(store, rows(), one_by_one=_is_costly(error))
 
     def try_suspects(self, store: ProcessStore) -> None:
         """Try alone what is suspect, and what stepped aside and is due again."""
@@ -81,6 +83,7 @@ class Refusals:
 
     def _check(self, store: ProcessStore) -> None:
         """Run the statement over no row: what it raises now concerns all of them."""
+        self._reconnect(store)
         try:
             store.check()
         except UnexpectedRefusalError as error:
@@ -90,8 +93,21 @@ class Refusals:
         except StatementRefusedError as error:
             raise DependencyUnavailableError(f"{error}; {ADVICE}") from error
 
+    def _reconnect(self, store: ProcessStore) -> None:
+        until = time.monotonic() + _RESTART
+        while True:
+            try:
+                store.reconnect()
+            except DependencyUnavailableError:
+                if time.monotonic() >= until or self._time_left() <= 0:
+                    raise
+                time.sleep(_PAUSE)
+            else:
+                return
+
     def _split(self, store: ProcessStore, rows: Sequence[Claimable], *, one_by_one: bool) -> int:
-        # By halves where a refusal comes at once; one by one where each further try might take a second again.
+        # By halves where a refusal comes at once; one by one where each further try might take a second again, or
+        # might crash the server again.
         rows = [row for row in rows if row.flag_id not in self._suspects]
         if not rows or self._time_left() <= 0:
             return 0
@@ -100,14 +116,15 @@ class Refusals:
         try:
             batch = store.apply_only([row.schedule_id for row in rows], seconds=_GLANCE if len(rows) == 1 else None)
         except StatementRefusedError as error:
+            self._reconnect(store)
             if len(rows) == 1:
                 if not self._is_recorded(store, rows[0], error):
                     self._suspects[rows[0].flag_id] = None
                     self._found()
                 return 1
-            middle, slow = len(rows) // 2, _timed_out(error)
-            return self._split(store, rows[:middle], one_by_one=slow) + self._split(
-                store, rows[middle:], one_by_one=slow
+            middle, costly = len(rows) // 2, _is_costly(error)
+            return self._split(store, rows[:middle], one_by_one=costly) + self._split(
+                store, rows[middle:], one_by_one=costly
             )
         self._report.finish(batch)
         return len(batch.handled)
@@ -171,6 +188,10 @@ class Refusals:
 
 def _timed_out(error: StatementRefusedError) -> bool:
     return isinstance(error, UnexpectedRefusalError) and error.timed_out
+
+
+def _is_costly(error: StatementRefusedError) -> bool:
+    return _timed_out(error) or isinstance(error, ConnectionLostError)
 
 
 def _is_passing(error: StatementRefusedError) -> bool:

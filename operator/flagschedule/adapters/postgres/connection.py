@@ -15,6 +15,7 @@ from flagschedule.adapters.postgres.unreachable import AWAY, READ_ONLY, URL
 from flagschedule.domain.errors import (
     ChangeNotMadeError,
     ConfigurationError,
+    ConnectionLostError,
     DependencyUnavailableError,
     FlagScheduleError,
     RowRefusedError,
@@ -185,15 +186,19 @@ def translated() -> Iterator[None]:
 
 @contextmanager
 def translated_for_rows(session: psycopg.Connection[Any]) -> Iterator[None]:
-    """As `translated`; but as long as the connection is there, an error may be one row's.
+    """As `translated`; but an error may be one row's.
 
     A trigger that asks another server passes on what that one says: that it takes no connections, is read-only, ...
+    A trigger that crashes its server process, or has it ended, takes the connection along.
+
+    Raises:
+        ConnectionLostError: the connection has ended.
     """
     with translated():
         try:
             yield
         except psycopg.Error as error:
-            refused = None if session.closed else refusal(error)
+            refused = ConnectionLostError() if session.closed else refusal(error)
             if refused is None:
                 raise
             raise refused from error

@@ -48,16 +48,24 @@ class PostgresProcessStore:
         self._since = _THE_FIRST
 
     def __enter__(self) -> Self:
-        self._connection = Session.open(self._url, "flagschedule-processor", _SETTINGS)
-        set_json_loads(orjson.loads, self._connection)
+        self._connect()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _connect(self) -> None:
+        self._connection = Session.open(self._url, "flagschedule-processor", _SETTINGS)
+        set_json_loads(orjson.loads, self._connection)
+
     def close(self) -> None:
         """See ports.ProcessStore."""
         self._connection.close()
+
+    def reconnect(self) -> None:
+        """See ports.ProcessStore."""
+        if self._connection.closed:
+            self._connect()
 
     def _fetch(self, statement: LiteralString, **values: object) -> list[tuple[Any, ...]]:
         with connection.translated():
