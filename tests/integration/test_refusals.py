@@ -117,6 +117,18 @@ def test_who_stepped_aside_is_not_met_first_by_the_next_run(database: Database, 
     assert database.row(schedule)["status"] == "applied"
 
 
+def test_who_stepped_aside_and_failed_for_good_is_not_looked_for(database: Database, flagschedule: Run) -> None:
+    """A row that is past its deadline when it is tried again leaves the index of those that stepped aside."""
+    past = database.value("SELECT now() - interval '1 min'")
+    columns = {"set_aside_count": 2, "set_aside_until": past, "not_after": past}
+    schedule = database.schedule(database.flag("late"), {"enabled": True}, due=LONG_AGO, **columns)
+
+    flagschedule("process")
+
+    assert database.row(schedule)["reason"] == "DeadlineExceeded"
+    assert aside(database, schedule)["set_aside_count"] == 0
+
+
 def test_a_slow_flag_makes_no_other_one_late(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -178,6 +178,7 @@ schedules AS (
         next_retry_at = NULL,
         last_error = x.error,
         error_message = x.error,
+        set_aside_count = CASE WHEN x.state = 'failed' THEN 0 ELSE s.set_aside_count END,
         updated_at = now()
     FROM unnest(
         (SELECT l.ids FROM lists AS l),
