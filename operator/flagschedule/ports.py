@@ -268,8 +268,8 @@ class ProcessStore(Protocol):
     Every method raises DependencyUnavailableError where the database cannot serve it.
     """
 
-    def start_run(self) -> int:
-        """Record that a run begins; the id of the run."""
+    def start_run(self) -> bool:
+        """Record that a run begins. Returns whether row-level security may hide schedules from it."""
 
     def beside(self) -> ProcessStore:
         """The same run on one more connection, for another thread; to be closed.

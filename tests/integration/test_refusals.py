@@ -485,3 +485,29 @@ def test_two_flags_that_may_not_both_be_on_keep_no_other_one(database: Database,
     assert {database.row(each)["status"] for each in good} == {"applied"}
     assert sorted(database.row(each)["status"] for each in either) == ["applied", "failed"]
     assert (summary(run)["processed"], summary(run)["failed"]) == (7, 1)
+
+
+def test_a_schedule_whose_flag_is_gone_is_told(database: Database, flagschedule: Run) -> None:
+    """A flag that was deleted while triggers were off, as a restore does it, leaves a row that no claim finds."""
+    flag = database.flag("gone")
+    dangling = database.schedule(flag, {"enabled": True})
+    database.connection.execute(
+        b"SET session_replication_role = replica; DELETE FROM feature_flags; SET session_replication_role = origin"
+    )
+
+    run = flagschedule("process", "--output", "json")
+
+    assert summary(run)["skipped"] == 1
+    (line,) = logged(run, "Due schedules left")
+    assert (line["reason"], line["scheduleIds"]) == ("the flag does not exist", [str(dangling)])
+
+
+def test_schedules_that_row_level_security_hides_are_told(database: Database, flagschedule: Run) -> None:
+    """With row-level security on our own table a run may see nothing that is due: it says so."""
+    database.schedule(database.flag("hidden"), {"enabled": True})
+    database.connection.execute(b"ALTER TABLE feature_flag_schedules ENABLE ROW LEVEL SECURITY")
+
+    run = flagschedule("process", "--output", "json")
+
+    assert summary(run)["processed"] == 0
+    assert logged(run, "Schedules may be hidden by row-level security")

@@ -76,7 +76,7 @@ class Processor:
         Raises:
             DependencyUnavailableError: the database cannot serve; what was committed stays.
         """
-        self._store.start_run()
+        may_be_hidden = self._store.start_run()
         while self._store.prune_status_entries():
             pass
         self._keys.drain(self._store)
@@ -87,6 +87,8 @@ class Processor:
         self._lane.finish(_CONNECTING, _STOPPING if self._stopping() else LONGEST)
         self._keys.forget(self._store)
         self._count_skipped()
+        if may_be_hidden and not self._report.summary.processed:
+            _log.warning("Schedules may be hidden by row-level security")
         summary = self._report.finished(self._spent())
         self._store.finish_run(summary.counts)
         _log.info("Run finished", **asdict(summary))

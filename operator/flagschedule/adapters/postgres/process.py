@@ -15,7 +15,10 @@ from flagschedule.adapters.postgres.connection import Url
 from flagschedule.adapters.postgres.session import More, Session
 from flagschedule.ports import Batch, Claimable, Handled, Look, SetAside, Skipped
 
-_START_RUN: Final = "INSERT INTO flag_schedule_runs DEFAULT VALUES RETURNING id"
+_START_RUN: Final = (
+    "INSERT INTO flag_schedule_runs DEFAULT VALUES "
+    "RETURNING id, pg_catalog.row_security_active('feature_flag_schedules'::regclass)"
+)
 _NOTHING: Final = Batch(handled=(), cache_entries={})
 _THE_FIRST: Final = "-infinity"
 # To plan the statement that applies takes as long as a tenth of a batch, and no batch wants another plan.
@@ -75,11 +78,10 @@ class PostgresProcessStore:
         with connection.translated():
             return self._connection.execute(statement, values).rowcount
 
-    def start_run(self) -> int:
+    def start_run(self) -> bool:
         """See ports.ProcessStore."""
-        ((run_id,),) = self._fetch(_START_RUN)
-        self._run_id = run_id
-        return self._run_id
+        ((self._run_id, may_be_hidden),) = self._fetch(_START_RUN)
+        return bool(may_be_hidden)
 
     def beside(self) -> Self:
         """See ports.ProcessStore."""

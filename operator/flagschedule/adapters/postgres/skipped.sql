@@ -29,6 +29,7 @@ reasons AS (
     SELECT d.id,
            CASE
                WHEN d.aside THEN 'set aside'
+               WHEN f.id IS NULL AND NOT row_security_active('feature_flags') THEN 'the flag does not exist'
                WHEN f.id IS NULL THEN 'the flag is hidden from the processor, as by row-level security'
                WHEN EXISTS (SELECT FROM free AS x WHERE x.id = d.id) THEN 'not reached'
                WHEN row_security_active('feature_flags') OR row_security_active('feature_flag_schedules')
