@@ -206,6 +206,27 @@ def test_an_edit_that_came_too_late_can_be_reverted(api: Api, late: dict[str, An
     assert change(api, live, late, {key: spec().get(key, ...) for key in late}) == ""
 
 
+def test_a_time_that_has_passed_can_be_reverted_to(api: Api) -> None:
+    """What was applied was due, so that going back means a past time; another past time would do nothing either."""
+    tracked = {"argocd.argoproj.io/tracking-id": "shop:flagschedule.io/FlagSchedule:shop/x"}
+    api.create(flagschedule("x", spec(scheduledAt="2026-01-01T09:00:00Z"), annotations=tracked))
+    assert api.patch("x", {"metadata": {"annotations": None}, "spec": {"scheduledAt": "2036-01-01T09:00:00Z"}}).ok
+    api.set_status("x", observedGeneration=2, phase="Applied", conditions=[EDIT_TOO_LATE])
+
+    answer = api.patch("x", {"spec": {"scheduledAt": "2026-01-01T09:00:00Z"}})
+
+    assert answer.ok, answer.message
+
+
+def test_a_past_time_of_a_handled_schedule_gets_the_freezes_sentence(api: Api) -> None:
+    """Whoever gets the year wrong in a handled schedule hears that it is handled, and not to set a later time."""
+    live = make(api, {}, "Applied")
+
+    message = change(api, live, {}, {"scheduledAt": "2020-01-01T00:00:00Z"})
+
+    assert FROZEN.format("applied") in message
+
+
 def test_flag_and_environment_stay_even_then(api: Api) -> None:
     """EditTooLate opens the freeze only; the key stays what it was."""
     live = make(api, {}, "Applied", conditions=[EDIT_TOO_LATE])

@@ -105,6 +105,10 @@ def test_argo_cds_default_label_counts_where_argo_cd_wrote(api: Api) -> None:
 
     assert not api.create(old, manager="kubectl-create").ok
     assert api.create(old, manager="argocd-controller").ok
+    assert api.set_status("old", observedGeneration=1, phase="Applied").ok
+    edited = flagschedule("old", spec(scheduledAt=PAST, maxRetries=1), labels={"app.kubernetes.io/instance": "shop"})
+    answer = api.apply(edited, manager="argocd-controller")
+    assert answer.ok, answer.message
 
 
 def test_another_edit_is_not_judged(api: Api) -> None:
@@ -344,6 +348,61 @@ def test_what_an_older_schema_let_in_can_be_mended(not_a_time: Api) -> None:
     assert not not_a_time.patch("x", {"spec": {"scheduledAt": PAST}}).ok
     answer = not_a_time.patch("x", {"spec": {"scheduledAt": in_seconds(60)}})
     assert answer.ok, answer.message
+
+
+@pytest.fixture
+def stamping(operator: Api) -> Iterator[Api]:
+    """The operator in a cluster whose own policy writes into every update, as mutating webhooks do."""
+    admin = Api(**{**vars(operator), "headers": {}})
+    policies = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolic"
+    rule = {"apiGroups": ["flagschedule.io"], "apiVersions": ["*"], "operations": ["UPDATE"]}
+    stamp = "Object{metadata: Object.metadata{annotations: {'stamped-by': request.userInfo.username}}}"
+    name = f"stamp-{admin.namespace}"
+    policy = {
+        "matchConstraints": {"resourceRules": [rule | {"resources": ["flagschedules"]}]},
+        "matchConditions": [{"name": "ours", "expression": f"object.metadata.namespace == '{admin.namespace}'"}],
+        "failurePolicy": "Fail",
+        "reinvocationPolicy": "Never",
+        "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": stamp}}],
+    }
+    for kind, body in (("ies", policy), ("ybindings", {"policyName": name})):
+        answer = admin.request("POST", policies + kind, {"metadata": {"name": name}, "spec": body})
+        assert answer.ok, answer.message
+    try:
+        assert admin.create(flagschedule("probe", spec())).ok
+        eventually(lambda: "stamped-by" in str(admin.patch("probe", {}).body["metadata"]), "the mutation is in effect")
+        yield operator
+    finally:
+        for kind in ("ybindings", "ies"):
+            assert admin.request("DELETE", f"{policies}{kind}/{name}").ok
+
+
+def test_what_others_mutate_can_be_released(stamping: Api) -> None:
+    """A cluster's own mutating policy, which cannot be told from the operator, keeps no deleted object for good.
+
+    While the object lives, the operator's account may not have its metadata changed by whatever means.
+    """
+    admin = Api(**{**vars(stamping), "headers": {}})
+    guarded = {"metadata": {"finalizers": [FINALIZER]}}
+    assert "must not change annotations" in stamping.patch("x", guarded).message
+    assert admin.patch("x", guarded).ok
+    assert admin.delete("x").ok
+
+    answer = stamping.patch("x", {"metadata": {"finalizers": None}})
+
+    assert answer.ok, answer.message
+    assert admin.get("x")["kind"] == "Status"
+
+
+def test_a_deleted_objects_other_finalizers_stay(operator: Api) -> None:
+    """Deletion opens nothing to the operator's account that others wait for."""
+    admin = Api(**{**vars(operator), "headers": {}})
+    assert admin.patch("x", {"metadata": {"finalizers": [FINALIZER, "example.com/other"]}}).ok
+    assert admin.delete("x").ok
+
+    assert "finalizers of others" in operator.patch("x", {"metadata": {"finalizers": None}}).message
+    assert operator.patch("x", {"metadata": {"finalizers": ["example.com/other"]}}).ok
+    assert admin.patch("x", {"metadata": {"finalizers": None}}).ok
 
 
 def test_a_foreground_deletion_ends(operator: Api) -> None:
