@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from flagschedule.domain.errors import ConflictError, ObjectChangedError, ObjectGoneError
+from flagschedule.domain.errors import (
+    ConflictError,
+    DependencyUnavailableError,
+    ObjectChangedError,
+    ObjectGoneError,
+)
 from flagschedule.domain.schedule import FINALIZER, RETRY_ANNOTATION, FlagSchedule, ObjectRef
 from flagschedule.services import reconcile as module
 from flagschedule.services.queue import Backoff
@@ -259,3 +264,34 @@ def test_a_comparison_hears_when_everything_was_tried() -> None:
         assert len(on.mirror.reconciled) == 1
 
     _play(body, play)
+
+
+@pytest.mark.parametrize("after", [{"status": _SETTLED}, {"status": _SETTLED, "generation": 2}])
+def test_a_retry_request_that_is_taken_away_at_once_is_not_lost(after: dict[str, Any]) -> None:
+    """Flux removes what kubectl has set, and may edit the object with it, while the operator waits for the database."""
+    asking = _body(guarded=True, status=_SETTLED, annotations={RETRY_ANNOTATION: "now"})
+    quiet = _body(guarded=True, **after)
+
+    async def play(on: _Scene) -> None:
+        on.mirror.failures = [DependencyUnavailableError("away"), ConflictError()]
+        on.reconciler.notice(asking)
+        on.reconciler.notice(quiet)
+        await on.is_idle(_REF)
+        last = on.mirror.reconciled[-1]
+        assert (last.generation, last.retry_request) == (quiet["metadata"]["generation"], "now")
+
+    _play(quiet, play)
+
+
+def test_a_newer_retry_request_counts() -> None:
+    """Of two requests the one that stands on the object is acted on."""
+    first = _body(guarded=True, status=_SETTLED, annotations={RETRY_ANNOTATION: "first"})
+    second = _body(guarded=True, status=_SETTLED, annotations={RETRY_ANNOTATION: "second"})
+
+    async def play(on: _Scene) -> None:
+        on.reconciler.notice(first)
+        on.reconciler.notice(second)
+        await on.is_idle(_REF)
+        assert on.mirror.reconciled[-1].retry_request == "second"
+
+    _play(second, play)

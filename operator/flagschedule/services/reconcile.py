@@ -93,6 +93,8 @@ class Reconciler:
 
     def add(self, thing: FlagSchedule, *, fresh: bool = True) -> None:
         """Bring an object in line when it is its turn; unless it is `fresh`, as it is then."""
+        if before := self._seen.get(thing.ref):
+            thing = _still_asking(thing, before.thing)
         self._seen[thing.ref] = _Seen(thing, asyncio.get_running_loop().time() if fresh else _LONG_AGO)
         self._queue.add(thing.ref, _rank(thing))
 
@@ -136,7 +138,8 @@ class Reconciler:
         if now - seen.at < _FRESH:
             return
         try:
-            seen.thing = FlagSchedule.from_body(await self._client.get(seen.thing.ref))
+            found = FlagSchedule.from_body(await self._client.get(seen.thing.ref))
+            seen.thing = _still_asking(found, seen.thing)
         except ObjectGoneError:
             seen.thing = replace(seen.thing, deleting=True, finalizers=())
         seen.at = now
@@ -150,7 +153,8 @@ class Reconciler:
                 self._remember(thing.ref.uid)
             return
         if not thing.guarded:  # before the first mirroring, so that no deletion goes unseen
-            seen.thing = FlagSchedule.from_body(await self._write_finalizers(thing, [*thing.finalizers, FINALIZER]))
+            guarded = FlagSchedule.from_body(await self._write_finalizers(thing, [*thing.finalizers, FINALIZER]))
+            seen.thing = _still_asking(guarded, thing)
         await self._mirror.reconcile(seen.thing)
 
     async def _write_finalizers(self, thing: FlagSchedule, finalizers: list[str]) -> Mapping[str, Any]:
@@ -161,6 +165,11 @@ class Reconciler:
         if len(self._released) >= _REMEMBERED:  # their last events were never seen
             self._released.clear()
         self._released.add(uid)
+
+
+def _still_asking(thing: FlagSchedule, before: FlagSchedule) -> FlagSchedule:
+    """A request to retry that is taken away before its turn, as Flux does within a second, is not lost."""
+    return replace(thing, retry_request=before.retry_request) if thing.retry_request is None else thing
 
 
 def _asks_the_same(thing: FlagSchedule, handled: FlagSchedule) -> bool:
