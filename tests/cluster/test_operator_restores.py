@@ -374,3 +374,23 @@ def test_an_object_older_than_its_record_is_told_and_left(quick: Scene) -> None:
 
     quick.reaches("launch", "Pending")
     assert quick.row("launch")["scheduled_at"].year == 2036
+
+
+def test_the_status_of_a_backup_is_put_right(quick: Scene) -> None:
+    """A backup tool that writes an old status over that of a planned object ends no plan and is overwritten."""
+    quick.operator.start()
+    quick.create("launch")
+    before = quick.reaches("launch", "Pending")
+    old = {
+        "phase": "Applied",
+        "appliedAt": "2026-01-01T09:00:00Z",
+        "scheduledAt": "2026-01-01T09:00:00Z",
+        "scheduleId": "00000000-0000-7000-8000-000000000001",
+    }
+
+    for claim in (old, old | {"observedGeneration": 7}):  # as if handled already, or to be handled
+        assert quick.api.set_status("launch", **claim).ok
+        status = quick.reaches("launch", "Pending")
+        assert [status.get(key) for key in old] == [before.get(key) for key in old]
+
+    assert quick.row("launch")["status"] == "pending"
