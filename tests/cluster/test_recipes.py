@@ -138,14 +138,22 @@ def launch(shop: Scene) -> list[dict[str, object]]:
 
 
 def test_a_launch_is_shifted_by_a_day(shop: Scene, shell: Shell, launch: list[dict[str, object]]) -> None:
-    """Each object keeps its time of day; the files can be applied again afterwards, by those who use kubectl apply."""
+    """Each object keeps its time of day, and what was made stays; the files can be applied again by kubectl apply."""
     (shift,) = recipe("Shift a launch by a day", shop.api.namespace)
     file = json.dumps({"apiVersion": "v1", "kind": "List", "items": launch})
     apply = f"kubectl apply --filename=- <<'END'\n{file}\nEND"
     shell(apply)
     shop.create("other")
+    shop.create_by_git("done", flagKey=FLAG)
+    shop.reaches("done", "Pending")
+    shop.process()
+    shop.reaches("done", "Applied")
+    assert shop.api.patch("done", {"metadata": {"labels": {"launch": "checkout-v2"}}}).ok
+    done = shop.api.get("done")["spec"]
 
     shell(shift)
+
+    assert shop.api.get("done")["spec"] == done
 
     for name in ("morning", "evening", "other"):
         shop.reaches(name, "Pending")
