@@ -1,6 +1,7 @@
 """How the operator's tasks end."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Iterator
 
@@ -84,6 +85,22 @@ def test_the_first_failure_is_raised() -> None:
             await run_until_one_ends(tasks, asyncio.Event(), _current())
 
     asyncio.run(scene())
+
+
+def test_what_others_fail_with_is_not_reported_as_lost() -> None:
+    """Python logs a failure that no one has looked at when it collects the task, in whatever is at work by then."""
+    reports: list[object] = []
+
+    async def scene() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
+        tasks = [asyncio.create_task(_fail_when_cancelled()), asyncio.create_task(_fail())]
+        with pytest.raises(RuntimeError, match="first"):
+            await run_until_one_ends(tasks, asyncio.Event(), _current())
+
+    asyncio.run(scene())
+    gc.collect()
+
+    assert reports == []
 
 
 def test_whoever_is_told_to_end_may_fail() -> None:

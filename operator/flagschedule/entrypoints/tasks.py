@@ -49,4 +49,7 @@ async def _end(tasks: _Tasks, patience: float) -> None:
             task.cancel()
         # Until Python 3.12 `asyncio.wait_for`, which psycopg uses for every answer, forgets a cancellation that
         # arrives together with what it waits for.
-        _, left = await asyncio.wait(left, timeout=patience)
+        done, left = await asyncio.wait(left, timeout=patience)
+        for task in done:
+            if not task.cancelled():
+                task.exception()  # else Python logs it as lost whenever it collects the task
