@@ -1,11 +1,14 @@
 """Fixtures of the tests on a real API server."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from dev.cluster import programs
 from dev.cluster.control_plane import ControlPlane
 from dev.cluster.system import ClusterError
 from tests.cluster.api import Api, eventually, flagschedule
@@ -49,6 +52,34 @@ def in_namespace(control_plane: ControlPlane, name: str) -> Api:
     created = admin.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     assert created.ok, created.message
     return admin
+
+
+@contextmanager
+def stamped_updates(admin: Api) -> Iterator[None]:
+    """A policy of the cluster's own that writes into every update in a namespace, as mutating webhooks do."""
+    if programs.control_plane() is not programs.NODE:
+        pytest.skip("the oldest Kubernetes has no policies that mutate, only webhooks")
+    policies = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolic"
+    rule = {"apiGroups": ["flagschedule.io"], "apiVersions": ["*"], "operations": ["UPDATE"]}
+    stamp = "Object{metadata: Object.metadata{annotations: {'stamped-by': request.userInfo.username}}}"
+    name = f"stamp-{admin.namespace}"
+    policy = {
+        "matchConstraints": {"resourceRules": [rule | {"resources": ["flagschedules"]}]},
+        "matchConditions": [{"name": "ours", "expression": f"object.metadata.namespace == '{admin.namespace}'"}],
+        "failurePolicy": "Fail",
+        "reinvocationPolicy": "Never",
+        "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": stamp}}],
+    }
+    for kind, body in (("ies", policy), ("ybindings", {"policyName": name})):
+        answer = admin.request("POST", policies + kind, {"metadata": {"name": name}, "spec": body})
+        assert answer.ok, answer.message
+    try:
+        assert admin.create(flagschedule("probe", spec())).ok
+        eventually(lambda: "stamped-by" in str(admin.patch("probe", {}).body["metadata"]), "the mutation is in effect")
+        yield
+    finally:
+        for kind in ("ybindings", "ies"):
+            assert admin.request("DELETE", f"{policies}{kind}/{name}").ok
 
 
 def _wait_for_admission(api: Api) -> None:

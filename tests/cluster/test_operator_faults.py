@@ -9,6 +9,7 @@ from dev.parts.postgres import Postgres
 from flagschedule.adapters.postgres.migrate import migrate
 from tests import roles
 from tests.cluster.api import Api, eventually
+from tests.cluster.conftest import stamped_updates
 from tests.cluster.operator_fixtures import Operator, Scene
 from tests.integration.database import connected
 
@@ -218,3 +219,14 @@ def test_without_a_cluster_it_says_what_to_do(database_url: str, new_operator: C
 
     assert operator.ended() == 2
     assert operator.log.read_text().startswith("flagschedule: KUBECONFIG")
+
+
+def test_a_finalizer_that_is_refused_is_told(scene: Scene) -> None:
+    """Where the cluster's own policy has the operator's requests refused, its log says so, and it goes on later."""
+    with stamped_updates(scene.api):
+        scene.create("launch")
+        eventually(
+            lambda: "launch" in {line["name"] for line in scene.operator.lines("Finalizer refused")}, "it says so"
+        )
+
+    scene.reaches("launch", "Pending")

@@ -11,7 +11,7 @@ import yaml
 
 from dev.cluster.control_plane import ControlPlane
 from tests.cluster.api import Answer, Api, eventually, flagschedule
-from tests.cluster.conftest import OPERATOR, ROOT, install
+from tests.cluster.conftest import OPERATOR, ROOT, install, stamped_updates
 from tests.cluster.spec_corpus import spec
 
 pytestmark = pytest.mark.apiserver
@@ -352,29 +352,9 @@ def test_what_an_older_schema_let_in_can_be_mended(not_a_time: Api) -> None:
 
 @pytest.fixture
 def stamping(operator: Api) -> Iterator[Api]:
-    """The operator in a cluster whose own policy writes into every update, as mutating webhooks do."""
-    admin = Api(**{**vars(operator), "headers": {}})
-    policies = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolic"
-    rule = {"apiGroups": ["flagschedule.io"], "apiVersions": ["*"], "operations": ["UPDATE"]}
-    stamp = "Object{metadata: Object.metadata{annotations: {'stamped-by': request.userInfo.username}}}"
-    name = f"stamp-{admin.namespace}"
-    policy = {
-        "matchConstraints": {"resourceRules": [rule | {"resources": ["flagschedules"]}]},
-        "matchConditions": [{"name": "ours", "expression": f"object.metadata.namespace == '{admin.namespace}'"}],
-        "failurePolicy": "Fail",
-        "reinvocationPolicy": "Never",
-        "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": stamp}}],
-    }
-    for kind, body in (("ies", policy), ("ybindings", {"policyName": name})):
-        answer = admin.request("POST", policies + kind, {"metadata": {"name": name}, "spec": body})
-        assert answer.ok, answer.message
-    try:
-        assert admin.create(flagschedule("probe", spec())).ok
-        eventually(lambda: "stamped-by" in str(admin.patch("probe", {}).body["metadata"]), "the mutation is in effect")
+    """The operator's account in a cluster whose own policy writes into every update."""
+    with stamped_updates(Api(**{**vars(operator), "headers": {}})):
         yield operator
-    finally:
-        for kind in ("ybindings", "ies"):
-            assert admin.request("DELETE", f"{policies}{kind}/{name}").ok
 
 
 def test_what_others_mutate_can_be_released(stamping: Api) -> None:

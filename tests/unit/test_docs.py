@@ -26,6 +26,16 @@ def test_what_kubectl_sets_stays(page: Path) -> None:
     assert [line for line in written if "--field-manager=" not in line and "finalizers" not in line] == []
 
 
+@pytest.mark.parametrize("name", ["configuration", "install", "monitoring", "operations", "threat-model"])
+def test_lines_of_the_log_that_a_page_names_are_logged(name: str) -> None:
+    """Whoever looks for a line, or waits for it, waits for one that a program writes."""
+    text = re.sub(r"```.*?```", "", (ROOT / "docs" / f"{name}.md").read_text(), flags=re.DOTALL)
+    sources = "".join(path.read_text() for path in (ROOT / "operator").rglob("*.py"))
+    named = set(re.findall(r"`([A-Z][a-z]+(?: [^`|]+)+)`", text))
+
+    assert {line for line in named if line not in sources} == set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     """Every relative link of a page names a file or folder that is there, and a heading that is in it."""

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from flagschedule.domain.errors import (
     ConflictError,
@@ -295,3 +296,45 @@ def test_a_newer_retry_request_counts() -> None:
         assert on.mirror.reconciled[-1].retry_request == "second"
 
     _play(second, play)
+
+
+def test_a_finalizer_that_a_policy_refuses_is_said_once_and_tried_again() -> None:
+    """The API server answers a policy's refusal like a conflict: an object that is the same at the next look is told.
+
+    Once the refusal ends, the object is guarded and mirrored.
+    """
+    new = _body()
+
+    async def play(on: _Scene) -> None:
+        write = on.api.write_finalizers
+        refusals = iter(range(4))
+
+        async def refuse(ref: ObjectRef, version: str, finalizers: Sequence[str]) -> Mapping[str, Any]:
+            if next(refusals, None) is not None:
+                raise ObjectChangedError
+            return await write(ref, version, finalizers)
+
+        on.api.write_finalizers = refuse  # type: ignore[method-assign,assignment]  # the policy
+        on.reconciler.notice(new)
+        await on.is_idle(_REF)
+        assert on.mirror.reconciled[-1].guarded
+
+    with capture_logs() as lines:
+        _play(new, play)
+    assert [line["event"] for line in lines] == ["Finalizer refused"]
+
+
+def test_a_conflict_is_no_refusal() -> None:
+    """An object that really has changed meanwhile is looked at again, without a word."""
+    new = _body()
+
+    async def play(on: _Scene) -> None:
+        assert on.api.body
+        on.api.body = {**new, "metadata": {**new["metadata"], "resourceVersion": "7"}}
+        on.reconciler.notice(new)
+        await on.is_idle(_REF)
+        assert on.mirror.reconciled[-1].guarded
+
+    with capture_logs() as lines:
+        _play(new, play)
+    assert lines == []

@@ -41,10 +41,15 @@ _LONG_AGO: Final = float("-inf")
 
 @dataclass
 class _Seen:
-    """An object as it was at a time; the event loop's."""
+    """An object as it was at a time; the event loop's.
+
+    `refusals` counts how often the write to the version `refused` failed.
+    """
 
     thing: FlagSchedule
     at: float
+    refused: str = ""
+    refusals: int = 0
 
 
 class Reconciler:
@@ -114,7 +119,9 @@ class Reconciler:
         except ConflictError as conflict:
             # What is seen is kept: the watch tells of each change.
             return _LOCKED if conflict.flag_locked else _STOP if seen.thing.stopping else _BUSY
-        except (ObjectChangedError, ObjectGoneError):
+        except ObjectChangedError:
+            backoff = _note_refusal(seen)
+        except ObjectGoneError:
             backoff = _CHANGED
         except DependencyUnavailableError as error:
             if not self._failing:
@@ -165,6 +172,18 @@ class Reconciler:
         if len(self._released) >= _REMEMBERED:  # their last events were never seen
             self._released.clear()
         self._released.add(uid)
+
+
+def _note_refusal(seen: _Seen) -> Backoff:
+    """Tell a policy's refusal from a change of the object meanwhile: the API server answers both alike."""
+    version, ref = seen.thing.resource_version, seen.thing.ref
+    seen.refusals = seen.refusals + 1 if seen.refused == version else 1
+    seen.refused = version
+    if seen.refusals == 1:
+        return _CHANGED
+    if seen.refusals == 2:  # noqa: PLR2004 -- said once: the object was looked at again and is the same
+        _log.error("Finalizer refused", namespace=ref.namespace, name=ref.name, uid=str(ref.uid))
+    return _FAILED
 
 
 def _still_asking(thing: FlagSchedule, before: FlagSchedule) -> FlagSchedule:
