@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagschedule.domain.schedule import FlagSchedule, Spec, parse_time
+from flagschedule.domain.schedule import RETRY_ANNOTATION, FlagSchedule, Spec, parse_time
 from tests.unit.builders import body, thing
 
 
@@ -153,6 +153,18 @@ def test_what_arms_again_changes_the_arming_hash(fields: dict[str, Any]) -> None
 def test_suspend_and_cancel_never_arm(fields: dict[str, Any]) -> None:
     """Suspending and cancelling are no edits of the plan."""
     assert _spec(**fields).arming_hash == _spec().arming_hash
+
+
+@given(st.text(st.characters(), max_size=300))
+def test_whatever_a_retry_request_says_can_be_stored_anywhere(request: str) -> None:
+    """A short line of ASCII is kept as it is; else a digest, also for databases that are not in UTF-8."""
+    kept = thing(annotations={RETRY_ANNOTATION: request}).retry_request
+
+    assert kept is not None
+    assert kept.isascii()
+    assert kept.isprintable()
+    assert len(kept) <= 128
+    assert (kept == request) == (len(request) <= 128 and request.isascii() and request.isprintable())
 
 
 def _spec(**fields: Any) -> Spec:

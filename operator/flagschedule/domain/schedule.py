@@ -225,7 +225,7 @@ class FlagSchedule:
 
 def _bounded(request: str | None) -> str | None:
     """A retry request as it is stored: anybody may write any text there, and the database refuses some."""
-    if request is None or (len(request) <= _LONGEST_REQUEST and request.isprintable()):
+    if request is None or (len(request) <= _LONGEST_REQUEST and request.isascii() and request.isprintable()):
         return request
     return f"sha256:{hashlib.sha256(request.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
