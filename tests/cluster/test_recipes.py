@@ -89,16 +89,18 @@ def test_a_flag_is_held_and_let_go(shop: Scene, shell: Shell) -> None:
     shop.reaches("done", "Applied")
     shop.create("next", flagKey=FLAG)
     shop.create("held-before", flagKey=FLAG, suspend=True)
+    shop.create("elsewhere", flagKey=FLAG, environment="not-yet")
     shop.create("other")
     shop.reaches("next", "Pending")
 
     shell(hold)
 
     shop.reaches("next", "Suspended")
+    shop.reaches("elsewhere", "Waiting")
     shop.reaches("other", "Pending")
     shop.reaches("done", "Applied")
     held = {name: "labels" in thing["metadata"] for name, thing in shop.api.list().items()}
-    assert held == {"done": False, "next": True, "held-before": False, "other": False}
+    assert held == {"done": False, "next": True, "held-before": False, "elsewhere": True, "other": False}
 
     shell(let_go)
 
