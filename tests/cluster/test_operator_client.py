@@ -95,6 +95,40 @@ def test_every_object_is_listed_once(api: Api, ask: Ask[list[str]], monkeypatch:
     assert ask(names) == [f"launch-{number}" for number in range(5)]
 
 
+def test_large_objects_are_listed_in_small_pages(
+    api: Api, ask: Ask[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of objects that somebody made large no more are held at a time than a page may be long."""
+    monkeypatch.setattr(module, "_LONGEST_PAGE", 40_000)
+    for number in range(5):
+        answer = api.create(flagschedule(f"launch-{number}", spec(), annotations={"large": "x" * 16_000}))
+        assert answer.ok, answer.message
+    pages: list[int] = []
+
+    async def names(client: KubernetesObjectClient) -> list[str]:
+        page = client._page
+
+        async def counted(*of: Any) -> Any:
+            found = await page(*of)
+            pages.append(len(found["items"]))
+            return found
+
+        monkeypatch.setattr(client, "_page", counted)
+        return [found["metadata"]["name"] async for found in client.list()]
+
+    assert ask(names) == [f"launch-{number}" for number in range(5)]
+    assert max(pages) <= 2
+
+
+def test_a_kind_that_is_not_served_is_no_objects_end(api: Api, ask: Ask[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the API server does not know the version, the object is not taken for gone: it may still be there."""
+    thing = _created(api)
+    monkeypatch.setattr(module, "_API", ("apis", "flagschedule.io", "v9"))
+
+    with pytest.raises(DependencyUnavailableError):
+        ask(lambda client: client.get(thing.ref))
+
+
 def test_a_missing_right_is_no_fault_of_the_object(
     api: Api, ask: Ask[Any], installed: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,19 @@ def test_an_unexpected_error_concerns_its_key_alone() -> None:
     _play(play)
 
 
+def test_a_key_that_is_seen_again_begins_with_the_first_pause() -> None:
+    """What failed for long is not kept waiting when something new is asked of it, and fails once more."""
+
+    async def play(bench: _Bench) -> None:
+        bench.answers = {"one": [Backoff(0.001, 3600)] * 30}
+        for tries in range(30):
+            bench.queue.add("one")
+            await bench.reaches(lambda: len(bench.begun) > tries)  # noqa: B023 -- it is waited for at once
+        await bench.is_idle()
+
+    _play(play)
+
+
 def test_a_key_is_worked_on_by_one_task_at_a_time() -> None:
     """A key that comes back while it is worked on has another turn after that, and only one."""
 

@@ -202,7 +202,11 @@ def test_the_finalizer_goes_after_the_release_alone() -> None:
 def test_an_object_that_vanished_is_released() -> None:
     """Somebody who strips the finalizer cannot leave a plan behind."""
 
+    async def unavailable(_: ObjectRef) -> Mapping[str, Any]:
+        raise DependencyUnavailableError
+
     async def play(on: _Scene) -> None:
+        on.api.get = unavailable  # type: ignore[method-assign]  # with its kind everything of the object may be gone
         on.reconciler.notice(_body(), gone=True)
         await on.is_idle(_REF)
         assert [thing.deleting for thing in on.mirror.released] == [True]

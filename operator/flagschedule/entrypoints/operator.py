@@ -68,6 +68,7 @@ def build_registry(reconciler: Reconciler) -> kopf.OperatorRegistry:
             reconciler.notice(body, gone=event["type"] == "DELETED")
         except Exception:  # noqa: BLE001 -- one object that we stumble over must not stop the others
             _log.exception("Object not understood", uid=body["metadata"].get("uid"))
+        storage.drop_what_others_write(body)
 
     return registry
 
@@ -79,7 +80,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = storage.NoDiffBase()
     settings.persistence.progress_storage = storage.NoProgress()
     settings.posting.enabled = False  # one Event for each of Kopf's own log lines; ours come from the recorder
-    settings.watching.chunk_size = 500  # without pages, 100,000 objects take 831 MB instead of 279 MB
+    settings.watching.chunk_size = 50  # a page of 500 objects that somebody made as large as can be takes gigabytes
     settings.watching.server_timeout = 600  # a second net under inactivity_timeout; the client's must be longer
     settings.watching.client_timeout = 660
     settings.watching.connect_timeout = 10

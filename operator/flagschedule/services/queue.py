@@ -89,6 +89,7 @@ class RetryQueue(Generic[_K]):
         """Put a key in line, also one that waits for its next try; one that is being worked on gets another turn."""
         entry = self._entries.setdefault(key, _Entry())
         entry.rank = rank
+        entry.failures = 0  # what it failed at before says nothing of what is asked now
         if entry.working:
             entry.again = True
         else:

@@ -27,7 +27,7 @@ from flagschedule.services.queue import URGENT, Backoff, Rank, RetryQueue
 _log = structlog.get_logger()
 _AT_ONCE: Final = 20
 _RESERVED: Final = 8
-_FRESH: Final = 10.0  # seconds; what was seen longer ago is looked at again
+_FRESH: Final = 30.0  # seconds; what was seen longer ago is looked at again, as the watch may have stalled
 _CHANGED: Final = Backoff(0.05, 60)  # somebody else wrote to the object meanwhile
 _STOP: Final = Backoff(0.05, 0.25)  # a person waits, and the row's lock may end at any moment
 _BUSY: Final = Backoff(0.1, 1)  # the row is locked, most likely by the processor
@@ -89,12 +89,13 @@ class Reconciler:
     def notice(self, body: Mapping[str, Any], *, gone: bool = False) -> None:
         """An object as the watch shows it, or as it was when it went."""
         thing = FlagSchedule.from_body(body)
-        if thing.settled and not gone:
-            return
-        if thing.ref.uid not in self._released:
-            self.add(thing, fresh=not gone)
-        elif gone:
-            self._released.discard(thing.ref.uid)
+        if gone:
+            if thing.ref.uid in self._released:
+                self._released.discard(thing.ref.uid)
+            else:
+                self.add(replace(thing, deleting=True, finalizers=()))
+        elif not thing.settled and thing.ref.uid not in self._released:
+            self.add(thing)
 
     def add(self, thing: FlagSchedule, *, fresh: bool = True) -> None:
         """Bring an object in line when it is its turn; unless it is `fresh`, as it is then."""

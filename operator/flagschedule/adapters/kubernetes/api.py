@@ -21,16 +21,22 @@ from flagschedule.domain.errors import (
     ObjectGoneError,
 )
 
+KIND_MISSING: Final = "the kind FlagSchedule is not installed; apply its CRD"
 JSON_PATCH: Final = "application/json-patch+json"
 _JSON: Final = "application/json"
 _TIMEOUT: Final = 15.0
 _PATIENCE: Final = 5  # answers "too many requests" before we give up for now
 _LONGEST_WAIT: Final = 30.0
+_CHUNK: Final = 2**16
 _CHANGED: Final = {
     HTTPStatus.CONFLICT,
     HTTPStatus.GONE,  # a LIST's continuation has expired
     HTTPStatus.UNPROCESSABLE_ENTITY,  # a test in a JSON patch failed
 }
+
+
+class AnswerTooLargeError(Exception):
+    """The answer is longer than the caller allows."""
 
 
 class ApiServer:
@@ -43,7 +49,15 @@ class ApiServer:
     async def __aexit__(self, *_: object) -> None:
         await self._client.close()  # type: ignore[no-untyped-call]  # untyped library
 
-    async def request(self, method: str, *path: str, body: Any = None, content_type: str = _JSON, **query: str) -> Any:
+    async def request(
+        self,
+        method: str,
+        *path: str,
+        body: Any = None,
+        content_type: str = _JSON,
+        longest: int | None = None,
+        **query: str,
+    ) -> Any:
         """What the API server answers, as parsed JSON; a busy server is obeyed and asked again.
 
         Args:
@@ -51,24 +65,26 @@ class ApiServer:
             path: the steps of the URL's path; none of them may be empty.
             body: what to send as JSON.
             content_type: the kind of the body.
+            longest: how many bytes of an answer are read.
             query: options of the URL; empty ones are left out.
 
         Raises:
             DependencyUnavailableError: it does not answer, cannot serve, is too busy, or refuses us.
-        AccessForbiddenError: it refuses us, and a right would help.
+            AccessForbiddenError: it refuses us, and a right would help.
+            AnswerTooLargeError: the answer is longer than `longest`.
             ObjectChangedError: the object is not what we took it for.
             ObjectGoneError: there is no such object.
         """
         for _ in range(_PATIENCE):
             try:
                 answer = await self._send(method, path, body, content_type, list(query.items()))
-                text = await answer.read()
+                text = await _read(answer.response, longest)
             except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError, too
                 raise DependencyUnavailableError("the API server does not answer") from error
             if answer.status < HTTPStatus.BAD_REQUEST:
                 return json.loads(text)
             if answer.status != HTTPStatus.TOO_MANY_REQUESTS:
-                raise _meaning(answer.status)
+                raise _meaning(answer.status, text)
             await asyncio.sleep(_seconds(answer.headers.get("Retry-After")))
         raise DependencyUnavailableError("the API server is too busy")
 
@@ -88,15 +104,35 @@ class ApiServer:
         return await self._client.call_api(*request, _request_timeout=_TIMEOUT)
 
 
-def _meaning(status: int) -> Exception:
+async def _read(answer: aiohttp.ClientResponse, longest: int | None) -> bytes:
+    if longest is None:
+        return await answer.read()
+    text = bytearray()
+    async for chunk in answer.content.iter_chunked(_CHUNK):
+        text += chunk
+        if len(text) > longest:
+            answer.close()
+            raise AnswerTooLargeError
+    return bytes(text)
+
+
+def _meaning(status: int, text: bytes) -> Exception:
     if status == HTTPStatus.NOT_FOUND:
-        return ObjectGoneError()
+        return ObjectGoneError() if _names_what_is_missing(text) else DependencyUnavailableError(KIND_MISSING)
     if status in _CHANGED:
         return ObjectChangedError()
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         kind = AccessForbiddenError if status == HTTPStatus.FORBIDDEN else DependencyUnavailableError
         return kind("the API server refuses us; check the operator's service account and role")
     return DependencyUnavailableError(f"the API server cannot serve now (HTTP {status})")
+
+
+def _names_what_is_missing(text: bytes) -> bool:
+    """Tell an object that is missing from a kind that is not served, whose objects may still be there."""
+    try:
+        return bool(json.loads(text)["details"]["name"])
+    except (ValueError, LookupError, TypeError):
+        return False
 
 
 def _seconds(retry_after: str | None) -> float:

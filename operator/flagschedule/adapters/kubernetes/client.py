@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
-from flagschedule.adapters.kubernetes.api import JSON_PATCH, ApiServer
+from flagschedule.adapters.kubernetes.api import JSON_PATCH, AnswerTooLargeError, ApiServer
 from flagschedule.domain.errors import (
     AccessForbiddenError,
     DependencyUnavailableError,
@@ -20,6 +20,7 @@ from flagschedule.domain.schedule import GROUP, KIND, PLURAL, VERSION, ObjectRef
 _API: Final = ("apis", GROUP, VERSION)
 _COMPONENT: Final = "flagschedule"
 _PAGE: Final = 500
+_LONGEST_PAGE: Final = 4_000_000  # bytes; what a page holds in memory is a multiple of it
 
 
 class KubernetesObjectClient:
@@ -53,25 +54,28 @@ class KubernetesObjectClient:
                     yield found
 
     async def _list(self, namespace: str | None) -> AsyncIterator[Mapping[str, Any]]:
-        token = ""
+        token, limit = "", _PAGE
         while True:
             try:
-                page = await self._page(namespace, token)
+                page = await self._page(namespace, token, limit)
             except ObjectChangedError:
                 token = ""
                 continue
-            except ObjectGoneError as error:
-                raise DependencyUnavailableError("the kind FlagSchedule is not installed; apply its CRD") from error
+            except AnswerTooLargeError:  # anybody may make objects large; the same place again, with fewer
+                limit = max(limit // 4, 1)
+                continue
+            limit = min(limit * 2, _PAGE)
             for found in page["items"]:
                 yield found
             token = page["metadata"].get("continue")
             if not token:
                 return
 
-    async def _page(self, namespace: str | None, token: str) -> Any:
+    async def _page(self, namespace: str | None, token: str, limit: int) -> Any:
         place = () if namespace is None else ("namespaces", namespace)
-        options = {"limit": str(_PAGE), "continue": token}
-        return await self._api.request("GET", *_API, *place, PLURAL, **options)
+        options = {"limit": str(limit), "continue": token}
+        longest = _LONGEST_PAGE if limit > 1 else None
+        return await self._api.request("GET", *_API, *place, PLURAL, longest=longest, **options)
 
     async def write_status(self, ref: ObjectRef, resource_version: str, status: Mapping[str, Any]) -> None:
         """See ports.ObjectClient.

@@ -6,6 +6,7 @@ Called at start by the client, and by Kopf whenever its session expires, so that
 import socket
 import ssl
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
@@ -16,6 +17,7 @@ from kubernetes.aio.client import Configuration
 
 from flagschedule.adapters.kubernetes.proxy import proxy_for
 from flagschedule.domain.errors import ConfigurationError
+from flagschedule.domain.schedule import PLURAL
 
 _CONNECTIONS: Final = 50
 _LIFETIME: Final = timedelta(minutes=10)
@@ -54,9 +56,19 @@ async def login(**_: object) -> kopf.AiohttpSession:
         connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=_tls(found), socket_factory=_kept_alive),
         headers={"Authorization": token} if token else {},
         proxy=found.proxy,
+        middlewares=[_outlast_the_kind],
     )
     # Kopf reads the token again only when the session expires or is refused.
     return kopf.AiohttpSession(server=found.host, aiohttp_session=session, expiration=datetime.now(UTC) + _LIFETIME)
+
+
+async def _outlast_the_kind(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Let Kopf wait for a kind that is deleted and made again as for a server that is away: a 404 would end it."""
+    answer = await send(request)
+    if answer.status == HTTPStatus.NOT_FOUND and request.url.name == PLURAL:
+        answer.close()
+        raise aiohttp.ClientConnectionError("the kind FlagSchedule is not installed; apply its CRD")
+    return answer
 
 
 def _kept_alive(address: aiohttp.AddrInfoType) -> socket.socket:

@@ -4,7 +4,7 @@ By default it keeps its progress and a copy of the spec in annotations, and beli
 everybody who may edit the object can write.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import kopf
@@ -44,3 +44,9 @@ class NoProgress(kopf.ProgressStorage):
     def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
         """Nothing of ours is in it."""
         return essence
+
+
+def drop_what_others_write(body: Mapping[str, Any]) -> None:
+    """Take from an object that was handled what may be large: Kopf holds it for a while longer."""
+    for name in ("annotations", "managedFields"):
+        body["metadata"].pop(name, None)
