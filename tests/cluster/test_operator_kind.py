@@ -37,7 +37,7 @@ def test_it_goes_on_when_its_kind_is_made_again(alone: ControlPlane, database_ur
         alone.kubectl("delete", _CRD)
         assert scene.row("before")["status"] == "cancelled"
         eventually(lambda: scene.operator.lines("API server lost"), "it says that the kind is gone")
-        alone.kubectl("apply", "--server-side", f"--filename={ROOT / 'crds'}")
+        alone.kubectl("apply", "--server-side", f"--filename={ROOT / 'crds' / 'flagschedules.yaml'}")
         alone.kubectl("wait", "--for=condition=Established", _CRD, "--timeout=120s")
 
         scene.create("after")
