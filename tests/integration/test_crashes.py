@@ -174,6 +174,35 @@ def test_stopped_orderly_in_mid_batch(
     assert outcome(database) == UNDISTURBED
 
 
+@pytest.mark.parametrize("linger", ["0", "60"])
+def test_a_stop_undoes_a_change_that_takes_long(
+    database: Database, start: Callable[..., subprocess.Popen[str]], linger: str
+) -> None:
+    """What the database is still busy with when the run has ended is not committed afterwards."""
+    database.run(
+        """
+        CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_sleep(6); RETURN NEW; END $$
+        """
+    )
+    database.run("CREATE TRIGGER dawdle BEFORE UPDATE ON feature_flags FOR EACH ROW EXECUTE FUNCTION dawdle()")
+    database.schedule(database.flag("slow"), {"enabled": True})
+    process = start(FLAG_SCHEDULE_LINGER_SECONDS=linger)
+    eventually(
+        lambda: database.query(
+            "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database() "
+            "AND query_start < clock_timestamp() - interval '2 seconds'"  # longer than any batch may take
+        ),
+        "the change is tried alone",
+    )
+
+    process.send_signal(signal.SIGTERM)
+
+    assert process.wait(PATIENCE) == 0
+    eventually(lambda: finished(database), "the database has noticed")
+    assert [(row["enabled"], row["status"], row["attempts"]) for row in outcome(database)] == [(False, "pending", 0)]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_orderly_where_signals_were_ignored(
     database: Database, database_url: str, start: Callable[..., subprocess.Popen[str]], number: signal.Signals

@@ -84,7 +84,7 @@ class Processor:
             self._drain(busy_looks=_BUSY_LOOKS)
             while self._spent() + _LOOK_EVERY < self._pace.linger and not self._stopping():
                 self._linger()
-        self._lane.finish(_CONNECTING, _STOPPING if self._stopping() else LONGEST)
+        self._lane.finish(_CONNECTING, lambda: _STOPPING if self._stopping() else LONGEST)
         self._keys.forget(self._store)
         self._count_skipped()
         if may_be_hidden and not self._report.summary.processed:

@@ -1,5 +1,6 @@
 """The further connections of a run: workers for full batches, and a lane of its own for schedules that are suspect."""
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
@@ -12,6 +13,7 @@ from flagschedule.domain.errors import FlagScheduleError
 from flagschedule.ports import ProcessStore
 
 _log: Final = structlog.get_logger()
+_LOOK: Final = 0.1  # seconds between two questions for how long to wait
 FEWER: Final = "Fewer database connections than wanted"
 
 
@@ -79,6 +81,7 @@ class Lane:
         self._wanted = Event()
         self._closing = False
         self._connected = False
+        self._tried = Event()  # to connect
         self._error: BaseException | None = None
 
     def wake(self) -> None:
@@ -88,8 +91,11 @@ class Lane:
             self._thread = Thread(target=self._run, name="lane", daemon=True)
             self._thread.start()
 
-    def finish(self, connecting: float, working: float) -> None:
+    def finish(self, connecting: float, working: Callable[[], float]) -> None:
         """Wait until the work is done, so many seconds at most; without a further connection it is done on the first.
+
+        `working` is asked again while we wait, because the program may be told to stop meanwhile. What is not done by
+        then is never committed: its connection ends with the program.
 
         Raises what the work raised.
         """
@@ -97,15 +103,23 @@ class Lane:
             return
         self._closing = True
         self._wanted.set()
-        self._thread.join(connecting)
+        self._tried.wait(connecting)
         if self._connected:
-            self._thread.join(working)
+            since = time.monotonic()
+            while self._thread.is_alive() and time.monotonic() - since < working():
+                self._thread.join(_LOOK)
         else:
             self._work(self._store)
         if self._error is not None:
             raise self._error
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        finally:
+            self._tried.set()
+
+    def _serve(self) -> None:
         try:
             store = self._store.beside()
         except FlagScheduleError as error:
@@ -115,6 +129,7 @@ class Lane:
             store.close()
             return
         self._connected = True
+        self._tried.set()
         try:
             closing = False
             while not closing:
