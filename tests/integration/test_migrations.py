@@ -164,6 +164,17 @@ def test_everything_goes_to_the_hosts_schema(empty_database_url: str, flagschedu
         assert database.row(schedule)["status"] == "applied"
 
 
+def test_new_tables_never_go_to_the_servers_own_schema(empty_database_url: str) -> None:
+    """Where search_path names pg_catalog first, tables are made in the first schema that is not Postgres' own."""
+    url = f"{empty_database_url}?options=-csearch_path%3Dpg_catalog,public"
+
+    assert migrate(url) > 0
+    assert migrate(url) == 0
+
+    with connected(empty_database_url) as database:
+        assert database.value("SELECT schemaname FROM pg_tables WHERE tablename = 'feature_flags'") == "public"
+
+
 @pytest.mark.parametrize(
     ("search_path", "sentence"), [("a,b", "different schemas"), ("nowhere", "no schema")], ids=["two", "none"]
 )
