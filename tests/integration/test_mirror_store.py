@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, LiteralString
@@ -113,6 +114,26 @@ def test_a_new_object_has_a_row_that_the_processor_finds(database_url: str) -> N
         assert (
             on.database.value("SELECT schedule_id FROM flag_schedule_objects WHERE uid = %s", thing.ref.uid) == row.id
         )
+
+    played(database_url, play)
+
+
+@pytest.mark.parametrize("word", ["", "APPLIED", "\x01"])
+def test_a_word_that_is_no_state_keeps_no_object(database_url: str, word: str) -> None:
+    """A record whose state nobody knows can be stopped and deleted, and its object plans nothing."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        thing = on.thing()
+        await on.mirror(thing)
+        on.database.run("DELETE FROM feature_flag_schedules")
+        on.database.run("UPDATE flag_schedule_objects SET state = %s", word)
+
+        snapshot = await on.mirror(thing)
+
+        assert snapshot.row is None
+        assert await on.mirror(replace(thing, deleting=True))
+        assert on.database.value("SELECT deleted_at IS NOT NULL FROM flag_schedule_objects")
 
     played(database_url, play)
 

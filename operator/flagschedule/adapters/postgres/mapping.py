@@ -79,11 +79,16 @@ def _reason(text: str | None) -> Reason | None:
     return Reason(text) if text in set(Reason) else None
 
 
+def _state(text: str | None) -> State | None:
+    # A word that is no state counts as an end: the object can be deleted, and nothing is applied by mistake.
+    return None if text is None else State(text) if text in set(State) else State.FAILED
+
+
 def to_snapshot(found: DictRow) -> Snapshot:
     """Record and row from what `snapshots.sql` has found.
 
     Raises:
-        ValueError: a word that is no state stands in one of them.
+        ValueError: a word that is no state stands in the row.
     """
     record = Record(
         ref=to_ref(found),
@@ -97,7 +102,7 @@ def to_snapshot(found: DictRow) -> Snapshot:
         change_hash=found["change_hash"],
         retry_request=found["retry_request"],
         deleted=found["deleted"],
-        state=State(found["outcome"]) if found["outcome"] else None,
+        state=_state(found["outcome"]),
         reason=_reason(found["outcome_reason"]),
         applied_at=found["outcome_applied_at"],
     )
