@@ -1,71 +1,102 @@
-"""The command `python -m tests.cases`: looks for values, settings and words that stop a program."""
+"""The command `python -m tests.cases`: looks for values, settings and words that stop or fool a program."""
 
 import argparse
 import random
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
 
 from dev.parts.postgres import Postgres
 from tests import roles
-from tests.cases import columns, fuzz, objects, settings
+from tests.cases import columns, fuzz, objects, originals, poolers, report, settings
 from tests.cases.report import Report
 from tests.cases.scene import OddScene, odd_scene
 from tests.neighbours.world import world
 
-_FUZZ = 10_000
+_FUZZ: Final = 10_000
 
 
 @contextmanager
-def _scene() -> Iterator[OddScene]:
+def _scene() -> Iterator[tuple[Postgres, OddScene]]:
     with Postgres() as server:
         roles.create(server)
         with odd_scene(server) as scene:
-            yield scene
+            yield server, scene
 
 
-def _columns(given: argparse.Namespace, report: Report) -> None:
-    with _scene() as scene:
-        columns.run(scene, report, columns.sample(scene, given.cases, given.seed, given.only))
+def _columns(given: argparse.Namespace, found: Report) -> None:
+    with _scene() as (_, scene):
+        columns.run(scene, found, columns.cases(scene, given.cases, given.seed, given.only))
 
 
-def _settings(given: argparse.Namespace, report: Report) -> None:
-    with _scene() as scene:
-        settings.run(scene, report, settings.cases(scene, given.cases, given.seed, given.only))
+def _originals(given: argparse.Namespace, found: Report) -> None:
+    with _scene() as (_, scene), originals.template(scene) as url:
+        originals.run(scene, found, originals.cases(url, given.cases, given.seed, given.only))
 
 
-def _objects(given: argparse.Namespace, report: Report) -> None:
+def _settings(given: argparse.Namespace, found: Report) -> None:
+    with _scene() as (_, scene):
+        settings.run(scene, found, settings.cases(scene, given.cases, given.seed, given.only))
+
+
+def _poolers(given: argparse.Namespace, found: Report) -> None:
+    with _scene() as (server, scene):
+        poolers.run(server, scene, found, poolers.cases(scene, given.cases, given.seed, given.only))
+
+
+def _objects(given: argparse.Namespace, found: Report) -> None:
     with world() as on:
-        objects.run(on, report, given.cases, given.seed, given.only)
+        objects.run(on, found, given.cases, given.seed, given.only)
 
 
-def _fuzz(given: argparse.Namespace, report: Report) -> None:
-    with _scene() as scene:
+def _fuzz(given: argparse.Namespace, found: Report) -> None:
+    with _scene() as (_, scene):
         for each in fuzz.PROPERTIES:
             number = int((given.cases or _FUZZ) * each.weight)
             if given.only in each.name:
-                report.many(each.name, number, fuzz.failure(each, number, given.seed, scene))
+                found.many(each.name, number, fuzz.failure(each, number, given.seed, scene))
 
 
-_SERIES = {"columns": _columns, "settings": _settings, "objects": _objects, "fuzz": _fuzz}
+_SERIES: Final[dict[str, Callable[[argparse.Namespace, Report], None]]] = {
+    "columns": _columns,
+    "originals": _originals,
+    "settings": _settings,
+    "poolers": _poolers,
+    "fuzz": _fuzz,
+    "objects": _objects,
+}
+
+
+def _try(name: str, given: argparse.Namespace) -> Report:
+    sys.stdout.write(f"{name}: seed {given.seed}\n")
+    sys.stdout.flush()
+    found = Report(name, given.seed)
+    since = time.monotonic()
+    try:
+        _SERIES[name](given, found)
+    finally:
+        found.seconds = time.monotonic() - since
+        sys.stdout.write(found.text() + "\n")
+        sys.stdout.flush()
+    if given.into:
+        report.keep(given.into, found)
+    return found
 
 
 def main() -> int:
-    """Run one series; 1 if a case failed."""
+    """Run the series; 1 if a case failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.cases", description=(__doc__ or "").partition(": ")[2])
-    parser.add_argument("series", choices=[*_SERIES])
+    parser.add_argument("series", choices=[*_SERIES], nargs="+")
     parser.add_argument("--cases", type=int, metavar="N", help=f"how many; without it all, and {_FUZZ:,} of fuzz")
     parser.add_argument("--only", default="", metavar="WORDS", help="only cases whose names hold these words")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), metavar="S", help="which of them")  # noqa: S311 -- a choice, no secret
+    parser.add_argument("--into", type=Path, metavar="PAGE", help="write the counts into the table of this page")
     given = parser.parse_args()
-    sys.stdout.write(f"{given.series}: seed {given.seed}\n")
-    sys.stdout.flush()
-    report = Report(given.series)
-    try:
-        _SERIES[given.series](given, report)
-    finally:
-        code = report.show()
-    return code
+    found = [_try(name, given) for name in given.series]
+    return int(any(each.failures for each in found))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 -- Good rows and one that the cases make odd. The ids are those of scene.py; the comments are replaced by values.
 SET session_replication_role = replica;
+DROP TRIGGER IF EXISTS refuse ON feature_flags; DROP TRIGGER IF EXISTS refuse ON feature_flag_schedules;
 DELETE FROM feature_flag_schedules; DELETE FROM flag_schedule_objects; DELETE FROM flag_schedule_watermarks;
 DELETE FROM flag_schedule_runs; DELETE FROM flag_schedule_attempts; DELETE FROM flag_schedule_cache_outbox;
 DELETE FROM flag_schedule_status_outbox; DELETE FROM flag_schedule_clusters; DELETE FROM feature_flags;
-DROP TRIGGER IF EXISTS refuse ON feature_flags;
 INSERT INTO feature_flags (id, flag_key) VALUES
     ('00000000-0000-4000-8000-000000000001', 'odd'), ('00000000-0000-4000-8000-000000000002', 'good'), ('00000000-0000-4000-8000-000000000003', 'again'), ('00000000-0000-4000-8000-000000000004', 'old'), ('00000000-0000-4000-8000-000000000005', 'waiting');
 INSERT INTO feature_flag_schedules

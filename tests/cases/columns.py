@@ -7,9 +7,7 @@ an outcome, or is set aside, or is named in the log.
 import asyncio
 import itertools
 import json
-import random
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -18,28 +16,31 @@ from uuid import UUID
 from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
 from flagschedule.domain import decision, status
 from flagschedule.domain.decision import Decision, Facts, Rules
-from flagschedule.domain.errors import FlagScheduleError, StatementRefusedError
+from flagschedule.domain.errors import DependencyUnavailableError, FlagScheduleError, StatementRefusedError
 from flagschedule.domain.schedule import FlagSchedule, Uid
 from tests import roles
 from tests.cases import extremes, programs
-from tests.cases.report import Report
+from tests.cases.report import Report, some
 from tests.cases.scene import AGAIN, GOOD, GOOD_UID, HOSTS, ODD, ODD_UID, OLD, WAITING_UID, Column, Host, Lane, OddScene
 from tests.unit.builders import body
+from tests.waiting import PATIENCE
 
 _RULES: Final = Rules(max_retries=3, max_lateness=timedelta(days=1))
 
 
 @dataclass(frozen=True)
 class Case:
-    """One value in one column, and where the odd row is and what the host says of it."""
+    """One value in one column under one program, and where the odd row is and what the host says of it."""
 
+    program: str
     column: Column
     extreme: str
+    value: str | None
     lane: Lane
     host: Host
 
     def __str__(self) -> str:
-        return f"{self.column} {self.extreme}, {self.lane}, host {self.host}"
+        return f"{self.program}: {self.column} {self.extreme}, {self.lane}, host {self.host}"
 
 
 def process(scene: OddScene) -> str | None:
@@ -75,10 +76,20 @@ def operator(scene: OddScene) -> str | None:
         return f"{type(error).__name__}: {str(error)[:200]}"
 
 
+async def answered(store: PostgresMirrorStore) -> None:
+    """Wait until the store has its first connection: a machine that is busy with other work needs its time."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                return await store.ping()
+            except DependencyUnavailableError:
+                await asyncio.sleep(1)
+
+
 async def _operate(scene: OddScene) -> str | None:
     good = an_object(GOOD_UID, "good", suspend=True)
     async with PostgresMirrorStore(roles.url(scene.url, "operator"), "default", []) as store:
-        await store.ping()
+        await answered(store)
         seen = {found.record.ref.uid: found async for found in store.snapshots() if found.record}
         if not {GOOD_UID, WAITING_UID} <= set(seen):
             return "the comparison misses good objects"
@@ -128,39 +139,31 @@ def an_object(uid: UUID, name: str, *, deleting: bool = False, **spec: Any) -> F
 # Which lanes of the odd row mean something to which program, and whether the host has a say.
 _PROGRAMS: Final[dict[str, tuple[Callable[[OddScene], str | None], tuple[Lane, ...], tuple[Host, ...]]]] = {
     "process": (process, ("pending", "retrying", "set aside"), HOSTS),
-    "cleanup": (cleanup, ("finished",), ("accepts",)),
-    "operator": (operator, ("pending", "retrying", "finished", "without a row"), ("accepts",)),
+    "cleanup": (cleanup, ("finished",), ("accepts", "refuses: 23503")),
+    "operator": (operator, ("pending", "retrying", "finished", "without a row"), ("accepts", "refuses: FF001")),
     "migrate": (migrate, ("pending",), ("accepts",)),
 }
 
 
-def cases(scene: OddScene) -> Iterator[tuple[str, Case, str | None]]:
-    """Every program with every case and its value."""
-    for column in scene.columns():
-        for extreme, value in extremes.of(column.kind).items():
-            for name, (_, lanes, hosts) in _PROGRAMS.items():
-                for lane, host in itertools.product(lanes, hosts):
-                    yield name, Case(column, extreme, lane, host), value
+def cases(scene: OddScene, number: int | None, seed: int, only: str = "") -> list[Case]:
+    """Every program with every case; or so many of them."""
+    everything = [
+        Case(program, column, extreme, value, lane, host)
+        for column in scene.columns()
+        for extreme, value in extremes.of(column.kind).items()
+        for program, (_, lanes, hosts) in _PROGRAMS.items()
+        for lane, host in itertools.product(lanes, hosts)
+    ]
+    return some(everything, number, seed, only)
 
 
-def run(scene: OddScene, report: Report, chosen: list[tuple[str, Case, str | None]]) -> None:
+def run(scene: OddScene, report: Report, chosen: list[Case]) -> None:
     """Try them, one after the other."""
-    for number, (name, case, value) in enumerate(chosen):
-        if number % 1000 == 999:
-            sys.stderr.write(f"... {number + 1} of {len(chosen)}, {len(report.failures)} failures\n")
+    for case in report.progress(chosen):
         scene.begin(case.lane)
-        if not scene.store(case.column, value):
+        if not scene.store(case.column, case.value):
             report.skip("the table itself refuses the value")
             continue
-        scene.refuse(case.host)
-        failure = _PROGRAMS[name][0](scene)
-        report.case(name, failure and f"{case}: {failure}")
-
-
-def sample(scene: OddScene, number: int | None, seed: int, only: str = "") -> list[tuple[str, Case, str | None]]:
-    """So many of all cases, in the order of the catalogue; all of them if there is no number."""
-    everything = [each for each in cases(scene) if only in f"{each[0]}: {each[1]}"]
-    if number is None or number >= len(everything):
-        return everything
-    chance = random.Random(seed)  # noqa: S311 -- a choice, no secret
-    return [everything[place] for place in sorted(chance.sample(range(len(everything)), number))]
+        scene.refuse(case.host, case.program)
+        failure = _PROGRAMS[case.program][0](scene)
+        report.case(case.program, failure and f"{case}: {failure}")

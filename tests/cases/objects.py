@@ -58,6 +58,8 @@ _TIMES: Final = (
     "2000-01-01T00:00:00+23:59",
     "2020-02-29T12:00:00Z",
 )
+_MEANINGS: Final = ("Applied", "Failed", "Replayed", "EditTooLate", "Superseded")  # words that mean something to us
+_ITEM: Final = {"status": "True", "lastTransitionTime": _TIMES[0], "reason": "EditTooLate", "message": "x"}
 _LABELS: Final = (
     "app.kubernetes.io/instance",
     "argocd.argoproj.io/instance",
@@ -110,35 +112,36 @@ def _statuses() -> Iterator[Odd]:
 
 
 def _of_schema(kind: dict[str, Any]) -> dict[str, Any]:
-    """The extremes that a schema lets through."""
-    match kind["type"], kind.get("format"):
-        case "string", "date-time":
-            times = (
-                "0001-01-01T00:00:00Z",
-                "9999-12-31T23:59:59.999999999Z",
-                "2000-01-01T00:00:00+23:59",
-                "2020-02-29T12:00:00Z",
-            )
-            return {time: time for time in times}
-        case "string", _:
+    """The extremes that a schema lets through, and some that it does not."""
+    match kind["type"]:
+        case "string" if "enum" in kind:
+            return {word: word for word in kind["enum"]}
+        case "string" if kind.get("format") == "date-time":
+            return {time: time for time in _TIMES}
+        case "string":
             longest = min(kind.get("maxLength", 1000), 250_000)
-            return {**{name: word[:longest] for name, word in _WORDS.items()}, "longest": "x" * longest}
-        case "integer", _:
-            bits = 31 if kind.get("format") == "int32" else 63
-            return {"least": -(2**bits), "most": 2**bits - 1, "0": 0}
-        case "array", _:
-            each = {
-                "status": "True",
-                "lastTransitionTime": "9999-12-31T23:59:59Z",
-                "reason": "EditTooLate",
-                "message": "\u2028" * 30_000,
-            }
             return {
-                "empty": [],
-                "odd types": [{"type": word, **each} for word in ("", "Ready", "Applied", "Stalled", "🚀")],
-                "Applied twice over": [{"type": "Applied", **each, "reason": "Replayed"}, {"type": "Ready", **each}],
+                **{name: word[:longest] for name, word in _WORDS.items()},
+                **{word: word for word in _MEANINGS},
+                "longest": "x" * longest,
             }
-    return {}
+        case "integer":
+            bits = 31 if kind.get("format") == "int32" else 63
+            return {"least": kind.get("minimum", -(2**bits)), "most": 2**bits - 1, "0": 0}
+        case "array":
+            return {"empty": [], **_of_items(kind["items"]["properties"])}
+    raise KeyError(kind["type"])
+
+
+def _of_items(fields: dict[str, Any]) -> dict[str, Any]:
+    """One item of each type that we write, odd in one field; and one of every type that a tool may write."""
+    found = {}
+    for of_type in ("Ready", "Applied", "Stalled"):
+        item = {**_ITEM, "type": of_type}
+        for field, kind in fields.items():
+            for name, value in _of_schema(kind).items():
+                found[f"{of_type} with {field} {name}"] = [{**item, field: value}]
+    return found
 
 
 def _columns(on: World, table: str) -> Iterator[Odd]:

@@ -27,7 +27,7 @@ WAITING_UID: Final = UUID("00000000-0000-4000-8000-0000000000b2")
 ODD_UID: Final = UUID("00000000-0000-4000-8000-000000000002")
 
 Lane = Literal["pending", "retrying", "set aside", "finished", "without a row"]
-Host = Literal["accepts", "refuses: 23514", "refuses: FF001", "refuses: P0001"]
+Host = Literal["accepts", "refuses: 23514", "refuses: FF001", "refuses: P0001", "refuses: 23503"]
 HOSTS: Final[tuple[Host, ...]] = ("accepts", "refuses: 23514", "refuses: FF001", "refuses: P0001")
 
 _FLAG: Final = "00000000-0000-4000-8000-00000000000"
@@ -55,6 +55,12 @@ _ODD_ROWS: Final = {
     "flag_schedule_migration_version": "true",
     "flag_schedule_migrations": "migration_id = (SELECT min(migration_id) FROM flag_schedule_migrations)",
 }
+# What each program writes of the odd row.
+_WRITES: Final = {
+    "process": f"UPDATE ON feature_flags FOR EACH ROW WHEN (OLD.id = '{_FLAG}1')",
+    "operator": f"INSERT OR UPDATE ON feature_flag_schedules FOR EACH ROW WHEN (NEW.flag_id = '{_FLAG}1')",
+    "cleanup": f"DELETE ON feature_flag_schedules FOR EACH ROW WHEN (OLD.id = '{ODD}')",
+}
 _BEGIN: Final = (Path(__file__).parent / "begin.sql").read_text()
 _REFUSE: Final = """
 CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -76,11 +82,27 @@ class Column:
         return f"{self.table}.{self.name}"
 
 
-class OddScene:
-    """One migrated database."""
+def columns_of(database: Database) -> list[Column]:
+    """Every column of every table of the schema, as the catalogue has them."""
+    return [
+        Column(found["relname"], found["attname"], found["kind"])
+        for found in database.query(
+            "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS kind "
+            "FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid "
+            "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') "
+            "AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' "
+            # Another name of a migration that was applied asks to apply that one once more, which is no odd value.
+            "AND a.attname <> 'migration_id' ORDER BY c.relname, a.attnum"
+        )
+    ]
 
-    def __init__(self, url: str, database: Database) -> None:
+
+class OddScene:
+    """One migrated database, and an empty one beside it."""
+
+    def __init__(self, url: str, empty_url: str, database: Database) -> None:
         self.url = url
+        self.empty_url = empty_url
         self.database = database
         # Nobody but an owner overrides an identity; whoever may, can.
         for table in self.database.query(
@@ -106,19 +128,23 @@ class OddScene:
             self._execute(sql.SQL("CREATE TABLE kept.{0} AS TABLE {0}").format(sql.Identifier(name)))
         self._dirty = False
 
+    @property
+    def name(self) -> str:
+        """The name of the database that the programs reach."""
+        return self.url.rpartition("/")[2]
+
+    @contextmanager
+    def reached_by(self, url: str) -> Iterator[None]:
+        """Let the programs reach the database, or another one, by this URL of the superuser."""
+        before, self.url = self.url, url
+        try:
+            yield
+        finally:
+            self.url = before
+
     def columns(self) -> list[Column]:
         """Every column of every table of ours and of the host's that the product touches."""
-        return [
-            Column(found["relname"], found["attname"], found["kind"])
-            for found in self.database.query(
-                "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) AS kind "
-                "FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid "
-                "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') "
-                "AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' "
-                # Another name of a migration that was applied asks to apply that one once more, which is no odd value.
-                "AND a.attname <> 'migration_id' ORDER BY c.relname, a.attnum"
-            )
-        ]
+        return columns_of(self.database)
 
     def begin(self, lane: Lane) -> None:
         """Good rows, and an odd one that is odd in nothing yet."""
@@ -163,15 +189,14 @@ class OddScene:
             raise AssertionError(f"{column} has no odd row")
         return True
 
-    def refuse(self, host: Host) -> None:
-        """Let the host have its way with the odd flag."""
+    def refuse(self, host: Host, program: str) -> None:
+        """Let the host have its way with what this program would do to the odd row."""
         if host != "accepts":
             state = host.rpartition(" ")[2]
             self._execute(
-                sql.SQL(
-                    "CREATE TRIGGER refuse BEFORE UPDATE ON feature_flags FOR EACH ROW "
-                    "WHEN (OLD.id = {}) EXECUTE FUNCTION refuse({})"
-                ).format(sql.Literal(f"{_FLAG}1"), sql.Literal(state))
+                sql.SQL("CREATE TRIGGER refuse BEFORE {} EXECUTE FUNCTION refuse({})").format(
+                    sql.SQL(_WRITES[program]), sql.Literal(state)
+                )
             )
 
     def is_due(self, schedule: UUID) -> bool:
@@ -200,9 +225,11 @@ class OddScene:
 def odd_scene(postgres: Postgres, name: str = "odd") -> Iterator[OddScene]:
     """A database of its own on a server that has the product's roles."""
     url = postgres.create_database(name)
+    empty_url = postgres.create_database(f"{name}_empty")
     migrate(roles.url(url, "migrate"))
     try:
         with connected(url) as database:
-            yield OddScene(url, database)
+            yield OddScene(url, empty_url, database)
     finally:
         postgres.drop_database(name)
+        postgres.drop_database(f"{name}_empty")

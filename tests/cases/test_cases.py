@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from dev.parts.postgres import Postgres
-from tests.cases import columns, fuzz, settings
+from tests.cases import columns, fuzz, originals, poolers, settings
 from tests.cases.report import Report
 from tests.cases.scene import OddScene, odd_scene
 
@@ -17,22 +17,41 @@ def scene(postgres: Postgres) -> Iterator[OddScene]:
         yield made
 
 
-@pytest.mark.parametrize(("program", "number"), [("process", 200), ("cleanup", 50), ("migrate", 50)])
+@pytest.mark.parametrize(("program", "number"), [("process", 200), ("operator", 60), ("cleanup", 40), ("migrate", 30)])
 def test_no_value_in_one_row_stops_another(scene: OddScene, program: str, number: int) -> None:
     """Whatever a column holds in one row, the program ends well and does its work for every other row."""
     report = Report("columns")
 
-    columns.run(scene, report, columns.sample(scene, number, 1, f"{program}: "))
+    columns.run(scene, report, columns.cases(scene, number, 1, f"{program}: "))
 
     assert report.tried[program] > number / 2
     assert not report.failures, report.text()
 
 
-def test_no_setting_of_a_role_stops_or_fools_a_program(scene: OddScene) -> None:
-    """Whatever settings a role carries into its sessions, each program does its work and reads the same values."""
+def test_no_value_in_a_row_of_the_predecessor_stops_the_migration(scene: OddScene) -> None:
+    """Whatever a column of the predecessor's tables holds, all migrations are applied, and good rows after that."""
+    report = Report("originals")
+
+    with originals.template(scene) as url:
+        originals.run(scene, report, originals.cases(url, 20, 1))
+
+    assert not report.failures, report.text()
+
+
+def test_no_setting_of_a_role_or_database_stops_or_fools_a_program(scene: OddScene) -> None:
+    """Whatever settings a role or database carries, each program does its work and reads the same values."""
     report = Report("settings")
 
     settings.run(scene, report, settings.cases(scene, 80, 1))
+
+    assert not report.failures, report.text()
+
+
+def test_nothing_left_in_a_poolers_session_stops_or_fools_a_program(postgres: Postgres, scene: OddScene) -> None:
+    """Whatever another client has left in a pooler's session, each program does its work and adds nothing to it."""
+    report = Report("poolers")
+
+    poolers.run(postgres, scene, report, poolers.cases(scene, 60, 1))
 
     assert not report.failures, report.text()
 
