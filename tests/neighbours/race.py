@@ -40,6 +40,12 @@ class Race:
     firsts: Counter[tuple[str, str]] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
 
+    def table(self) -> str:
+        """Markdown."""
+        lines = ["| stop or edit | it was first | the change was first |", "|---|---|---|"]
+        lines += [f"| {deed} | {self.firsts[deed, 'edit']} | {self.firsts[deed, 'processor']} |" for deed in DEEDS]
+        return "\n".join([*lines, "", f"Trials that tell more than one story: {len(self.faults)}.", ""])
+
     def text(self) -> str:
         """For the report."""
         lines = [f"{sum(self.firsts.values())} trials, {len(self.faults)} that tell more than one story"]

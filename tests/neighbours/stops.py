@@ -5,7 +5,7 @@ are due soon, are suspended, cancelled and deleted three seconds before their ti
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,6 +30,17 @@ class Stops:
     reactions: list[float] = field(default_factory=list)
     silent: int = 0  # objects of the locked flag that show no phase when their lock is given free
 
+    def row(self) -> str:
+        """One line of the table."""
+        cells = [
+            self.objects,
+            len(self.reactions),
+            len(self.lost),
+            f"{p99(self.reactions):.2f} / {max(self.reactions):.2f}",
+            self.silent,
+        ]
+        return f"| {' | '.join(map(str, cells))} |\n"
+
     def text(self) -> str:
         """One line for the report."""
         given = len(self.reactions)
@@ -38,6 +49,15 @@ class Stops:
             f"reaction p99 {p99(self.reactions):.2f} s, longest {max(self.reactions):.2f} s, "
             f"{self.silent} new objects of the locked flag without a phase"
         )
+
+
+def table(found: Iterable[Stops]) -> str:
+    """Markdown."""
+    head = (
+        "| objects on a locked flag | stops | lost | reaction, p99 / greatest, s | objects without a phase |\n"
+        "|---|---|---|---|---|\n"
+    )
+    return head + "".join(each.row() for each in found)
 
 
 def measure(objects: int, rounds: int, say: Callable[[str], None]) -> Stops:
