@@ -7,7 +7,7 @@ LOCK := $(PYTHON_IN_VENV) -m piptools compile --quiet --allow-unsafe --strip-ext
 IN_PARALLEL := --numprocesses=auto --maxprocesses=4 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit e2e e2e-full bench bench-quick check generate build-programs image sbom lock clean
+.PHONY: help setup demo test test-unit e2e e2e-full bench bench-quick neighbours cases check generate build-programs image sbom lock clean
 
 help: ## List the commands.
 	@echo "Usage: make COMMAND. Each one sets up what it needs."
@@ -42,6 +42,12 @@ bench: setup ## Measure everything, beside other queues, on a cluster and with a
 
 bench-quick: setup ## Measure the processor, alone and beside other queues, with less of everything; under five minutes.
 	@$(PYTHON_IN_VENV) -m tests.bench --quick processor scale peers $(BENCH_ARGS)
+
+neighbours: setup ## Measure what one tenant's trouble does to another, into docs/neighbours.md; under 25 minutes on a quiet machine.
+	@$(PYTHON_IN_VENV) -m tests.neighbours all $(NEIGHBOURS_ARGS)
+
+cases: setup ## Try all values, settings and words that others can write, into docs/surroundings.md; an hour and a half on a quiet machine.
+	@$(PYTHON_IN_VENV) -m tests.cases columns originals settings poolers fuzz objects --into docs/surroundings.md $(CASES_ARGS)
 
 check: setup ## Run linter, format check, type checker, import contracts and the check of CI's workflows.
 	@$(PYTHON_IN_VENV) -m dev.check

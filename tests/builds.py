@@ -22,7 +22,19 @@ from dev.cluster import programs
 
 _ROOT: Final = Path(__file__).parents[1]
 # Quick ones first. A folder that is not named here comes last.
-_FOLDERS: Final = ("checks", "unit", "gitops", "monitoring", "integration", "chart", "bench", "cluster", "e2e")
+_FOLDERS: Final = (
+    "checks",
+    "unit",
+    "gitops",
+    "monitoring",
+    "integration",
+    "cases",
+    "chart",
+    "bench",
+    "cluster",
+    "neighbours",
+    "e2e",
+)
 # The longest first, so that workers end at about the same time; a test may need several.
 _LEVELS: Final = ("node", "apiserver", "helm", "kstatus", "actionlint")
 _PROGRAMS: Final = "the programs of the cluster"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text() for name in ("parity", "threat-model")}
+PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text() for name in ("parity", "surroundings", "threat-model")}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -21,7 +21,7 @@ def test_every_test_named_on_the_page_exists(page: str) -> None:
         not in {node.name for node in ast.parse((ROOT / file).read_text()).body if isinstance(node, ast.FunctionDef)}
     }
 
-    assert len(named) > 50
+    assert len(named) > 40
     assert missing == set()
 
 
