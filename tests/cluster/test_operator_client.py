@@ -137,5 +137,5 @@ def test_a_missing_right_is_no_fault_of_the_object(
     admin = installed.kubeconfig
     monkeypatch.setattr(installed, "kubeconfig", lambda: admin("nobody"))
 
-    with pytest.raises(DependencyUnavailableError, match="check the operator's service account"):
+    with pytest.raises(DependencyUnavailableError, match="check the operator's role"):
         ask(lambda client: client.get(thing.ref))

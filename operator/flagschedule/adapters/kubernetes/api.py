@@ -24,6 +24,23 @@ from flagschedule.domain.errors import (
 KIND_MISSING: Final = "the kind FlagSchedule is not installed; apply its CRD"
 JSON_PATCH: Final = "application/json-patch+json"
 _JSON: Final = "application/json"
+_AWAY: Final = "the API server does not answer"
+# By kind, because the texts hold its address; the first that fits.
+_CAUSES: Final[dict[type[Exception], str]] = {
+    aiohttp.ClientConnectorDNSError: (
+        "the host of the API server is not known; check the kubeconfig's server, and the DNS of this machine or pod"
+    ),
+    aiohttp.ClientProxyConnectionError: "the proxy to the API server does not answer; check HTTPS_PROXY and NO_PROXY",
+    aiohttp.ClientHttpProxyError: "the proxy to the API server refuses us; check HTTPS_PROXY and NO_PROXY",
+    aiohttp.ClientConnectorCertificateError: (
+        "the API server's certificate is not trusted, or for another host; check the kubeconfig's "
+        "certificate-authority and server"
+    ),
+    aiohttp.ClientSSLError: "TLS with the API server failed; check the kubeconfig's server and its port",
+    aiohttp.ClientConnectorError: (
+        "the API server cannot be reached; check its address, and firewalls and network policies on the way"
+    ),
+}
 _TIMEOUT: Final = 15.0
 _PATIENCE: Final = 5  # answers "too many requests" before we give up for now
 _LONGEST_WAIT: Final = 30.0
@@ -80,7 +97,7 @@ class ApiServer:
                 answer = await self._send(method, path, body, content_type, list(query.items()))
                 text = await _read(answer.response, longest)
             except (aiohttp.ClientError, OSError) as error:  # a timeout is an OSError, too
-                raise DependencyUnavailableError("the API server does not answer") from error
+                raise DependencyUnavailableError(_cause(error)) from error
             if answer.status < HTTPStatus.BAD_REQUEST:
                 return json.loads(text)
             if answer.status != HTTPStatus.TOO_MANY_REQUESTS:
@@ -116,14 +133,23 @@ async def _read(answer: aiohttp.ClientResponse, longest: int | None) -> bytes:
     return bytes(text)
 
 
+def _cause(error: Exception) -> str:
+    """Why a request had no answer, in a sentence that shows nothing of the address."""
+    return next((sentence for kind, sentence in _CAUSES.items() if isinstance(error, kind)), _AWAY)
+
+
 def _meaning(status: int, text: bytes) -> Exception:
     if status == HTTPStatus.NOT_FOUND:
         return ObjectGoneError() if _names_what_is_missing(text) else DependencyUnavailableError(KIND_MISSING)
     if status in _CHANGED:
         return ObjectChangedError()
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        kind = AccessForbiddenError if status == HTTPStatus.FORBIDDEN else DependencyUnavailableError
-        return kind("the API server refuses us; check the operator's service account and role")
+    if status == HTTPStatus.UNAUTHORIZED:
+        return DependencyUnavailableError(
+            "the API server does not know us; check that the operator's service account still exists, "
+            "or the kubeconfig's credentials"
+        )
+    if status == HTTPStatus.FORBIDDEN:
+        return AccessForbiddenError("the API server refuses us; check the operator's role and its binding")
     return DependencyUnavailableError(f"the API server cannot serve now (HTTP {status})")
 
 
