@@ -1,0 +1,50 @@
+"""A database without an encoding: text is what its bytes are as UTF-8, and bytes that are none stop no other row."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from dev.parts.postgres import Postgres
+from tests import roles
+from tests.integration.conftest import Run
+from tests.integration.database import connected
+
+NAME = "no_encoding"
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> Iterator[str]:
+    """A database of the encoding SQL_ASCII, with a datestyle that the driver does not read."""
+    with psycopg.connect(postgres.url, autocommit=True) as session:
+        session.execute(f"CREATE DATABASE {NAME} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0".encode())
+        session.execute(f"ALTER DATABASE {NAME} SET datestyle = German".encode())
+    url = postgres.database_url(NAME)
+    try:
+        with connected(url) as database:
+            database.connection.execute(roles.rights_on_schema("public"))
+        yield url
+    finally:
+        postgres.drop_database(NAME)
+
+
+def test_every_program_works_without_an_encoding(url: str, migrated_template: str, flagschedule: Run) -> None:
+    """Migration, processor and cleaner do their work; a key in Latin-1 is set aside, and a key in UTF-8 is not."""
+    assert migrated_template  # the roles exist
+    assert flagschedule("migrate", DATABASE_URL=url).returncode == 0
+    with psycopg.connect(url, autocommit=True) as session:
+        session.execute("SET client_encoding = SQL_ASCII")
+        for key in (b"k\xc3\xbcr", b"k\xfcr"):
+            session.execute("INSERT INTO feature_flags (flag_key) VALUES (convert_from(%s, 'SQL_ASCII'))", [key])
+        session.execute(
+            "INSERT INTO feature_flag_schedules (flag_id, scheduled_at, updates) "
+            "SELECT id, now() - interval '1 minute', '{\"enabled\": true}' FROM feature_flags"
+        )
+
+    done = flagschedule("process", DATABASE_URL=url)
+    cleaned = flagschedule("cleanup", DATABASE_URL=url)
+
+    assert (done.returncode, cleaned.returncode) == (0, 0), done.stderr + cleaned.stderr
+    with psycopg.connect(url) as session:
+        found = session.execute("SELECT convert_to(flag_key, 'SQL_ASCII'), enabled FROM feature_flags").fetchall()
+    assert dict(found) == {b"k\xc3\xbcr": True, b"k\xfcr": False}
