@@ -22,6 +22,10 @@ from tests.integration.database import connected
 from tests.waiting import eventually
 
 LOCK = "SELECT pg_advisory_lock(1718378855)"
+END_THE_LOCK = """
+SELECT pg_terminate_backend(pid, 10000) FROM pg_locks
+WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 LEFT = "CREATE TEMP TABLE feature_flags (); SELECT set_config('search_path', '', false)"
 ALL = len(list(Path("migrations").glob("*.sql")))
 OUTSIDE = [file for file in sorted(Path("migrations").glob("*.sql")) if "-- transactional: false" in file.read_text()]
@@ -126,6 +130,22 @@ def test_a_second_migration_goes_on_when_the_first_has_ended(empty_database_url:
 
     assert "Another migration is running" in first
     assert "Schema is up to date" in rest
+
+
+@pytest.mark.parametrize("way", ["direct", "pooled"])
+def test_a_lost_lock_ends_the_migration(postgres: Postgres, empty_database_url: str, way: str) -> None:
+    """When the idle session with the lock is ended, no further migration is applied, and a sentence says why."""
+    url = roles.url(empty_database_url, "migrate")
+    with PgBouncer(postgres, "transaction") as pooler, connected(empty_database_url) as database:
+
+        def end_the_lock(name: str) -> None:
+            if name == "0003-schedule-retries":
+                database.run(END_THE_LOCK)
+
+        with pytest.raises(DependencyUnavailableError, match="idle_transaction_timeout"):
+            migrate(pooler.url(url) if way == "pooled" else url, end_the_lock)
+
+        assert database.value("SELECT count(*) FROM flag_schedule_migrations") == 2
 
 
 @pytest.mark.parametrize("way", ["direct", "pooled"])

@@ -49,6 +49,10 @@ _CAN_READ_FLAGS: Final = (
 # In files that cannot run in a transaction: without one no search_path can be set in a pooler's session.
 _OUTSIDE: Final = "-- transactional: false"
 _SCHEMA: Final = "@schema@"
+_LOCK_LOST: Final = (
+    "the idle session that holds the migration's lock was ended meanwhile; run this again, and if a pooler ends it "
+    "(PgBouncer: idle_transaction_timeout), let DATABASE_URL name Postgres itself"
+)
 _BUSY: Final = "another migration is running and did not end within {seconds:.0f} seconds; run this again later"
 _ONE_SESSION: Final = (
     "DATABASE_URL: leads through a pooler that lent no second session, and a migration needs two; "
@@ -155,9 +159,20 @@ class _Runner:
         missing = sorted(found.keys() - done)
         for name in missing:
             report(name)
-            self._lock.execute("SELECT")  # it may have been ended from outside
+            self._ask_for_lock()
             self._apply_one(name, found[name].read_text())
         return len(missing)
+
+    def _ask_for_lock(self) -> None:
+        """Make sure that no other migration can have begun.
+
+        Raises:
+            DependencyUnavailableError: the session with the lock was ended from outside.
+        """
+        try:
+            self._lock.execute("SELECT")
+        except psycopg.Error as error:
+            raise DependencyUnavailableError(_LOCK_LOST) from error
 
     def _apply_one(self, name: str, text: str) -> None:
         if _OUTSIDE in text:
