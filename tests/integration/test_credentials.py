@@ -16,6 +16,7 @@ from dev.parts.pgbouncer import PgBouncer
 from dev.parts.postgres import Postgres
 from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
 from flagschedule.domain.errors import CredentialsRefusedError, DependencyUnavailableError
+from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
 from tests.integration.test_mirror_store import Scene, played
@@ -116,6 +117,19 @@ def test_the_processor_reads_the_file_of_its_url(account: Account, database: Dat
 
         assert done.returncode == 0, done.stderr
         assert database.row(schedule)["status"] == "applied"
+
+
+@pytest.mark.parametrize("program", ["migrate", "cleanup"])
+def test_the_other_programs_read_the_file_too(
+    database_url: str, tmp_path: Path, flagschedule: Run, program: roles.Program
+) -> None:
+    """Migration and cleaner take the URL of the file, with the newline that an editor left in it."""
+    file = tmp_path / "database-url"
+    file.write_text(f"{roles.url(database_url, program)}\n")
+
+    done = flagschedule(program, DATABASE_URL="", DATABASE_URL_FILE=str(file))
+
+    assert done.returncode == 0, done.stderr
 
 
 def operate(url: str, folder: Path) -> subprocess.CompletedProcess[str]:
