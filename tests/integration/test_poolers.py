@@ -116,7 +116,7 @@ LEFTOVERS = {
     "temporary tables": "CREATE TEMP TABLE feature_flags (); CREATE TEMP TABLE feature_flag_schedules (); "
     "CREATE TEMP TABLE flag_schedule_objects (); CREATE TEMP TABLE flag_schedule_runs ()",
     "read-only transactions": "SET default_transaction_read_only = on; SET default_transaction_deferrable = on",
-    "timeouts": "SET statement_timeout = 100; SET lock_timeout = 1; SET idle_in_transaction_session_timeout = 100",
+    "timeouts": "SET statement_timeout = 2000; SET lock_timeout = 1; SET idle_in_transaction_session_timeout = 2000",
 }
 
 
