@@ -110,6 +110,31 @@ def test_a_run_ends_when_the_pooler_leads_to_a_standby(pair: Pair) -> None:
             store.prune_status_entries()
 
 
+@pytest.mark.parametrize("way", ["direct", "pooled"])
+def test_a_server_that_was_made_read_only_is_left_alone(pair: Pair, way: str) -> None:
+    """What the server's configuration forbids, as with a full disk, is not done, and a sentence names the setting."""
+    url = pair.pooler.url(pair.server.url) if way == "pooled" else pair.server.url
+
+    def configure(statement: bytes) -> None:
+        with psycopg.connect(pair.server.url, autocommit=True) as session:
+            session.execute(statement)
+            session.execute("SELECT pg_reload_conf()")
+
+    async def play() -> None:
+        async with PostgresMirrorStore(url, "default", ()) as store:
+            await store.ping()
+            configure(b"ALTER SYSTEM SET default_transaction_read_only = on")
+            async with asyncio.timeout(PATIENCE):
+                await until_it_says(store, "default_transaction_read_only")
+            with pytest.raises(DependencyUnavailableError, match="full"):
+                run_of(url).__enter__()
+            configure(b"ALTER SYSTEM RESET default_transaction_read_only")
+            async with asyncio.timeout(PATIENCE):
+                await until_it_says(store, None)
+
+    asyncio.run(play())
+
+
 def test_of_several_hosts_the_primary_is_chosen(pair: Pair) -> None:
     """With several hosts in the URL a standby among them is passed over; what the URL says itself is kept."""
     with Postgres() as other:

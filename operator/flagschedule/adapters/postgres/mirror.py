@@ -36,7 +36,8 @@ _SNAPSHOTS: Final = (
 )
 # Tables and rights must be there, too.
 _SERVES: Final = (
-    "SELECT pg_is_in_recovery() AS is_standby, EXISTS (SELECT FROM flag_schedule_objects LIMIT 0) AS has_tables"
+    "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool AS is_read_only, "
+    "EXISTS (SELECT FROM flag_schedule_objects LIMIT 0) AS has_tables"
 )
 _TIMEOUT: Final = 5.0  # seconds, for a connection
 _PING_TIMEOUT: Final = 2.0  # seconds; the gate waits for three, and shall hear why no connection could be had
@@ -195,7 +196,7 @@ class PostgresMirrorStore:
         """See ports.MirrorStore."""
         async with self._serving(_PING_TIMEOUT) as session:
             found = await (await session.execute(_SERVES)).fetchone()
-            if found and found["is_standby"]:
+            if found and found["is_read_only"]:
                 raise ReadOnlySqlTransaction
 
 

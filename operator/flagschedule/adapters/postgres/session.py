@@ -26,8 +26,8 @@ from psycopg.rows import DictRow, dict_row
 
 from flagschedule.adapters.postgres import connection, statements
 from flagschedule.adapters.postgres.connection import Url
-from flagschedule.adapters.postgres.unreachable import READ_ONLY, explain
-from flagschedule.domain.errors import ConfigurationError
+from flagschedule.adapters.postgres.unreachable import FENCED, READ_ONLY, explain
+from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError
 
 More = Mapping[LiteralString, LiteralString]  # settings beside those of session.sql
 
@@ -81,8 +81,11 @@ def _is_own(settings: DictRow | None) -> bool:
     """Whether the first settings stay.
 
     Raises:
+        DependencyUnavailableError: the server is read-only for all.
         ReadOnlySqlTransaction: the server is a standby.
     """
+    if settings and settings["is_fenced"]:
+        raise DependencyUnavailableError(FENCED)
     if settings is None or settings["is_standby"]:
         raise psycopg.errors.ReadOnlySqlTransaction(READ_ONLY)
     return not settings["is_local"]

@@ -8,6 +8,7 @@
 -- session, and temporary tables, which come before all others unless the path names them last.
 SELECT s.is_local,
        pg_catalog.pg_is_in_recovery() AS is_standby,
+       f.is_fenced,
        pg_catalog.set_config('role', NULL, s.is_local),
        pg_catalog.set_config('row_security', NULL, s.is_local),
        pg_catalog.set_config('lock_timeout', '5s', s.is_local),
@@ -17,7 +18,8 @@ SELECT s.is_local,
        CASE WHEN pg_catalog.current_setting('transaction_timeout', true) IS NOT NULL  -- Postgres 17
            THEN pg_catalog.set_config('transaction_timeout', '0', s.is_local) END,
        pg_catalog.set_config('default_transaction_isolation', 'read committed', s.is_local),
-       pg_catalog.set_config('default_transaction_read_only', 'off', s.is_local),
+       CASE WHEN f.is_read_only AND NOT f.is_fenced
+           THEN pg_catalog.set_config('default_transaction_read_only', 'off', s.is_local) END,
        pg_catalog.set_config('default_transaction_deferrable', 'off', s.is_local),
        pg_catalog.set_config('datestyle', 'ISO, MDY', s.is_local),
        pg_catalog.set_config('intervalstyle', 'postgres', s.is_local),
@@ -41,3 +43,13 @@ SELECT s.is_local,
            pg_catalog.current_setting('search_path')), s.is_local)
        /* more */
 FROM (SELECT /* is_local */ true) AS s (is_local)
+-- Read-only by the server's own configuration, as a managed one with a full disk is: unlike a default of a role or a
+-- database that is no accident. A session that has not set it follows the configuration from then on.
+CROSS JOIN (
+    SELECT d.is_read_only, CASE WHEN d.is_read_only THEN EXISTS (
+        SELECT FROM pg_catalog.pg_settings AS c
+        WHERE c.name OPERATOR(pg_catalog.=) 'default_transaction_read_only'
+          AND c.source OPERATOR(pg_catalog.=) ANY (ARRAY['configuration file', 'command line'])
+    ) ELSE false END
+    FROM (SELECT pg_catalog.current_setting('default_transaction_read_only')::pg_catalog.bool) AS d (is_read_only)
+) AS f (is_read_only, is_fenced)

@@ -23,6 +23,10 @@ READ_ONLY: Final = (
     f"the database is a standby and takes no changes; let {URL} name the primary, "
     "or all servers of the cluster, separated by commas"
 )
+FENCED: Final = (
+    "the database server takes no changes, because its configuration sets default_transaction_read_only; "
+    "a managed server does so when its disk is full, an administrator during maintenance"
+)
 
 _INVALID: Final = {
     r"invalid sslmode value": f"{URL}: its sslmode is none; write disable, prefer, require, verify-ca or verify-full",
