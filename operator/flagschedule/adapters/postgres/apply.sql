@@ -106,32 +106,36 @@ flags AS (
     UPDATE feature_flags AS f
     SET enabled = coalesce(x.enabled, f.enabled),
         rollout_percentage = coalesce(x.rollout_percentage, f.rollout_percentage),
-        updated_at = clock_timestamp()
+        updated_at = (SELECT clock_timestamp())
     FROM unnest(
         (SELECT c.flag_ids FROM changes AS c),
         (SELECT c.enabled FROM changes AS c),
         (SELECT c.rollout_percentages FROM changes AS c)
     ) AS x (flag_id, enabled, rollout_percentage)
     WHERE f.id = x.flag_id
-    -- What a flag holds instead of what was asked.
     RETURNING f.id, f.environment, f.enabled, f.rollout_percentage,
-              CASE
-                  WHEN x.enabled IS NOT NULL AND x.enabled IS DISTINCT FROM f.enabled
-                      THEN 'enabled ' || coalesce(f.enabled::text, 'null')
-                  WHEN x.rollout_percentage IS NOT NULL AND x.rollout_percentage IS DISTINCT FROM f.rollout_percentage
-                      THEN 'rolloutPercentage ' || coalesce(f.rollout_percentage::text, 'null')
-              END AS bent
+              coalesce(f.enabled = x.enabled, x.enabled IS NULL)
+              AND coalesce(f.rollout_percentage = x.rollout_percentage, x.rollout_percentage IS NULL) AS as_asked
 ),
 -- The time of the change: after all locks were had and all flags changed; and that of the claim, if it was much earlier.
--- Where a flag is not as asked, this ends the statement.
+-- Where a flag is not as asked, this ends the statement, and says what the flag holds instead.
 made AS MATERIALIZED (
     SELECT clock_timestamp() AS at,
            CASE WHEN clock_timestamp() > now() + interval '100 milliseconds' THEN now() END AS claimed_at,
-           CASE WHEN min(f.bent) IS NOT NULL
-                     OR count(*) <> (SELECT coalesce(cardinality(c.flag_ids), 0) FROM changes AS c)
-               THEN flag_schedule_refuse(coalesce(min(f.bent), 'nothing'))
+           CASE WHEN count(*) <> (SELECT coalesce(cardinality(c.flag_ids), 0) FROM changes AS c) THEN
+               flag_schedule_refuse(coalesce((
+                   SELECT min(CASE
+                       WHEN x.enabled IS NOT NULL AND x.enabled IS DISTINCT FROM o.enabled
+                           THEN 'enabled ' || coalesce(o.enabled::text, 'null')
+                       ELSE 'rolloutPercentage ' || coalesce(o.rollout_percentage::text, 'null')
+                   END)
+                   FROM flags AS o
+                   JOIN won AS x ON x.flag_id = o.id
+                   WHERE NOT o.as_asked
+               ), 'nothing'))
            END AS refused
     FROM flags AS f
+    WHERE f.as_asked
 ),
 results AS MATERIALIZED (
     SELECT c.id, c.arming, c.retry_count, c.retried, c.flag_key, c.environment,
