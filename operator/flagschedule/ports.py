@@ -225,18 +225,6 @@ class Claimable:
     set_aside_count: int = 0
 
 
-class Look(NamedTuple):
-    """What there is to do.
-
-    Attributes:
-        due: rows are due, also ones that another transaction holds now.
-        aside: of the rows that stepped aside one is to be tried again (True), none is yet (False); None if none did.
-    """
-
-    due: bool
-    aside: bool | None
-
-
 class SetAside(NamedTuple):
     """A row that stepped aside: how often by now, and until when."""
 
@@ -304,8 +292,11 @@ class ProcessStore(Protocol):
     def claimable(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Sequence[Claimable]:
         """The rows that `apply` would claim now; they are not locked when this returns."""
 
-    def look(self, suspects: Sequence[UUID]) -> Look:
-        """Whether rows are due that `apply` would claim if it could, and whether rows stepped aside."""
+    def is_anything_due(self, suspects: Sequence[UUID]) -> bool:
+        """Whether rows are due that `apply` would claim if it could, also ones that another transaction holds now."""
+
+    def is_aside_due(self) -> bool | None:
+        """Of the rows that stepped aside one is to be tried again (True), none is yet (False); None if none did."""
 
     def suspects(self, flags: Sequence[UUID], stuck: Sequence[UUID], limit: int) -> Sequence[Claimable]:
         """Rows to be tried alone: due ones of these flags, and those that stepped aside and whose time has come.

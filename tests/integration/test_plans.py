@@ -15,10 +15,8 @@ LOOKS = {
     "retries": statements.apply_with(statements.read("claim_retries")),
     "seconds until due": statements.read("seconds_until_due"),
     "is a retry due": statements.read("is_retry_due"),
-    "is anything due": statements.both(
-        statements.either(statements.read("is_first_attempt_due"), statements.read("is_retry_due")),
-        statements.read("is_aside_due"),
-    ),
+    "is anything due": statements.either(statements.read("is_first_attempt_due"), statements.read("is_retry_due")),
+    "is aside due": statements.read("is_aside_due"),
     "suspects": statements.read("suspects"),
     "skipped": statements.read("skipped"),
 }

@@ -17,7 +17,7 @@ import redis
 from flagschedule.adapters.postgres import statements
 from flagschedule.adapters.postgres.process import PostgresProcessStore
 from flagschedule.domain.errors import DependencyUnavailableError
-from flagschedule.ports import Batch, Look
+from flagschedule.ports import Batch
 from flagschedule.services.process import Pace, Processor
 from tests import roles
 from tests.integration.conftest import Run
@@ -295,11 +295,11 @@ def test_what_a_lost_connection_held_is_applied_by_the_same_run(database: Databa
                 held.wait(0.2)  # some batches pass until it is called
             return super().apply(**how)
 
-        def look(self, suspects: Sequence[UUID]) -> Look:
+        def is_anything_due(self, suspects: Sequence[UUID]) -> bool:
             self._looks += 1
             if self._looks == 49:
                 given_up.set()
-            return super().look(suspects)
+            return super().is_anything_due(suspects)
 
         _looks = 0
 

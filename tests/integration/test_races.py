@@ -174,7 +174,7 @@ def processors(url: str, number: int, seed: int) -> Iterator[None]:
     def work(chance: random.Random) -> None:
         try:
             with PostgresProcessStore(roles.url(url, "process")) as store:
-                while not done.is_set() or store.look([]).due:
+                while not done.is_set() or store.is_anything_due([]):
                     look(store, limit=chance.randint(1, 9))
                     time.sleep(chance.uniform(0, 0.005))
         except Exception as error:  # noqa: BLE001 -- the test fails below

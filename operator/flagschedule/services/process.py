@@ -4,6 +4,7 @@ Called by the processor's entry point. It must not decide what is due or who win
 must not lose a cache key: the outbox keeps it until Redis has said yes.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from flagschedule.domain.errors import (
     StatementRefusedError,
     UnexpectedRefusalError,
 )
-from flagschedule.ports import Cache, Look, ProcessStore
+from flagschedule.ports import Cache, ProcessStore
 from flagschedule.services.cache_keys import CacheKeys
 from flagschedule.services.refusals import ADVICE, LONGEST, Refusals
 from flagschedule.services.report import Report, Summary
@@ -30,6 +31,7 @@ _BUSY_LOOKS: Final = 50
 _BLOCKED: Final = 25  # so many of these looks is one that waited in vain for a table's lock
 _RETRIES_EVERY: Final = 10  # rounds, where the last look found none
 _LOOK_EVERY: Final = 1.0  # seconds between looks while lingering, at most
+_ASIDE_EVERY: Final = 5.0  # the same for schedules that stepped aside, while none is known
 _STOPPING: Final = 1.0  # seconds that a run that was told to stop waits for a slow row: undone if it takes longer
 _CONNECTING: Final = 6.0  # seconds that a run waits at its end for a connection it has asked for
 
@@ -62,7 +64,9 @@ class Processor:
         self._failed = False
         self._is_cache_behind = False
         self._busy: str | None = None
-        self._last_look: Look | None = None
+        self._left_something = True
+        self._aside: bool | None = None
+        self._asked_aside = -math.inf
         self._started = time.monotonic()
         self._keys = CacheKeys(cache)
         self._report = Report(self._keys)
@@ -104,7 +108,7 @@ class Processor:
             # In time for what is known to come, and often enough for what is made or moved meanwhile. Asked before
             # the look: what comes due between the two is found by the look, and not passed by both.
             soon = self._store.seconds_until_due()
-            if self._look(self._store).due and self._drain(busy_looks=1):
+            if self._is_anything_due(self._store) and self._drain(busy_looks=1):
                 return
         except UnexpectedRefusalError as error:
             self._note(error)
@@ -128,13 +132,20 @@ class Processor:
             raise error
         self._busy = f"{error}; {ADVICE}"
 
-    def _look(self, store: ProcessStore) -> Look:
-        found = store.look(self._refusals.suspects)
+    def _is_anything_due(self, store: ProcessStore) -> bool:
+        due = store.is_anything_due(self._refusals.suspects)
         if store is self._store:
-            self._last_look = found
-        if found.aside or self._refusals.suspects:
+            self._left_something = due
+            self._ask_aside()
+        if self._aside or self._refusals.suspects:
             self._wake_lane()
-        return found
+        return due
+
+    def _ask_aside(self) -> None:
+        """Not with each look, because hardly any finds one: what stepped aside did so for half a minute or more."""
+        if time.monotonic() - self._asked_aside >= (_ASIDE_EVERY if self._aside is None else _LOOK_EVERY):
+            self._asked_aside = time.monotonic()
+            self._aside = self._store.is_aside_due()
 
     def _drain(self, *, busy_looks: int) -> bool:
         """Apply everything that is due. Returns whether any schedule was processed."""
@@ -183,7 +194,7 @@ class Processor:
                     when_full()
                 looks = 0 if retried or applied else looks + 1
                 # Rows that are due and that nobody could claim are held by another transaction, likely not for long.
-                if looks and (looks >= busy_looks or not self._look(store).due):
+                if looks and (looks >= busy_looks or not self._is_anything_due(store)):
                     return
             except UnexpectedRefusalError as error:
                 self._note(error)
@@ -209,8 +220,7 @@ class Processor:
 
     def _count_skipped(self) -> None:
         """Tell what is due and was left; not asked where the last look found nothing."""
-        last = self._last_look
-        if last is not None and not last.due and last.aside is None and not self._refusals.suspects:
+        if not self._left_something and self._aside is None and not self._refusals.suspects:
             return
         try:
             self._report.skipped(self._store.skipped())

@@ -13,7 +13,7 @@ from psycopg.types.json import set_json_loads
 from flagschedule.adapters.postgres import connection, statements
 from flagschedule.adapters.postgres.connection import Url
 from flagschedule.adapters.postgres.session import More, Session
-from flagschedule.ports import Batch, Claimable, Handled, Look, SetAside, Skipped
+from flagschedule.ports import Batch, Claimable, Handled, SetAside, Skipped
 
 _START_RUN: Final = (
     "INSERT INTO flag_schedule_runs DEFAULT VALUES "
@@ -42,10 +42,8 @@ class PostgresProcessStore:
         self._apply = {retries: statements.apply_with(claim) for retries, claim in self._claim.items()}
         self._claimable = {retries: statements.claimable_with(claim) for retries, claim in self._claim.items()}
         self._is_retry_due = statements.read("is_retry_due")
-        self._look = statements.both(
-            statements.either(statements.read("is_first_attempt_due"), self._is_retry_due),
-            statements.read("is_aside_due"),
-        )
+        self._is_anything_due = statements.either(statements.read("is_first_attempt_due"), self._is_retry_due)
+        self._is_aside_due = statements.read("is_aside_due")
         self._apply_only = statements.apply_with(statements.read("claim_only"))
         self._run_id = run_id
         self._since = _THE_FIRST
@@ -116,10 +114,15 @@ class PostgresProcessStore:
         rows = self._fetch(text, suspects=list(suspects), since=self._since)
         return [Claimable(schedule_id=row[0], flag_id=row[1], version=row[2]) for row in rows]
 
-    def look(self, suspects: Sequence[UUID]) -> Look:
+    def is_anything_due(self, suspects: Sequence[UUID]) -> bool:
         """See ports.ProcessStore."""
-        (found,) = self._fetch(self._look, suspects=list(suspects))
-        return Look(*found)
+        ((due,),) = self._fetch(self._is_anything_due, suspects=list(suspects))
+        return bool(due)
+
+    def is_aside_due(self) -> bool | None:
+        """See ports.ProcessStore."""
+        found = self._fetch(self._is_aside_due)
+        return bool(found[0][0]) if found else None
 
     def suspects(self, flags: Sequence[UUID], stuck: Sequence[UUID], limit: int) -> Sequence[Claimable]:
         """See ports.ProcessStore."""

@@ -45,11 +45,6 @@ def either(one: LiteralString, other: LiteralString) -> LiteralString:
     return f"SELECT ({one}) OR ({other})"
 
 
-def both(one: LiteralString, other: LiteralString) -> LiteralString:
-    """Two questions at once: each is a SELECT of one value."""
-    return f"SELECT ({one}), ({other})"
-
-
 def claimable_with(claim: LiteralString) -> LiteralString:
     """The statement that only tells which rows `claim` would take."""
     return read("claimable").replace(_CLAIM, claim)
