@@ -29,19 +29,19 @@ test: setup ## Run every check and test; the first time it builds a cluster's pr
 
 test-unit: setup ## Run the tests that need nothing but Python, Postgres and Redis: quick, no cluster, no build.
 	@echo "==> Unit and integration tests"
-	@$(PYTHON_IN_VENV) -m pytest tests/unit tests/integration -m "not apiserver and not node" $(IN_PARALLEL) $(PYTEST_ARGS)
+	@$(PYTHON_IN_VENV) -m pytest tests/unit tests/integration dev/localkind/tests -m "not apiserver and not node" $(IN_PARALLEL) $(PYTEST_ARGS)
 
 e2e: setup ## Run the tests in pods: install by Helm, apply, upgrade under load, uninstall, install again.
-	@$(PYTHON_IN_VENV) -m pytest tests/e2e $(PYTEST_ARGS)
+	@$(PYTHON_IN_VENV) -m pytest tests/e2e dev/localkind/tests/test_nodes.py $(PYTEST_ARGS)
 
 e2e-full: e2e ## The same, and every test with an API server on the oldest Kubernetes as well; another 15 minutes of building once.
 	@FLAGSCHEDULE_KUBERNETES=oldest $(PYTHON_IN_VENV) -m pytest -m apiserver $(IN_PARALLEL) $(PYTEST_ARGS)
 
 bench: setup ## Measure everything, beside other queues, on a cluster and with an API server; an hour on a quiet machine.
-	@$(PYTHON_IN_VENV) -m tests.bench $(BENCH_ARGS)
+	@$(PYTHON_IN_VENV) -m benchmarks $(BENCH_ARGS)
 
 bench-quick: setup ## Measure the processor, alone and beside other queues, with less of everything; under five minutes.
-	@$(PYTHON_IN_VENV) -m tests.bench --quick processor scale peers $(BENCH_ARGS)
+	@$(PYTHON_IN_VENV) -m benchmarks --quick processor scale peers $(BENCH_ARGS)
 
 neighbours: setup ## Measure what one tenant's trouble does to another, into docs/neighbours.md; under 25 minutes on a quiet machine.
 	@$(PYTHON_IN_VENV) -m tests.neighbours all $(NEIGHBOURS_ARGS)
@@ -54,7 +54,7 @@ check: setup ## Run linter, format check, type checker, import contracts and the
 
 build-programs: setup ## Build the cluster's programs and the image now (once; 15 to 20 minutes).
 	@echo "==> The cluster's programs"
-	@$(PYTHON_IN_VENV) -m dev.cluster build
+	@$(PYTHON_IN_VENV) -m dev.localkind build
 	@echo "==> The image"
 	@$(PYTHON_IN_VENV) -m dev.image build
 

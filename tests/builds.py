@@ -1,4 +1,4 @@
-"""Builds what the tests with a cluster need while the tests without one run. Loaded by tests/conftest.py.
+"""Builds what the tests with a cluster need while the tests without one run. Loaded by conftest.py.
 
 The tests say by their markers what they need. The builds start when it is known which tests will run, and are
 waited for, with their progress shown, before the first test that needs them: outside of its time limit.
@@ -18,19 +18,20 @@ from typing import Any, Final
 
 import pytest
 
-from dev.cluster import programs
+from dev.localkind import programs
 
 _ROOT: Final = Path(__file__).parents[1]
-# Quick ones first. A folder that is not named here comes last.
+# Quick ones first: folders of tests/, and others. One that is not named here comes last.
 _FOLDERS: Final = (
     "checks",
     "unit",
+    "dev",
     "gitops",
     "monitoring",
     "integration",
     "cases",
     "chart",
-    "bench",
+    "benchmarks",
     "cluster",
     "neighbours",
     "e2e",
@@ -40,11 +41,11 @@ _LEVELS: Final = ("node", "apiserver", "helm", "kstatus", "actionlint")
 _PROGRAMS: Final = "the programs of the cluster"
 _IMAGE: Final = "the image"
 _CHOICES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
-    "helm": {"Helm": ("dev.cluster", "build", "--only", "helm")},
-    "actionlint": {"actionlint": ("dev.cluster", "build", "--only", "actionlint")},
-    "kstatus": {"kstatus": ("dev.cluster", "build", "--only", "kstatus")},
-    "apiserver": {_PROGRAMS: ("dev.cluster", "build", "--only", programs.control_plane().name)},
-    "node": {_PROGRAMS: ("dev.cluster", "build"), _IMAGE: ("dev.image", "build")},
+    "helm": {"Helm": ("dev.localkind", "build", "--only", "helm")},
+    "actionlint": {"actionlint": ("dev.localkind", "build", "--only", "actionlint")},
+    "kstatus": {"kstatus": ("dev.localkind", "build", "--only", "kstatus")},
+    "apiserver": {_PROGRAMS: ("dev.localkind", "build", "--only", programs.control_plane().name)},
+    "node": {_PROGRAMS: ("dev.localkind", "build"), _IMAGE: ("dev.image", "build")},
 }
 
 
@@ -145,7 +146,8 @@ def _levels(item: pytest.Item) -> list[str]:
 
 def _rank(item: pytest.Item) -> tuple[int, int]:
     levels = _levels(item)
-    folder = item.path.relative_to(_ROOT / "tests").parts[0]
+    parts = item.path.relative_to(_ROOT).parts
+    folder = parts[1] if parts[0] == "tests" else parts[0]
     return (_place(_LEVELS, levels[0]) if levels else -1, _place(_FOLDERS, folder))
 
 

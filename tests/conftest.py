@@ -1,35 +1,18 @@
-"""What all tests share: a clean environment, the local servers, and fresh databases.
+"""What the tests of the product share: the local servers, and fresh databases.
 
 Tests that need a cluster carry the marker `apiserver` or `node`; `tests/builds.py` does the rest.
 """
 
 import itertools
-import os
 from collections.abc import Iterator
 
-import hypothesis
 import pytest
 import redis as redis_client
 
-from dev.cluster.control_plane import ControlPlane
-from dev.parts.postgres import Postgres
-from dev.parts.redis import Redis
-from tests import roles, waiting
-
-pytest_plugins = ["tests.builds", "tests.parallel"]
-
-# A test never sees the settings, the database or the cluster of whoever runs it.
-for _name in [*os.environ]:
-    if _name.startswith(("FLAG_SCHEDULE_", "PG")) or _name in {"DATABASE_URL", "REDIS_URL", "KUBECONFIG"}:
-        del os.environ[_name]
-
-# A test run in the background, as by `make test &`, inherits signals that are ignored.
-waiting.restore_signals()
-
-# The same examples in every run. `--hypothesis-profile=explore` looks for new ones.
-hypothesis.settings.register_profile("deterministic", derandomize=True, deadline=None)
-hypothesis.settings.register_profile("explore", deadline=None)
-hypothesis.settings.load_profile("deterministic")
+from dev.localkind.control_plane import ControlPlane
+from dev.localkind.servers.postgres import Postgres
+from dev.localkind.servers.redis import Redis
+from tests import roles
 
 
 @pytest.fixture(scope="session")

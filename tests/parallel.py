@@ -1,4 +1,4 @@
-"""Which tests stay together on one worker of pytest-xdist. Loaded by tests/conftest.py.
+"""Which tests stay together on one worker of pytest-xdist. Loaded by conftest.py.
 
 Its own `--dist=loadgroup` does not work with the pytest that we use, and files are what fixtures are made for anyway.
 """
@@ -6,12 +6,13 @@ Its own `--dist=loadgroup` does not work with the pytest that we use, and files 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-_ALONE = "tests/e2e/"  # these look at the machine as a whole: no two of them at once
+# These look at the machine as a whole: no two of them at once.
+_ALONE = ("tests/e2e/", "dev/localkind/tests/test_nodes.py")
 
 
 class _ByFile(LoadScopeScheduling):  # type: ignore[misc]  # untyped library
     def _split_scope(self, nodeid: str) -> str:
-        return _ALONE if nodeid.startswith(_ALONE) else nodeid.partition("::")[0]
+        return _ALONE[0] if nodeid.startswith(_ALONE) else nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)

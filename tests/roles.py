@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import psycopg
 
-from dev.parts.postgres import Postgres
+from dev.localkind.servers.postgres import Postgres
 
 Program = Literal["migrate", "operator", "process", "cleanup"]
 

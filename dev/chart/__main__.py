@@ -9,8 +9,8 @@ from typing import Any
 from dev.chart import kubernetes
 from dev.chart.files import ROOT, generated
 from dev.chart.values import ValuesError
-from dev.cluster.api import Api
-from dev.cluster.control_plane import ControlPlane
+from dev.localkind.api import Api
+from dev.localkind.control_plane import ControlPlane
 
 
 def main(words: list[str]) -> int:

@@ -10,13 +10,13 @@ from contextlib import ExitStack
 from types import FrameType
 from typing import Final
 
-from dev.cluster.system import ClusterError
 from dev.demo import cleaning
 from dev.demo.choices import Choices
 from dev.demo.commands import DemoError
 from dev.demo.narrator import Narrator
 from dev.demo.story import Story
-from dev.parts.wheels import PartError
+from dev.localkind.servers.wheels import PartError
+from dev.localkind.system import ClusterError
 
 _ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _INTERRUPTED: Final = 130

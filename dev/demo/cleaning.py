@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from dev.cluster import cache
 from dev.demo.commands import DemoError
 from dev.demo.narrator import Narrator
+from dev.localkind import cache
 
 
 @contextmanager

@@ -11,12 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
-from dev.cluster import cache, kind_binary, system
 from dev.demo import commands, images
 from dev.demo.choices import Choices
 from dev.demo.commands import CommandFailedError, DemoError, Kubectl, Run
 from dev.demo.installation import IMAGE, NAMESPACE, check_address
 from dev.demo.narrator import Narrator
+from dev.localkind import cache, kind_binary, system
 
 DEMO_NAMESPACE: Final = "flagschedule-demo"
 OVERLAY: Final = Path(__file__).parent / "overlay"

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from dev.demo.commands import CommandFailedError, DemoError, Run
-from dev.parts.postgres import Postgres
-from dev.parts.redis import Redis
+from dev.localkind.servers.postgres import Postgres
+from dev.localkind.servers.redis import Redis
 
 ROOT: Final = Path(__file__).parents[2]
 BASE: Final = ROOT / "manifests" / "base"

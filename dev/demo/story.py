@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from dev.cluster import kind_binary
 from dev.demo import clusters, commands, samples
 from dev.demo.choices import Choices
 from dev.demo.commands import CommandFailedError, DemoError, Kubectl
 from dev.demo.installation import NAMESPACE, Installation
 from dev.demo.narrator import Narrator
 from dev.demo.stores import CACHE_SECONDS, Stores, programs
+from dev.localkind import kind_binary
 
 _LONGEST_DELAY: Final = 75  # seconds from the time of a schedule to its change, where the first run has yet to start
 _PATIENCE: Final = "--timeout=180s"
@@ -90,7 +90,7 @@ class Story:
         )
         if not self._choices.context and kind_binary.is_own():
             with tempfile.TemporaryFile("w") as ignored:  # where the programs are; progress is on stderr
-                _module(self._narrator, "dev.cluster", "build", stdout=ignored)
+                _module(self._narrator, "dev.localkind", "build", stdout=ignored)
         if not self._choices.image:
             _module(self._narrator, "dev.image", "build")
 

@@ -6,10 +6,11 @@ import tempfile
 from pathlib import Path
 
 import flagschedule
-from dev.cluster.cache import cache_dir, locked
-from dev.cluster.system import ClusterError
-from dev.image import context, engines, materials
-from dev.image.steps import StepFailedError, step
+from dev.image import base, context, materials
+from dev.localkind import engines
+from dev.localkind.cache import cache_dir, locked
+from dev.localkind.steps import StepFailedError, step
+from dev.localkind.system import ClusterError
 
 _TAG = "localhost/flagschedule:dev"
 _FINGERPRINT = "flagschedule.io/inputs"
@@ -28,7 +29,7 @@ def build(tag: str) -> None:
 
 
 def _build(tag: str, cache: Path) -> None:
-    engine = engines.choose(cache)
+    engine = engines.choose(cache, base.image())
     engine.prepare()
     commit = context.commit()
     inputs = context.fingerprint(context.ROOT, engine.base, commit)
@@ -53,7 +54,7 @@ def sbom(tag: str, file: Path) -> None:
         StepFailedError: there is no such image.
     """
     with tempfile.TemporaryDirectory(dir=cache_dir(), prefix="image-") as folder:
-        engines.choose(cache_dir()).unpack(tag, Path(folder))
+        engines.choose(cache_dir(), base.image()).unpack(tag, Path(folder))
         text = materials.text(Path(folder))
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)

@@ -1,7 +1,7 @@
 """The base image for machines without Docker: a small Debian with Python, made by debootstrap.
 
-Called by the buildah engine. No registry is asked: Debian's packages are signed, and every machine that can use apt
-can fetch them.
+Called by the command and built by buildah. No registry is asked: Debian's packages are signed, and every machine
+that can use apt can fetch them.
 """
 
 import hashlib
@@ -11,9 +11,11 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from dev.image.steps import output, run
+from dev.localkind.engines import BaseImage
+from dev.localkind.steps import output, run
 
 SUITE: Final = "bookworm"  # its Python is 3.11, like that of the Dockerfile's default
+_REGISTRY: Final = "python:3.11-slim"  # as in the Dockerfile
 _PACKAGES: Final = ("python3", "python3-venv", "ca-certificates")
 # What a container never needs: about half of the size.
 _SUPERFLUOUS: Final = (
@@ -25,6 +27,12 @@ FROM scratch
 ADD base.tar /
 ENV PATH=/usr/local/bin:/usr/bin:/bin
 """
+
+
+def image() -> BaseImage:
+    """The image that a build starts from: Python's own where Docker runs, elsewhere the one that is made here."""
+    title = f"Debian {SUITE} with Python"
+    return BaseImage(registry=_REGISTRY, local=name(), title=title, make_context=make_context)
 
 
 def name() -> str:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dev.image.steps import StepFailedError, output, run
+from dev.localkind.steps import StepFailedError, output, run
 
 ROOT = Path(__file__).resolve().parents[2]
 

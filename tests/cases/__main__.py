@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from dev.parts.postgres import Postgres
+from dev.localkind.servers.postgres import Postgres
 from tests import roles
 from tests.cases import columns, fuzz, objects, originals, poolers, report, settings
 from tests.cases.report import Report

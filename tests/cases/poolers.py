@@ -13,8 +13,8 @@ from typing import Final, Literal
 import psycopg
 from psycopg import sql
 
-from dev.parts.pgbouncer import PgBouncer
-from dev.parts.postgres import Postgres
+from dev.localkind.servers.pgbouncer import PgBouncer
+from dev.localkind.servers.postgres import Postgres
 from tests import roles
 from tests.cases import settings
 from tests.cases.report import Report, some

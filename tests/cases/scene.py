@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from dev.parts.postgres import Postgres
+from dev.localkind.servers.postgres import Postgres
 from flagschedule.adapters.postgres.migrate import migrate
 from tests import roles
 from tests.integration.database import Database, connected

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dev.parts.postgres import Postgres
+from dev.localkind.servers.postgres import Postgres
 from tests.cases import columns, fuzz, originals, poolers, settings
 from tests.cases.report import Report
 from tests.cases.scene import OddScene, odd_scene

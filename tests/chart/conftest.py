@@ -2,7 +2,7 @@
 
 import pytest
 
-from dev.cluster import programs
+from dev.localkind import programs
 from tests.chart.rendering import EVERYTHING, NAMESPACED, Helm, Render
 
 

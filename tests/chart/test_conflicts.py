@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from dev.chart.files import CHART
-from dev.cluster.control_plane import ControlPlane
+from dev.localkind.control_plane import ControlPlane
 from tests.chart.rendering import Helm, Thing
 from tests.cluster.api import Api, flagschedule
 from tests.cluster.conftest import in_namespace, install

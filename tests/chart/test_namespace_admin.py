@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.cluster.control_plane import ControlPlane
+from dev.localkind.control_plane import ControlPlane
 from tests import recipes
 from tests.chart.rendering import Helm, Render, Thing
 from tests.cluster.api import Api, eventually, flagschedule

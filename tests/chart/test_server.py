@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from dev.chart import kubernetes
-from dev.cluster import programs
-from dev.cluster.control_plane import ControlPlane
+from dev.localkind import programs
+from dev.localkind.control_plane import ControlPlane
 from tests.chart.rendering import EVERYTHING, Helm, Render, Thing
 from tests.chart.test_switches import merged
 from tests.cluster.api import Api

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from dev.check import ROOT
-from dev.cluster import programs
+from dev.localkind import programs
 
 
 @pytest.mark.actionlint

@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from dev.cluster import programs
-from dev.cluster.control_plane import ControlPlane
-from dev.cluster.system import ClusterError
+from dev.localkind import programs
+from dev.localkind.control_plane import ControlPlane
+from dev.localkind.system import ClusterError
 from tests.cluster.api import Api, eventually, flagschedule
 from tests.cluster.operator_fixtures import loosened, new_operator, scene
 from tests.cluster.spec_corpus import spec

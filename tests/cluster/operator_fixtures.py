@@ -23,7 +23,7 @@ import pytest
 from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
 
-from dev.cluster.control_plane import ControlPlane
+from dev.localkind.control_plane import ControlPlane
 from flagschedule.adapters.kubernetes import connection
 from tests import roles
 from tests.cluster.api import Api, Object, eventually, flagschedule

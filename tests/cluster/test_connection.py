@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import aiohttp
 import pytest
 
-from dev.cluster.control_plane import ControlPlane
+from dev.localkind.control_plane import ControlPlane
 from flagschedule.adapters.kubernetes import connection
 from tests.cluster.api import Api
 from tests.cluster.operator_fixtures import Operator, Scene, log_in

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dev.cluster.control_plane import ControlPlane
+from dev.localkind.control_plane import ControlPlane
 from tests.cluster.api import Api, flagschedule
 from tests.cluster.conftest import BASE, ROOT
 from tests.cluster.spec_corpus import spec

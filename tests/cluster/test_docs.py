@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dev.cluster.control_plane import ControlPlane
+from dev.localkind.control_plane import ControlPlane
 from tests.cluster.api import Api, eventually, flagschedule
 from tests.cluster.spec_corpus import spec
 

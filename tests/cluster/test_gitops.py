@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dev.cluster.control_plane import ControlPlane
+from dev.localkind.control_plane import ControlPlane
 from tests import recipes
 from tests.cluster.api import Api, Object, eventually, flagschedule
 from tests.cluster.operator_fixtures import Scene

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from dev.cluster.control_plane import ControlPlane
-from dev.parts.postgres import Postgres
+from dev.localkind.control_plane import ControlPlane
+from dev.localkind.servers.postgres import Postgres
 from tests.cluster.api import Api, eventually
 from tests.cluster.operator_fixtures import LEASE, SYSTEM, Operator, Scene
 from tests.integration.database import connected

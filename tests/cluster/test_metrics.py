@@ -14,8 +14,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from dev.parts import prometheus
-from dev.parts.postgres import Postgres
+from dev.localkind.servers import prometheus
+from dev.localkind.servers.postgres import Postgres
 from tests.cluster.api import Api, eventually
 from tests.cluster.operator_fixtures import LEASE, SYSTEM, Operator, Scene
 from tests.integration.database import connected

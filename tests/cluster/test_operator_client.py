@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from dev.cluster.control_plane import ControlPlane
+from dev.localkind.control_plane import ControlPlane
 from flagschedule.adapters.kubernetes import client as module
 from flagschedule.adapters.kubernetes.client import KubernetesObjectClient
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError

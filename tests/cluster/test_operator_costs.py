@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import SecretStr
 
-from dev.cluster.control_plane import ControlPlane
+from dev.localkind.control_plane import ControlPlane
 from flagschedule.bootstrap import operator as bootstrap
 from flagschedule.domain.schedule import FlagSchedule
 from flagschedule.settings import Settings

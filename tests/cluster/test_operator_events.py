@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dev.cluster.control_plane import ControlPlane
+from dev.localkind.control_plane import ControlPlane
 from tests.cluster.api import Api, Object, eventually
 from tests.cluster.operator_fixtures import Scene
 

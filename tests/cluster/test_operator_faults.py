@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from dev.parts.postgres import Postgres
+from dev.localkind.servers.postgres import Postgres
 from flagschedule.adapters.postgres.migrate import migrate
 from tests import roles
 from tests.cluster.api import Api, eventually

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.cluster.control_plane import ControlPlane
+from dev.localkind.control_plane import ControlPlane
 from tests.cluster.api import eventually
 from tests.cluster.conftest import ROOT, in_namespace, install
 from tests.cluster.operator_fixtures import Scene, operators

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dev.cluster.control_plane import ControlPlane
+from dev.localkind.control_plane import ControlPlane
 from tests.cluster.api import eventually
 from tests.cluster.operator_fixtures import Scene
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dev.cluster.control_plane import ControlPlane
-from dev.parts.postgres import Postgres
+from dev.localkind.control_plane import ControlPlane
+from dev.localkind.servers.postgres import Postgres
 from tests.cluster.api import Api, Object, eventually, flagschedule
 from tests.cluster.conftest import in_namespace, install
 from tests.cluster.operator_fixtures import Operator, Scene, operators

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from dev.cluster.control_plane import ControlPlane
+from dev.localkind.control_plane import ControlPlane
 from flagschedule.domain.outcome import Phase
 from tests.cluster import walks
 from tests.cluster.conftest import ROOT

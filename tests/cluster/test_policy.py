@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dev.cluster.control_plane import ControlPlane
+from dev.localkind.control_plane import ControlPlane
 from tests.cluster.api import Answer, Api, eventually, flagschedule
 from tests.cluster.conftest import OPERATOR, ROOT, install, stamped_updates
 from tests.cluster.spec_corpus import spec

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from dev.cluster.control_plane import ControlPlane
+from dev.localkind.control_plane import ControlPlane
 from tests.cluster.api import Api, eventually, flagschedule
 from tests.cluster.spec_corpus import spec
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dev.cluster.control_plane import ControlPlane
+from dev.localkind.control_plane import ControlPlane
 from tests import recipes
 from tests.cluster.api import eventually, flagschedule
 from tests.cluster.conftest import in_namespace

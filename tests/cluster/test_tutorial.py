@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dev.cluster.control_plane import ControlPlane
 from dev.demo.stores import programs
+from dev.localkind.control_plane import ControlPlane
 from tests import roles
 from tests.cluster.operator_fixtures import Scene
 

@@ -14,9 +14,9 @@ import redis as redis_client
 from psycopg.rows import dict_row
 from pytest_kind import KindCluster
 
-from dev.cluster import kind_binary, programs
 from dev.demo.commands import CommandFailedError, Kubectl, kubectl_program, run
 from dev.demo.installation import IMAGE, Installation
+from dev.localkind import kind_binary, programs
 from tests.e2e.pods import NAMESPACE, Pods
 from tests.e2e.release import ChartInstallation, Release
 from tests.integration.database import Database

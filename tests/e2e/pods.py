@@ -13,7 +13,8 @@ import redis
 from dev.demo import samples
 from dev.demo.commands import CommandFailedError, Kubectl, kubectl_program
 from dev.demo.installation import NAMESPACE as SYSTEM
-from dev.parts.postgres import Postgres
+from dev.localkind.processes import crash
+from dev.localkind.servers.postgres import Postgres
 from tests import recipes
 from tests.cluster.api import eventually
 from tests.e2e.release import Release
@@ -21,12 +22,6 @@ from tests.integration.database import Database
 
 NAMESPACE = "shop"
 _numbers = itertools.count(1)
-
-
-def crash(daemon: str) -> tuple[str, ...]:
-    """The command that ends one of a node's own programs by SIGKILL, in the node; it fails if there is none."""
-    each = f"grep -qz '/{daemon}$' $p/cmdline && kill -9 ${{p#/proc/}} && code=0"
-    return ("bash", "-c", f"code=1; for p in /proc/[0-9]*; do {each}; done; exit $code")
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dev.cluster import kind_binary
-from tests.bench import lateness
+from benchmarks import lateness
+from dev.localkind import kind_binary
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]  # it makes a cluster of its own
 

@@ -12,9 +12,10 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 import flagschedule
-from dev.cluster.cache import cache_dir
 from dev.demo.installation import IMAGE
-from dev.image import engines, materials
+from dev.image import base, materials
+from dev.localkind import engines
+from dev.localkind.cache import cache_dir
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]
 
@@ -26,7 +27,7 @@ SIZE = 150_000_000
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of the image."""
     folder = tmp_path_factory.mktemp("image")
-    engines.choose(cache_dir()).unpack(IMAGE, folder)
+    engines.choose(cache_dir(), base.image()).unpack(IMAGE, folder)
     return folder
 
 
@@ -73,7 +74,7 @@ def test_nothing_is_compiled_at_start(image: Path) -> None:
 
 def test_the_labels_tell_what_it_is() -> None:
     """Version, commit, licence and base image can be read off the image by the names that tools look for."""
-    found = engines.choose(cache_dir()).inspect(IMAGE)
+    found = engines.choose(cache_dir(), base.image()).inspect(IMAGE)
     assert found
     labels, size = found
     prefix = "org.opencontainers.image."

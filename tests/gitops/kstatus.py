@@ -4,7 +4,7 @@ import json
 import subprocess
 from typing import Any
 
-from dev.cluster import programs
+from dev.localkind import programs
 
 Verdict = dict[str, str]
 

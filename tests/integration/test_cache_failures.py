@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from dev.parts.redis import Redis
+from dev.localkind.servers.redis import Redis
 from flagschedule.adapters.redis import RedisCache
 from flagschedule.domain.errors import DependencyUnavailableError
 from tests.integration.tls import Authority, terminated

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from dev.parts.pgbouncer import PgBouncer
-from dev.parts.postgres import Postgres
+from dev.localkind.servers.pgbouncer import PgBouncer
+from dev.localkind.servers.postgres import Postgres
 from flagschedule.adapters.postgres.connection import parameters
 from flagschedule.adapters.postgres.session import AsyncSession, Session
 from flagschedule.domain.errors import (

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import pytest
 
-from dev.parts.pgbouncer import PgBouncer
-from dev.parts.postgres import Postgres
+from dev.localkind.servers.pgbouncer import PgBouncer
+from dev.localkind.servers.postgres import Postgres
 from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
 from flagschedule.domain.errors import CredentialsRefusedError, DependencyUnavailableError
 from tests import roles

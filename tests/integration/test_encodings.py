@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from dev.parts.postgres import Postgres
+from dev.localkind.servers.postgres import Postgres
 from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import connected

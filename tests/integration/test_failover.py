@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 import psycopg
 import pytest
 
-from dev.parts.pgbouncer import PgBouncer
-from dev.parts.postgres import Postgres
+from dev.localkind.servers.pgbouncer import PgBouncer
+from dev.localkind.servers.postgres import Postgres
 from flagschedule.adapters.postgres import connection
 from flagschedule.adapters.postgres.migrate import migrate
 from flagschedule.adapters.postgres.mirror import PostgresMirrorStore

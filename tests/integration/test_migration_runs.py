@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dev.parts.pgbouncer import PgBouncer
-from dev.parts.postgres import Postgres
+from dev.localkind.servers.pgbouncer import PgBouncer
+from dev.localkind.servers.postgres import Postgres
 from flagschedule.adapters.postgres.migrate import migrate
 from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError
 from tests import roles

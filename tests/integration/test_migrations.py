@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dev.parts.postgres import Postgres
+from dev.localkind.servers.postgres import Postgres
 from flagschedule.adapters.postgres import migrate as migrations
 from tests import roles
 from tests.integration.conftest import Run

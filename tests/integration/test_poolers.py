@@ -7,8 +7,8 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from dev.parts.pgbouncer import PgBouncer
-from dev.parts.postgres import Postgres
+from dev.localkind.servers.pgbouncer import PgBouncer
+from dev.localkind.servers.postgres import Postgres
 from tests import roles
 from tests.integration.application import Application
 from tests.integration.conftest import Run

@@ -7,7 +7,7 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from dev.parts.postgres import Postgres
+from dev.localkind.servers.postgres import Postgres
 from flagschedule.adapters.postgres.migrate import migrate
 from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
 from tests import roles

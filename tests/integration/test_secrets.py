@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis as redis_client
 
-from dev.parts.postgres import Postgres
+from dev.localkind.servers.postgres import Postgres
 from tests.integration.conftest import Run
 from tests.integration.database import Database
 from tests.integration.test_failures import guard

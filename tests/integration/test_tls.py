@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 import redis as redis_client
 
-from dev.parts.postgres import Postgres
-from dev.parts.redis import Redis
+from dev.localkind.servers.postgres import Postgres
+from dev.localkind.servers.redis import Redis
 from tests.integration.database import connected
 from tests.integration.tls import Authority, terminated
 

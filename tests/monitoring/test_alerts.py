@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dev.parts import prometheus
+from dev.localkind.servers import prometheus
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "manifests" / "components" / "monitoring" / "rules.yaml"

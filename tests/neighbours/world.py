@@ -18,9 +18,9 @@ from typing import Any, Final
 
 import redis as redis_client
 
-from dev.cluster.control_plane import ControlPlane
-from dev.parts.postgres import Postgres
-from dev.parts.redis import Redis
+from dev.localkind.control_plane import ControlPlane
+from dev.localkind.servers.postgres import Postgres
+from dev.localkind.servers.redis import Redis
 from flagschedule.adapters.postgres.migrate import migrate
 from tests import roles
 from tests.cluster.api import Api, flagschedule

@@ -13,7 +13,7 @@ PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text() for name in ("parity",
 @pytest.mark.parametrize("page", PAGES)
 def test_every_test_named_on_the_page_exists(page: str) -> None:
     """A promise whose test was renamed or removed is not proved any more."""
-    named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", PAGES[page]))
+    named = set(re.findall(r"`((?:tests|dev/localkind)/[\w/]+\.py)::(\w+)`", PAGES[page]))
     missing = {
         f"{file}::{name}"
         for file, name in named

@@ -16,7 +16,7 @@ from dev.demo.choices import Choices
 from dev.demo.commands import CommandFailedError, DemoError
 from dev.demo.installation import check_address
 from dev.demo.narrator import Narrator
-from dev.parts import guard
+from dev.localkind.servers import guard
 from tests.waiting import eventually
 
 
@@ -85,7 +85,7 @@ def test_demo_once(value: str, once: bool) -> None:
 def test_the_cluster_needs_root_without_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is not root and has no Docker is told so before anything happens."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("dev.cluster.kind_binary.is_own", lambda: True)
+    monkeypatch.setattr("dev.localkind.kind_binary.is_own", lambda: True)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
     with pytest.raises(DemoError, match="needs root"):

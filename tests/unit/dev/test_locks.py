@@ -9,8 +9,8 @@ LOCKS = sorted(
     [
         *(ROOT / "requirements").glob("*.txt"),
         *(ROOT / "dev").rglob("go.sum"),
-        *(ROOT / "tests").rglob("go.sum"),
-        *(ROOT / "tests/bench/programs/node").glob("package-lock.json"),
+        *(ROOT / "benchmarks").rglob("go.sum"),
+        *(ROOT / "benchmarks/programs/node").glob("package-lock.json"),
     ]
 )
 

@@ -1,0 +1,17 @@
+"""Prometheus and promtool from the Debian package. Used by the tests of metrics and alerts."""
+
+import shutil
+from pathlib import Path
+
+from dev.localkind.servers import debian
+
+
+def programs() -> Path:
+    """The folder that holds `prometheus` and `promtool`; fetched once.
+
+    Raises:
+        ClusterError: there is no apt here, or the package cannot be fetched.
+    """
+    if found := shutil.which("promtool"):
+        return Path(found).parent
+    return debian.files("prometheus") / "usr" / "bin"
