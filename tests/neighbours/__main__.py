@@ -97,7 +97,7 @@ def main() -> int:
     parts.add_parser("all", help="the three of them with their defaults, into the page; --rounds is the matrix's")
     for name, part in parts.choices.items():
         part.add_argument("--write", action="store_true", default=name == "all", help="into docs/neighbours.md, too")
-    _of_matrix(parts.choices["all"], 8)
+    _of_matrix(parts.choices["all"], 6)
     given = parser.parse_args()
     if given.part != "all":
         return int(_run(given.part, given))
