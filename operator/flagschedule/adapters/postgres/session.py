@@ -147,6 +147,8 @@ class Session(Connection[Any]):
 
     def execute(self, *statement: Any, **options: Any) -> Cursor[Any]:
         """See psycopg.Connection."""
+        if self.is_own:  # the usual case, at each look
+            return super().execute(*statement, **options)
         with self.unit():
             return super().execute(*statement, **options)
 
