@@ -224,6 +224,37 @@ def test_a_change_that_the_host_swallows_or_bends_is_a_failed_attempt(
     assert database.state(flag) == (True, 23)
 
 
+@pytest.mark.parametrize(
+    ("undo", "says"),
+    [
+        ("UPDATE feature_flags SET enabled = false WHERE id = NEW.id", "kept enabled at false"),
+        ("UPDATE feature_flags SET rollout_percentage = 25 WHERE id = NEW.id", "kept rolloutPercentage at 25"),
+    ],
+)
+def test_a_change_that_the_host_undoes_afterwards_is_a_failed_attempt(
+    database: Database, flagschedule: Run, undo: str, says: str
+) -> None:
+    """What an AFTER trigger makes of a change is seen, undone and named; other flags are applied."""
+    database.run(
+        "CREATE FUNCTION undo() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN {undo}; RETURN NULL; END $$; "
+        "CREATE TRIGGER undo AFTER UPDATE ON feature_flags FOR EACH ROW "
+        "WHEN (NEW.flag_key = 'refused' AND pg_trigger_depth() = 0) EXECUTE FUNCTION undo()"
+    )
+    flag = database.flag("refused")
+    undone = database.schedule(flag, {"enabled": True, "rolloutPercentage": 23})
+    good = database.schedule(database.flag("good"), {"enabled": True, "rolloutPercentage": 5})
+
+    run = flagschedule("process", "--output", "json")
+
+    assert summary(run) == {"processed": 2, "failed": 1, "retried": 0, "superseded": 0, "set_aside": 0}
+    assert (database.row(good)["status"], database.row(undone)["reason"]) == ("applied", "AttemptFailed")
+    message = f"the database did not make the change: a trigger, rule or policy {says}"
+    assert database.row(undone)["last_error"] == message
+    assert database.state(flag) == (False, 0)
+    assert not database.query("SELECT FROM flag_schedule_watermarks WHERE flag_id = %s", flag)
+
+
 def test_the_attempt_tells_what_else_the_host_changed(database: Database, flagschedule: Run) -> None:
     """A trigger that sets another column of the flag along is seen in the attempt."""
     refuse(database, "NEW.rollout_percentage := 100")

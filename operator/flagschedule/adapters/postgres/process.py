@@ -15,10 +15,6 @@ from flagschedule.adapters.postgres.connection import Url
 from flagschedule.adapters.postgres.session import More, Session
 from flagschedule.ports import Batch, Claimable, Handled, SetAside, Skipped
 
-_START_RUN: Final = (
-    "INSERT INTO flag_schedule_runs DEFAULT VALUES "
-    "RETURNING id, pg_catalog.row_security_active('feature_flag_schedules'::regclass)"
-)
 _NOTHING: Final = Batch(handled=(), cache_entries={})
 _THE_FIRST: Final = "-infinity"
 # To plan the statement that applies takes as long as a tenth of a batch, and no batch wants another plan.
@@ -36,7 +32,7 @@ _PRUNED: Final = 10_000  # as prune_status_entries.sql
 class PostgresProcessStore:
     """The processor's view of the database. In autocommit: every statement is a transaction of its own."""
 
-    def __init__(self, url: Url, run_id: int = 0) -> None:
+    def __init__(self, url: Url, run_id: int = 0, *, has_after_triggers: bool = False) -> None:
         self._url = url
         self._claim = {True: statements.read("claim_retries"), False: statements.read("claim_due")}
         self._apply = {retries: statements.apply_with(claim) for retries, claim in self._claim.items()}
@@ -46,6 +42,7 @@ class PostgresProcessStore:
         self._is_aside_due = statements.read("is_aside_due")
         self._apply_only = statements.apply_with(statements.read("claim_only"))
         self._run_id = run_id
+        self._has_after_triggers = has_after_triggers
         self._since = _THE_FIRST
 
     def __enter__(self) -> Self:
@@ -78,12 +75,12 @@ class PostgresProcessStore:
 
     def start_run(self) -> bool:
         """See ports.ProcessStore."""
-        ((self._run_id, may_be_hidden),) = self._fetch(_START_RUN)
+        ((self._run_id, may_be_hidden, self._has_after_triggers),) = self._fetch(statements.read("start_run"))
         return bool(may_be_hidden)
 
     def beside(self) -> Self:
         """See ports.ProcessStore."""
-        return type(self)(self._url, self._run_id).__enter__()
+        return type(self)(self._url, self._run_id, has_after_triggers=self._has_after_triggers).__enter__()
 
     def finish_run(self, summary: Mapping[str, Any]) -> None:
         """See ports.ProcessStore."""
@@ -163,8 +160,10 @@ class PostgresProcessStore:
         """
         text, names = statements.numbered(statement)
         values["run_id"] = self._run_id
-        with self._connection.unit():
+        with self._connection.transaction() if self._has_after_triggers else self._connection.unit():
             cursor = psycopg.RawCursor(self._connection).execute(text, [values[name] for name in names])
+            if self._has_after_triggers:
+                self._refuse_undone(cursor)
         ((handled, cache_entries, latest),) = cursor.fetchall()
         if not latest:
             return _NOTHING, _THE_FIRST
@@ -174,6 +173,12 @@ class PostgresProcessStore:
             cache_entries={int(entry): environment for entry, environment in (cache_entries or {}).items()},
         )
         return batch, latest
+
+    def _refuse_undone(self, applied: psycopg.Cursor[Any]) -> None:
+        """Read the flags once more in the same transaction: AFTER triggers run behind what the statement returns."""
+        ((ids, *_), *_) = applied.fetchone() or ((None,),)
+        applied.scroll(-1)
+        self._connection.execute(statements.read("refuse_undone"), {"ids": ids or []})
 
     def record_failure(
         self, row: Claimable, *, error: str, attempt_error: str, delays: Sequence[float], jitter: timedelta
