@@ -105,7 +105,7 @@ class Settings(BaseModel):
             ge=0,
             le=315_360_000,
             description="An object that is first seen, or moved by an edit, later than this after its time "
-            "is not applied but Expired, unless its startingDeadlineSeconds say otherwise.",
+            "is not applied but Expired; its startingDeadlineSeconds may say otherwise, up to a day.",
         ),
     ] = 600
     show_database_messages: Annotated[
