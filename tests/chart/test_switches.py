@@ -165,7 +165,7 @@ def test_what_counts_as_gitops_is_a_value(helm: Helm) -> None:
     render = helm.render({"admissionPolicies": {"managedByGitOps": "'spinnaker' in object.metadata.labels"}})
 
     for policy in ("flagschedule-scheduled-in-future", "flagschedule-allowed-edits"):
-        [condition, _] = render.one("ValidatingAdmissionPolicy", policy)["spec"]["matchConditions"]
+        condition = render.one("ValidatingAdmissionPolicy", policy)["spec"]["matchConditions"][0]
         assert condition["expression"] == "!('spinnaker' in object.metadata.labels)"
 
 
