@@ -77,7 +77,11 @@ class MirrorStore(Protocol):
         """
 
     async def snapshot(self, uid: Uid) -> Snapshot | None:
-        """Record and row as they are; None if the object was never mirrored."""
+        """Record and row as they are; None if the object was never mirrored.
+
+        Raises:
+            StatementRefusedError: this object's values cannot be read.
+        """
 
     def snapshots(self) -> AsyncIterator[Snapshot]:
         """Every record that is not marked deleted, with its row, in the operator's namespaces."""

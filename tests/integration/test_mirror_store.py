@@ -13,7 +13,7 @@ import pytest
 
 from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
 from flagschedule.domain.decision import Decision, Facts, Rules, decide
-from flagschedule.domain.errors import ConflictError, DependencyUnavailableError
+from flagschedule.domain.errors import ConflictError, DependencyUnavailableError, StatementRefusedError
 from flagschedule.domain.outcome import Reason, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule
 from tests import roles
@@ -134,6 +134,47 @@ def test_a_word_that_is_no_state_keeps_no_object(database_url: str, word: str) -
         assert snapshot.row is None
         assert await on.mirror(replace(thing, deleting=True))
         assert on.database.value("SELECT deleted_at IS NOT NULL FROM flag_schedule_objects")
+
+    played(database_url, play)
+
+
+def test_a_row_at_the_ends_of_its_types_is_read(database_url: str) -> None:
+    """The largest numbers and infinite times in one row keep no status from being read."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        odd, plain = on.thing(name="odd"), on.thing(name="plain")
+        schedule = row_of(await on.mirror(odd)).id
+        await on.mirror(plain)
+        on.database.run(
+            "UPDATE feature_flag_schedules SET retry_count = 2147483647, arming = 2147483647, "
+            "scheduled_at = 'infinity', not_after = '-infinity', updated_at = 'infinity' WHERE id = %s",
+            schedule,
+        )
+
+        assert row_of(await on.store.snapshot(odd.ref.uid)).retry_count == 2147483647
+        assert {found.record.ref async for found in on.store.snapshots() if found.record} == {odd.ref, plain.ref}
+
+    played(database_url, play)
+
+
+def test_a_row_that_cannot_be_read_is_no_trouble_of_the_database(database_url: str) -> None:
+    """What the server refuses because of one row is not repeated as if the server were away; the others are read."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        odd, plain = on.thing(name="odd"), on.thing(name="plain")
+        schedule = row_of(await on.mirror(odd)).id
+        await on.mirror(plain)
+        on.database.run("ALTER TABLE feature_flag_schedules ENABLE ROW LEVEL SECURITY")
+        on.database.run(
+            "CREATE POLICY odd ON feature_flag_schedules "
+            f"USING (CASE WHEN id = '{schedule}' THEN 1 / (retry_count - retry_count) = 0 ELSE true END)"
+        )
+
+        with pytest.raises(StatementRefusedError):
+            await on.store.snapshot(odd.ref.uid)
+        assert row_of(await on.store.snapshot(plain.ref.uid)).reason is None
 
     played(database_url, play)
 

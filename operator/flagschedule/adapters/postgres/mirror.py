@@ -143,8 +143,14 @@ class PostgresMirrorStore:
 
     async def snapshot(self, uid: Uid) -> Snapshot | None:
         """See ports.MirrorStore."""
-        async with self._serving() as session:
-            return await self._read(session, uid)
+        try:
+            async with self._session() as session:
+                return await self._read(session, uid)
+        except StatementRefusedError as refusal:
+            # To repeat what one row's values make impossible would keep all others waiting.
+            if refusal.sqlstate in _FOR_ALL | _PASSING:
+                raise DependencyUnavailableError(str(refusal)) from refusal
+            raise
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
         """See ports.MirrorStore. Page by page, so that a slow reader holds no transaction open."""

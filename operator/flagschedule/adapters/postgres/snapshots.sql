@@ -10,4 +10,4 @@ SELECT o.uid, o.namespace, o.name, o.created_at, o.schedule_id, o.generation, o.
 FROM flag_schedule_objects AS o
 LEFT JOIN feature_flag_schedules AS s ON s.id = o.schedule_id
 LEFT JOIN flag_schedule_attempts AS a
-    ON a.schedule_id = s.id AND a.arming = s.arming AND a.attempt = s.retry_count + 1 AND a.outcome = 'applied'
+    ON a.schedule_id = s.id AND a.arming = s.arming AND a.attempt = least(s.retry_count, 2147483646) + 1 AND a.outcome = 'applied'
