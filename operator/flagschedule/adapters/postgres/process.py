@@ -32,7 +32,7 @@ _PRUNED: Final = 10_000  # as prune_status_entries.sql
 class PostgresProcessStore:
     """The processor's view of the database. In autocommit: every statement is a transaction of its own."""
 
-    def __init__(self, url: Url, run_id: int = 0, *, has_after_triggers: bool = False) -> None:
+    def __init__(self, url: Url, run_id: int = 0) -> None:
         self._url = url
         self._claim = {True: statements.read("claim_retries"), False: statements.read("claim_due")}
         self._apply = {retries: statements.apply_with(claim) for retries, claim in self._claim.items()}
@@ -42,7 +42,7 @@ class PostgresProcessStore:
         self._is_aside_due = statements.read("is_aside_due")
         self._apply_only = statements.apply_with(statements.read("claim_only"))
         self._run_id = run_id
-        self._has_after_triggers = has_after_triggers
+        self._has_after_triggers = False
         self._since = _THE_FIRST
 
     def __enter__(self) -> Self:
@@ -80,7 +80,9 @@ class PostgresProcessStore:
 
     def beside(self) -> Self:
         """See ports.ProcessStore."""
-        return type(self)(self._url, self._run_id, has_after_triggers=self._has_after_triggers).__enter__()
+        other = type(self)(self._url, self._run_id).__enter__()
+        other._has_after_triggers = self._has_after_triggers  # noqa: SLF001 -- of the same class
+        return other
 
     def finish_run(self, summary: Mapping[str, Any]) -> None:
         """See ports.ProcessStore."""
