@@ -105,7 +105,3 @@ class ObjectGoneError(FlagScheduleError):
 
 class ObjectChangedError(FlagScheduleError):
     """The object changed since it was read; read it again and decide again."""
-
-
-class InvalidSpecError(FlagScheduleError):
-    """The spec passed the CRD's schema but is not a change that can be made."""
