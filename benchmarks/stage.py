@@ -125,10 +125,10 @@ class Watch:
                 return
             for line in stream:
                 now = time.time()
-                thing = orjson.loads(line)["object"]
-                meta = thing["metadata"]
+                obj = orjson.loads(line)["object"]
+                meta = obj["metadata"]
                 version = meta["resourceVersion"]
-                if phase := thing["status"].get("phase"):
+                if phase := obj["status"].get("phase"):
                     self.seen[meta["namespace"], phase].setdefault(meta["name"], now)
 
 

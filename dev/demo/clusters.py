@@ -260,7 +260,7 @@ def _unmarked(answer: str) -> list[str]:
     """The objects of kubectl's answer, one or a list or nothing, that no demo made."""
     found = json.loads(answer or '{"items": []}')
     return [
-        f"{thing['kind']}/{thing['metadata']['name']}"
-        for thing in found.get("items", [found])
-        if thing["metadata"].get("labels", {}).get(_MARK) != "true"
+        f"{obj['kind']}/{obj['metadata']['name']}"
+        for obj in found.get("items", [found])
+        if obj["metadata"].get("labels", {}).get(_MARK) != "true"
     ]

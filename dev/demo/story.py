@@ -250,9 +250,9 @@ class Story:
             self._expect_in_time(name)
 
     def _expect_in_time(self, name: str) -> None:
-        thing: dict[str, Any] = json.loads(self._quiet("get", f"flagschedule/{name}", "--output=json"))
+        obj: dict[str, Any] = json.loads(self._quiet("get", f"flagschedule/{name}", "--output=json"))
         planned, done = (
-            datetime.fromisoformat(text) for text in (thing["spec"]["scheduledAt"], thing["status"]["appliedAt"])
+            datetime.fromisoformat(text) for text in (obj["spec"]["scheduledAt"], obj["status"]["appliedAt"])
         )
         delay = (done - planned).total_seconds()
         self._narrator.expect(0 <= delay <= _LONGEST_DELAY, f"{name} was applied {delay:.0f} s after its time.")

@@ -290,6 +290,6 @@ def _tear_down(cluster: Cluster) -> None:
         if left:
             raise ClusterError(
                 f"cluster {cluster.name!r} cannot be removed completely, the kernel holds on to: "
-                f"{', '.join(str(thing) for thing in left)}. Try `delete cluster` again in a minute",
+                f"{', '.join(str(obj) for obj in left)}. Try `delete cluster` again in a minute",
             )
     shutil.rmtree(cluster.folder)

@@ -115,9 +115,9 @@ async def _about_the_odd(store: PostgresMirrorStore) -> str | None:
             json.dumps(status.compute(odd, found))
     except FlagScheduleError:
         pass
-    for thing in (an_object(ODD_UID, "odd", suspend=True), an_object(ODD_UID, "odd", deleting=True)):
+    for obj in (an_object(ODD_UID, "odd", suspend=True), an_object(ODD_UID, "odd", deleting=True)):
         try:
-            await store.mirror(thing, _decide(thing))
+            await store.mirror(obj, _decide(obj))
         except StatementRefusedError:
             pass
         except FlagScheduleError as error:
@@ -125,8 +125,8 @@ async def _about_the_odd(store: PostgresMirrorStore) -> str | None:
     return None
 
 
-def _decide(thing: FlagSchedule) -> Callable[[Facts], Decision]:
-    return lambda facts: decision.decide(thing, facts, _RULES)
+def _decide(obj: FlagSchedule) -> Callable[[Facts], Decision]:
+    return lambda facts: decision.decide(obj, facts, _RULES)
 
 
 def an_object(uid: UUID, name: str, *, deleting: bool = False, **spec: Any) -> FlagSchedule:

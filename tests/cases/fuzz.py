@@ -112,18 +112,18 @@ def an_object_is_read_whatever_it_says(given: tuple[Any, str, dict[str, str], di
     raw = body(status=said, annotations=annotations, deleting=deleting)
     raw["spec"] = spec
     raw["metadata"]["name"] = name
-    thing = FlagSchedule.from_body(raw)
-    assert (thing.spec is None) != (thing.fault is None)
+    obj = FlagSchedule.from_body(raw)
+    assert (obj.spec is None) != (obj.fault is None)
     facts = Facts(record=None, row=None, flag_id=FLAG_ID, replay=None, now=NOW)
-    first = _again(thing, decision.decide(thing, facts, _RULES))
-    assert _again(thing, first) == first
-    told = status.compute(thing, Snapshot(record=first.record, row=first.row, now=NOW))
+    first = _again(obj, decision.decide(obj, facts, _RULES))
+    assert _again(obj, first) == first
+    told = status.compute(obj, Snapshot(record=first.record, row=first.row, now=NOW))
     json.dumps(told)
 
 
-def _again(thing: FlagSchedule, before: Decision) -> Decision:
+def _again(obj: FlagSchedule, before: Decision) -> Decision:
     facts = Facts(record=before.record, row=before.row, flag_id=FLAG_ID, replay=None, now=NOW)
-    return decision.decide(thing, facts, _RULES)
+    return decision.decide(obj, facts, _RULES)
 
 
 def a_url_is_taken_or_refused_without_a_word_of_it(given: tuple[str, str]) -> None:

@@ -10,11 +10,11 @@ import yaml
 
 from dev.chart.files import CHART
 
-Thing = dict[str, Any]
+Document = dict[str, Any]
 
 NAMESPACE: Final = "flagschedule-system"
 # Every switch that makes an object, turned on.
-EVERYTHING: Final[Thing] = {
+EVERYTHING: Final[Document] = {
     "imagePullSecrets": [{"name": "registry"}],
     "commonLabels": {"team": "flags"},
     "commonAnnotations": {"example.com/owner": "flags"},
@@ -52,7 +52,7 @@ EVERYTHING: Final[Thing] = {
         "dashboard": {"enabled": True},
     },
 }  # fmt: skip
-NAMESPACED: Final[Thing] = {"namespaces": ["shop", "search"]}
+NAMESPACED: Final[Document] = {"namespaces": ["shop", "search"]}
 
 
 class Helm:
@@ -66,7 +66,7 @@ class Helm:
             "KUBECONFIG": str(folder / "none"),
         }
 
-    def __call__(self, *words: str, values: Thing | None = None) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *words: str, values: Document | None = None) -> subprocess.CompletedProcess[str]:
         """Run it; the values reach it as a file."""
         options = ["--values=-"] if values is not None else []
         return subprocess.run(
@@ -78,20 +78,20 @@ class Helm:
             check=False,
         )
 
-    def text(self, values: Thing | None = None, *, release: str = "flagschedule", namespace: str = NAMESPACE) -> str:
+    def text(self, values: Document | None = None, *, release: str = "flagschedule", namespace: str = NAMESPACE) -> str:
         """What would be installed, as YAML."""
         done = self("template", release, str(CHART), f"--namespace={namespace}", values=values or {})
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def render(
-        self, values: Thing | None = None, *, release: str = "flagschedule", namespace: str = NAMESPACE
+        self, values: Document | None = None, *, release: str = "flagschedule", namespace: str = NAMESPACE
     ) -> "Render":
         """What would be installed."""
         text = self.text(values, release=release, namespace=namespace)
         return Render(filter(None, yaml.load_all(text, yaml.CSafeLoader)))  # the C one: the other takes a second
 
-    def refusal(self, values: Thing) -> str:
+    def refusal(self, values: Document) -> str:
         """Why it would not be installed."""
         done = self("template", "flagschedule", str(CHART), values=values)
         assert done.returncode != 0, "it was accepted"
@@ -101,26 +101,26 @@ class Helm:
 class Render:
     """What `helm template` printed."""
 
-    def __init__(self, things: Iterable[Thing]) -> None:
-        self.things = list(things)
+    def __init__(self, objects: Iterable[Document]) -> None:
+        self.objects = list(objects)
 
     @property
     def names(self) -> list[tuple[str, str]]:
         """Every object by kind and name."""
-        return sorted((thing["kind"], thing["metadata"]["name"]) for thing in self.things)
+        return sorted((obj["kind"], obj["metadata"]["name"]) for obj in self.objects)
 
-    def of(self, kind: str) -> dict[str, Thing]:
+    def of(self, kind: str) -> dict[str, Document]:
         """All objects of a kind, by their names."""
-        return {thing["metadata"]["name"]: thing for thing in self.things if thing["kind"] == kind}
+        return {obj["metadata"]["name"]: obj for obj in self.objects if obj["kind"] == kind}
 
-    def one(self, kind: str, name: str) -> Thing:
+    def one(self, kind: str, name: str) -> Document:
         """The one object of this kind and name."""
-        [found] = [thing for thing in self.things if (thing["kind"], thing["metadata"]["name"]) == (kind, name)]
+        [found] = [obj for obj in self.objects if (obj["kind"], obj["metadata"]["name"]) == (kind, name)]
         return found
 
-    def templates(self) -> dict[str, Thing]:
+    def templates(self) -> dict[str, Document]:
         """Every pod template, by the name of its program's container."""
-        return {template["spec"]["containers"][0]["name"]: template for template in _templates(self.things)}
+        return {template["spec"]["containers"][0]["name"]: template for template in _templates(self.objects)}
 
     def environment(self, program: str) -> dict[str, Any]:
         """A program's variables: their values, or where those come from."""
@@ -130,9 +130,9 @@ class Render:
         return {variable["name"]: variable.get("value", variable.get("valueFrom")) for variable in variables}
 
 
-def _templates(things: list[Thing]) -> Iterator[Thing]:
-    for thing in things:
-        if thing["kind"] == "CronJob":
-            yield thing["spec"]["jobTemplate"]["spec"]["template"]
-        elif thing["kind"] in {"Deployment", "Job"}:
-            yield thing["spec"]["template"]
+def _templates(objects: list[Document]) -> Iterator[Document]:
+    for obj in objects:
+        if obj["kind"] == "CronJob":
+            yield obj["spec"]["jobTemplate"]["spec"]["template"]
+        elif obj["kind"] in {"Deployment", "Job"}:
+            yield obj["spec"]["template"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.rendering import Render, Thing
+from tests.chart.rendering import Document, Render
 
 pytestmark = pytest.mark.helm
 
@@ -50,9 +50,9 @@ def test_both_mean_the_same(base: Render, default: Render) -> None:
         assert ours == theirs, f"{kind} {name}"
 
 
-def normalised(thing: Thing) -> Thing:
+def normalised(obj: Document) -> Document:
     """An object without the accepted differences."""
-    found: Thing = _walk(copy.deepcopy(thing))
+    found: Document = _walk(copy.deepcopy(obj))
     if found["kind"] in CLUSTER_WIDE:
         found["metadata"].pop("namespace", None)
     if found["metadata"]["name"] == "flagschedule-operator-keeps-spec" and "matchConditions" in found["spec"]:

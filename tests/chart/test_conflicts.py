@@ -8,7 +8,7 @@ import yaml
 
 from dev.chart.files import CHART
 from dev.localkind.control_plane import ControlPlane
-from tests.chart.rendering import Helm, Thing
+from tests.chart.rendering import Document, Helm
 from tests.cluster.api import Api, flagschedule
 from tests.cluster.conftest import in_namespace, install
 from tests.cluster.spec_corpus import spec
@@ -29,7 +29,7 @@ class Release:
         (folder / "templates").mkdir(parents=True)
         (folder / "Chart.yaml").write_text("{apiVersion: v2, name: shop, version: 1.0.0}")
 
-    def upgrade(self, *options: str, launch: Thing, end: Thing) -> str:
+    def upgrade(self, *options: str, launch: Document, end: Document) -> str:
         """Upgrade, or install, with these specs; what Helm complains of."""
         for name, fields in {"launch": launch, "end": end}.items():
             text = yaml.safe_dump(flagschedule(name, spec(**fields)))
@@ -85,7 +85,7 @@ def test_the_emergency_stop_is_not_undone_by_an_upgrade(helm: Helm, control_plan
     install(control_plane)
     namespace = in_namespace(control_plane, f"test-{uuid4().hex[:8]}").namespace
     where = [f"--namespace={namespace}", f"--kubeconfig={control_plane.kubeconfig(token=control_plane.token('admin'))}"]
-    values: Thing = {
+    values: Document = {
         "fullnameOverride": f"flags-{namespace[-8:]}",
         "crds": {"enabled": False},
         "admissionPolicies": {"enabled": False},

@@ -22,8 +22,8 @@ def test_every_object_carries_the_labels(any_render: Render) -> None:
         "app.kubernetes.io/managed-by": "Helm",
     }
     chart = {"helm.sh/chart": f"flagschedule-{flagschedule.__version__}"}
-    bare = [thing["metadata"]["name"] for thing in any_render.things
-            if not thing["metadata"]["labels"].items() >= (labels | chart).items()]  # fmt: skip
+    bare = [obj["metadata"]["name"] for obj in any_render.objects
+            if not obj["metadata"]["labels"].items() >= (labels | chart).items()]  # fmt: skip
     pods = {name: template["metadata"]["labels"] for name, template in any_render.templates().items()}
 
     assert bare == []
@@ -33,9 +33,9 @@ def test_every_object_carries_the_labels(any_render: Render) -> None:
 
 def test_common_labels_and_annotations_are_everywhere(everything: Render) -> None:
     """Whoever counts costs or owners by labels finds every object, and every pod by its label."""
-    for thing in everything.things:
-        assert thing["metadata"]["labels"]["team"] == "flags", thing["metadata"]["name"]
-        assert thing["metadata"]["annotations"]["example.com/owner"] == "flags", thing["metadata"]["name"]
+    for obj in everything.objects:
+        assert obj["metadata"]["labels"]["team"] == "flags", obj["metadata"]["name"]
+        assert obj["metadata"]["annotations"]["example.com/owner"] == "flags", obj["metadata"]["name"]
     for template in everything.templates().values():
         assert template["metadata"]["labels"]["team"] == "flags"
         assert "example.com/owner" not in template["metadata"]["annotations"]
@@ -63,7 +63,7 @@ def test_namespaced_objects_name_their_namespace(any_render: Render) -> None:
     """Nothing lands elsewhere when the output is applied without Helm."""
     cluster_wide = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "ValidatingAdmissionPolicy",
                     "ValidatingAdmissionPolicyBinding"}  # fmt: skip
-    places = {thing["metadata"].get("namespace") for thing in any_render.things if thing["kind"] not in cluster_wide}
+    places = {obj["metadata"].get("namespace") for obj in any_render.objects if obj["kind"] not in cluster_wide}
 
     assert places - {"shop", "search", "kube-system"} == {NAMESPACE}
 
@@ -104,8 +104,8 @@ def test_the_notes_say_the_next_step(helm: Helm) -> None:
     notes = done.stdout.partition("\nNOTES:\n")[2]
     lines = notes.splitlines()
     begin, end = next(n for n, line in enumerate(lines) if line.endswith("<<EOF")), lines.index("  EOF")
-    thing = yaml.safe_load("\n".join(line.removeprefix("  ") for line in lines[begin + 1 : end]))
+    obj = yaml.safe_load("\n".join(line.removeprefix("  ") for line in lines[begin + 1 : end]))
 
-    assert thing["kind"] == "FlagSchedule"
+    assert obj["kind"] == "FlagSchedule"
     assert "kubectl rollout status deployment/x-flagschedule-operator --namespace flags" in notes
     assert "localhost/flagschedule" in notes

@@ -10,7 +10,7 @@ import pytest
 
 from dev.localkind.control_plane import ControlPlane
 from tests import recipes
-from tests.chart.rendering import Helm, Render, Thing
+from tests.chart.rendering import Document, Helm, Render
 from tests.cluster.api import Api, eventually, flagschedule
 from tests.cluster.operator_fixtures import Operator, Scene
 from tests.cluster.spec_corpus import spec
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.helm, pytest.mark.apiserver, pytest.mark.timeout(5 * P
 
 HEADING = "Without rights for the whole cluster"
 FLAGS, SHOP = "flags", "shop"
-VALUES: Thing = {
+VALUES: Document = {
     "namespaces": [SHOP],
     "rbac": {"clusterScoped": False},
     "crds": {"enabled": False},
@@ -63,7 +63,7 @@ def render(helm: Helm) -> Render:
 def installed(prepared: ControlPlane, alice: Api, render: Render) -> ControlPlane:
     """The same, with what she has installed."""
     assert alice
-    text = "\n---\n".join(json.dumps(thing) for thing in render.things)
+    text = "\n---\n".join(json.dumps(obj) for obj in render.objects)
     prepared.kubectl("apply", "--filename=-", "--as=alice", input=text)
     return prepared
 
@@ -77,7 +77,7 @@ def test_nothing_is_outside_of_the_namespaces(render: Render, helm: Helm) -> Non
 
     assert shown.returncode == 0, shown.stderr
     assert shown.stdout == helm.text(VALUES, namespace=FLAGS)
-    elsewhere = {(thing["kind"], thing["metadata"].get("namespace")) for thing in render.things}
+    elsewhere = {(obj["kind"], obj["metadata"].get("namespace")) for obj in render.objects}
     elsewhere = {(kind, namespace) for kind, namespace in elsewhere if namespace != FLAGS}
     assert elsewhere == {("Role", SHOP), ("RoleBinding", SHOP)}
 

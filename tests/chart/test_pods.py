@@ -135,7 +135,7 @@ def test_addresses_come_from_secrets_only(any_render: Render) -> None:
         assert environment.get("REDIS_URL") == (redis if program == "processor" else None)
 
     assert not any_render.of("Secret")
-    assert not re.findall(r"\w+://[^ '\"]*@", str(any_render.things))
+    assert not re.findall(r"\w+://[^ '\"]*@", str(any_render.objects))
 
 
 def test_each_program_may_have_a_database_role_of_its_own(helm: Helm) -> None:
@@ -295,14 +295,14 @@ def test_migrations_come_first_then_the_operator_then_the_rest(default: Render) 
     job = default.one("Job", "flagschedule-migrate")["metadata"]["annotations"]
     account = default.one("ServiceAccount", "flagschedule-migrate")["metadata"]["annotations"]
     others = {
-        (thing["kind"], thing["metadata"]["name"])
-        for thing in default.things
-        if "helm.sh/hook" in thing["metadata"].get("annotations", {})
+        (obj["kind"], obj["metadata"]["name"])
+        for obj in default.objects
+        if "helm.sh/hook" in obj["metadata"].get("annotations", {})
     }
     waves = {
-        name: thing["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", "0")
+        name: obj["metadata"].get("annotations", {}).get("argocd.argoproj.io/sync-wave", "0")
         for kind in ("Deployment", "CronJob")
-        for name, thing in default.of(kind).items()
+        for name, obj in default.of(kind).items()
     }
 
     assert others == {("Job", "flagschedule-migrate"), ("ServiceAccount", "flagschedule-migrate")}

@@ -10,7 +10,7 @@ import pytest
 from dev.chart import kubernetes
 from dev.localkind import programs
 from dev.localkind.control_plane import ControlPlane
-from tests.chart.rendering import EVERYTHING, Helm, Render, Thing
+from tests.chart.rendering import EVERYTHING, Document, Helm, Render
 from tests.chart.test_switches import merged
 from tests.cluster.api import Api
 
@@ -41,7 +41,7 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
         "kube-system": CLUSTER_UID,
     },
 }
-VALUES: dict[str, Thing] = {"everywhere": {}, "two namespaces": {"namespaces": ["shop", "search"]}}
+VALUES: dict[str, Document] = {"everywhere": {}, "two namespaces": {"namespaces": ["shop", "search"]}}
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +49,8 @@ def cluster(control_plane: ControlPlane) -> ControlPlane:
     """An API server with the chart's namespaces; the chart's enforces Pod Security restricted."""
     for name in (SYSTEM, "shop", "search"):
         labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
-        thing = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-        control_plane.kubectl("apply", "-f", "-", input=json.dumps(thing))
+        obj = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+        control_plane.kubectl("apply", "-f", "-", input=json.dumps(obj))
     return control_plane
 
 
@@ -60,7 +60,7 @@ def installed(request: pytest.FixtureRequest, helm: Helm, cluster: ControlPlane)
     values = merged({"fullnameOverride": "flags"}, VALUES[request.param])
     render = helm.render(values, namespace=SYSTEM)
     kinds = {"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
-    text = "\n---\n".join(json.dumps(thing) for thing in render.things if thing["kind"] in kinds)
+    text = "\n---\n".join(json.dumps(obj) for obj in render.objects if obj["kind"] in kinds)
     cluster.kubectl("apply", "-f", "-", input=text)
     yield request.param, render
     cluster.kubectl("delete", "--wait=false", "-f", "-", input=text)
@@ -69,18 +69,18 @@ def installed(request: pytest.FixtureRequest, helm: Helm, cluster: ControlPlane)
 @pytest.mark.parametrize(
     "values", [{}, VALUES["two namespaces"], EVERYTHING], ids=["default", "namespaces", "everything"]
 )
-def test_the_server_takes_every_object(helm: Helm, cluster: ControlPlane, values: Thing) -> None:
+def test_the_server_takes_every_object(helm: Helm, cluster: ControlPlane, values: Document) -> None:
     """Nothing is unknown, missing, refused or warned about; monitoring is left out, whose kinds are others'."""
     named = merged(values, {"fullnameOverride": "flags"})  # another name than what other tests install
-    things = [thing for thing in helm.render(named, namespace=SYSTEM).things
-              if not thing["apiVersion"].startswith("monitoring.coreos.com/")]  # fmt: skip
-    text = "\n---\n".join(json.dumps(thing) for thing in things)
+    objects = [obj for obj in helm.render(named, namespace=SYSTEM).objects
+              if not obj["apiVersion"].startswith("monitoring.coreos.com/")]  # fmt: skip
+    text = "\n---\n".join(json.dumps(obj) for obj in objects)
 
     said = cluster.kubectl(
         "apply", "--server-side", "--force-conflicts", "--dry-run=server", "--warnings-as-errors", "-f", "-", input=text
     )
 
-    assert said.count("serverside-applied") == len(things)
+    assert said.count("serverside-applied") == len(objects)
 
 
 def test_every_pod_is_let_in(installed: tuple[str, Render], helm: Helm, cluster: ControlPlane) -> None:

@@ -11,7 +11,7 @@ import yaml
 
 import flagschedule
 from dev.chart import files, schema, values
-from tests.chart.rendering import EVERYTHING, Helm, Thing
+from tests.chart.rendering import EVERYTHING, Document, Helm
 from tests.chart.test_switches import merged, nested
 
 FOUND = values.read(files.CHART / "values.yaml")
@@ -71,7 +71,7 @@ def test_every_value_has_an_effect(helm: Helm) -> None:
     """A value that changes nothing would be a promise that is not kept."""
     everything = merged(EVERYTHING, {"redis": {"secret": {"name": "redis"}}})
     # A name or a switch that another one hides, or that needs another one.
-    hidden: dict[str, Thing] = {
+    hidden: dict[str, Document] = {
         "database.tls.ca.configMapName": {"database": {"tls": {"ca": {"secretName": ""}}}},
         "rbac.clusterScoped": {"namespaces": ["shop"]},
     }
@@ -126,7 +126,7 @@ def test_a_misspelt_value_is_refused_wherever_it_stands(helm: Helm) -> None:
     ],
     ids=str,
 )
-def test_what_makes_no_sense_is_refused(helm: Helm, value: Thing, said: str) -> None:
+def test_what_makes_no_sense_is_refused(helm: Helm, value: Document, said: str) -> None:
     """Wrong types, choices and bounds fail before anything is installed, and so does a URL with a password."""
     assert said in helm.refusal(value)
 
@@ -134,7 +134,7 @@ def test_what_makes_no_sense_is_refused(helm: Helm, value: Thing, said: str) -> 
 @pytest.mark.helm
 def test_an_umbrella_chart_may_hold_it(helm: Helm) -> None:
     """Helm adds `global` to the values of each chart in a chart."""
-    assert helm.render({"global": {"anything": {"at": "all"}}}).things
+    assert helm.render({"global": {"anything": {"at": "all"}}}).objects
 
 
 @pytest.mark.helm
@@ -150,7 +150,7 @@ def test_an_old_cluster_is_refused(helm: Helm) -> None:
 
 @pytest.mark.helm
 @pytest.mark.parametrize("given", [{}, EVERYTHING], ids=["default", "everything"])
-def test_lint_finds_nothing(helm: Helm, given: Thing) -> None:
+def test_lint_finds_nothing(helm: Helm, given: Document) -> None:
     """`helm lint --strict` is content."""
     done = helm("lint", "--strict", "--quiet", str(files.CHART), values=given)
 

@@ -66,15 +66,15 @@ class Api:
         except urllib.error.HTTPError as error:
             return Answer(error.code, json.loads(error.read()))
 
-    def create(self, thing: Object, *, dry_run: bool = False, manager: str = "tests") -> Answer:
+    def create(self, obj: Object, *, dry_run: bool = False, manager: str = "tests") -> Answer:
         """Create a FlagSchedule, refusing unknown fields as kubectl does."""
         query = f"?fieldValidation=Strict&fieldManager={manager}" + "&dryRun=All" * dry_run
-        return self.request("POST", self._path() + query, thing)
+        return self.request("POST", self._path() + query, obj)
 
-    def apply(self, thing: Object, *, manager: str) -> Answer:
+    def apply(self, obj: Object, *, manager: str) -> Answer:
         """Apply a FlagSchedule on the server's side, taking over what others own."""
-        path = self._path(thing["metadata"]["name"]) + f"?fieldManager={manager}&force=true"
-        return self.request("PATCH", path, thing, "application/apply-patch+yaml")
+        path = self._path(obj["metadata"]["name"]) + f"?fieldManager={manager}&force=true"
+        return self.request("PATCH", path, obj, "application/apply-patch+yaml")
 
     def json_patch(self, name: str, operations: list[Object]) -> Answer:
         """Patch a FlagSchedule step by step."""
@@ -86,11 +86,11 @@ class Api:
 
     def list(self) -> dict[str, Object]:
         """Every live object by its name."""
-        return {thing["metadata"]["name"]: thing for thing in self.request("GET", self._path()).body["items"]}
+        return {obj["metadata"]["name"]: obj for obj in self.request("GET", self._path()).body["items"]}
 
-    def replace(self, thing: Object) -> Answer:
+    def replace(self, obj: Object) -> Answer:
         """PUT a FlagSchedule, as `kubectl replace` does."""
-        return self.request("PUT", self._path(thing["metadata"]["name"]), thing)
+        return self.request("PUT", self._path(obj["metadata"]["name"]), obj)
 
     def patch(self, name: str, patch: Object, subresource: str = "", *, dry_run: bool = False) -> Answer:
         """Merge a patch into a FlagSchedule; None removes a field."""

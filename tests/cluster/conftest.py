@@ -87,7 +87,7 @@ def _wait_for_admission(api: Api) -> None:
     group, name = "/apis/admissionregistration.k8s.io/v1", "last"
     rules = [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}]
     only = [{"name": "only", "expression": "object.metadata.name == 'last'"}]
-    things = {
+    objects = {
         f"{group}/validatingadmissionpolicies": {
             "matchConstraints": {"resourceRules": rules},
             "matchConditions": only,
@@ -95,12 +95,12 @@ def _wait_for_admission(api: Api) -> None:
         },
         f"{group}/validatingadmissionpolicybindings": {"policyName": name, "validationActions": ["Deny"]},
     }
-    for path, body in things.items():
+    for path, body in objects.items():
         answer = api.request("POST", path, {"metadata": {"name": name}, "spec": body})
         assert answer.ok, answer.message
     probe = ("/api/v1/namespaces/default/configmaps?dryRun=All", {"metadata": {"name": name}})
     eventually(lambda: not api.request("POST", *probe).ok, "the last policy is in effect")
-    for path in things:
+    for path in objects:
         assert api.request("DELETE", f"{path}/{name}").ok
 
 

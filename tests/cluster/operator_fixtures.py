@@ -152,9 +152,9 @@ class Scene:
         """Wait until an object's status shows this phase for its current generation; that status."""
 
         def reached() -> bool:
-            thing = self.api.get(name)
-            status = thing.get("status", {})
-            return (status.get("phase"), status.get("observedGeneration")) == (phase, thing["metadata"]["generation"])
+            obj = self.api.get(name)
+            status = obj.get("status", {})
+            return (status.get("phase"), status.get("observedGeneration")) == (phase, obj["metadata"]["generation"])
 
         eventually(reached, f"{name} is {phase}")
         return self.status(name)
@@ -250,8 +250,8 @@ def _allow_retries(control_plane: ControlPlane, number: int) -> None:
     patch = json.dumps([{"op": "replace", "path": path, "value": number}])
     control_plane.kubectl("patch", "crd", "flagschedules.flagschedule.io", "--type=json", f"--patch={patch}")
     api = Api(server=control_plane.server, ca_file=control_plane.ca_file, token=control_plane.token("admin"))
-    thing = flagschedule("probe", spec(maxRetries=11))
-    eventually(lambda: api.create(thing, dry_run=True).ok == (number > 10), "the changed schema is in effect")
+    obj = flagschedule("probe", spec(maxRetries=11))
+    eventually(lambda: api.create(obj, dry_run=True).ok == (number > 10), "the changed schema is in effect")
 
 
 def free_port() -> int:

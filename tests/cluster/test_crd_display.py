@@ -125,15 +125,15 @@ def dry_run(installed: ControlPlane) -> str:
 
 def test_the_base_applies_without_warnings(installed: ControlPlane, dry_run: str) -> None:
     """Nothing of the base violates Pod Security restricted; kubectl would turn a warning into an error."""
-    things = json.loads(dry_run)["items"]
+    objects = json.loads(dry_run)["items"]
     installed.kubectl("apply", "--server-side", "--dry-run=server", "--warnings-as-errors", "--kustomize", str(BASE))
 
-    assert {thing["kind"] for thing in things} >= {"Deployment", "CronJob", "Job", "CustomResourceDefinition"}
+    assert {obj["kind"] for obj in objects} >= {"Deployment", "CronJob", "Job", "CustomResourceDefinition"}
 
 
 def test_pod_security_is_enforced(installed: ControlPlane, dry_run: str) -> None:
     """Every pod template of the base is accepted as a pod in the namespace, which refuses an ordinary pod."""
-    templates = [template for thing in json.loads(dry_run)["items"] if (template := pod_template(thing))]
+    templates = [template for obj in json.loads(dry_run)["items"] if (template := pod_template(obj))]
     for number, template in enumerate(templates):
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"pod-{number}"}, "spec": template["spec"]}
         create(installed, pod)
@@ -144,16 +144,16 @@ def test_pod_security_is_enforced(installed: ControlPlane, dry_run: str) -> None
         create(installed, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": ordinary})
 
 
-def pod_template(thing: dict[str, object]) -> dict[str, object] | None:
+def pod_template(obj: dict[str, object]) -> dict[str, object] | None:
     """The pod template of a Deployment, Job or CronJob."""
-    found: object = thing.get("spec")
-    if thing["kind"] == "CronJob":
+    found: object = obj.get("spec")
+    if obj["kind"] == "CronJob":
         found = found["jobTemplate"]["spec"]  # type: ignore[index]
-    return found["template"] if thing["kind"] in {"CronJob", "Deployment", "Job"} else None  # type: ignore[index]
+    return found["template"] if obj["kind"] in {"CronJob", "Deployment", "Job"} else None  # type: ignore[index]
 
 
-def create(control_plane: ControlPlane, thing: dict[str, object]) -> None:
+def create(control_plane: ControlPlane, obj: dict[str, object]) -> None:
     """Ask the API server to create something, without doing so."""
     control_plane.kubectl(
-        "create", "--dry-run=server", "--namespace=flagschedule-system", "-f", "-", input=json.dumps(thing)
+        "create", "--dry-run=server", "--namespace=flagschedule-system", "-f", "-", input=json.dumps(obj)
     )

@@ -20,11 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = sorted((ROOT / "manifests" / "samples").glob("*.yaml"))
 
 
-def _things() -> list[Object]:
-    return [thing for path in SAMPLES for thing in yaml.safe_load_all(path.read_text())]
+def _objects() -> list[Object]:
+    return [obj for path in SAMPLES for obj in yaml.safe_load_all(path.read_text())]
 
 
-NAMES = [thing["metadata"]["name"] for thing in _things()]
+NAMES = [obj["metadata"]["name"] for obj in _objects()]
 
 
 def _apply(scene: Scene, control_plane: ControlPlane, manager: str) -> None:
@@ -37,22 +37,22 @@ def _apply(scene: Scene, control_plane: ControlPlane, manager: str) -> None:
 
 def _reached(scene: Scene) -> dict[str, Object]:
     """Wait until each sample has the phase that its spec says; the objects by name."""
-    for thing in _things():
-        spec = thing["spec"]
+    for obj in _objects():
+        spec = obj["spec"]
         phase = "Cancelled" if spec.get("cancel") else "Suspended" if spec.get("suspend") else "Pending"
-        scene.reaches(thing["metadata"]["name"], phase)
+        scene.reaches(obj["metadata"]["name"], phase)
     return {name: scene.api.get(name) for name in NAMES}
 
 
-def _rows(things: dict[str, Object]) -> set[str]:
+def _rows(objects: dict[str, Object]) -> set[str]:
     """The ids of the rows; what was cancelled from the start has none."""
-    return {thing["status"]["scheduleId"] for thing in things.values() if "scheduleId" in thing["status"]}
+    return {obj["status"]["scheduleId"] for obj in objects.values() if "scheduleId" in obj["status"]}
 
 
 @pytest.fixture
 def mirrored(scene: Scene, installed: ControlPlane) -> dict[str, Object]:
     """Every sample, applied by Argo CD's name and mirrored; the objects by name."""
-    for key, environment in {(t["spec"]["flagKey"], t["spec"].get("environment", "production")) for t in _things()}:
+    for key, environment in {(t["spec"]["flagKey"], t["spec"].get("environment", "production")) for t in _objects()}:
         scene.database.flag(key, environment)
     _apply(scene, installed, "argocd-controller")
     return _reached(scene)
@@ -76,10 +76,10 @@ def test_another_tool_takes_part_once_and_changes_nothing(
     _apply(scene, installed, "kustomize-controller")
 
     assert {name: scene.api.get(name) for name in NAMES} == joined
-    for name, thing in mirrored.items():
+    for name, obj in mirrored.items():
         assert "kustomize-controller" in {entry["manager"] for entry in joined[name]["metadata"]["managedFields"]}
-        assert joined[name]["metadata"]["generation"] == thing["metadata"]["generation"]
-        assert (joined[name]["spec"], joined[name]["status"]) == (thing["spec"], thing["status"])
+        assert joined[name]["metadata"]["generation"] == obj["metadata"]["generation"]
+        assert (joined[name]["spec"], joined[name]["status"]) == (obj["spec"], obj["status"])
 
 
 def test_pruned_files_cancel_and_come_back(scene: Scene, installed: ControlPlane, mirrored: dict[str, Object]) -> None:

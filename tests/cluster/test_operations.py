@@ -72,8 +72,8 @@ class Operations:
         def settled() -> bool:
             found.update(self.scene.api.list())
             return all(
-                thing.get("status", {}).get("observedGeneration") == thing["metadata"]["generation"]
-                for thing in found.values()
+                obj.get("status", {}).get("observedGeneration") == obj["metadata"]["generation"]
+                for obj in found.values()
             )
 
         eventually(settled, "every object is observed")
@@ -90,9 +90,9 @@ class Operations:
         return {row.pop("name"): row for row in rows}
 
 
-def planned(thing: Object) -> dict[str, Any]:
+def planned(obj: Object) -> dict[str, Any]:
     """The oracle: what the row of this object must hold, from its spec alone."""
-    wish = thing["spec"]
+    wish = obj["spec"]
     at = datetime.fromisoformat(wish["scheduledAt"])
     deadline = wish.get("startingDeadlineSeconds")
     return {
@@ -107,22 +107,20 @@ def planned(thing: Object) -> dict[str, Any]:
     }
 
 
-def shown(thing: Object) -> dict[str, Any]:
+def shown(obj: Object) -> dict[str, Any]:
     """The status as people see it, without ids, generations and times of observation."""
-    status = {key: thing["status"].get(key) for key in ("phase", "change", "retryCount", "maxRetries", "lastError")}
-    told = [
-        {key: each[key] for key in ("type", "status", "reason", "message")} for each in thing["status"]["conditions"]
-    ]
+    status = {key: obj["status"].get(key) for key in ("phase", "change", "retryCount", "maxRetries", "lastError")}
+    told = [{key: each[key] for key in ("type", "status", "reason", "message")} for each in obj["status"]["conditions"]]
     return {**status, "conditions": told}
 
 
-def assert_rows_equal_specs(things: Mapping[str, Object], rows: Mapping[str, Mapping[str, Any]]) -> None:
+def assert_rows_equal_specs(objects: Mapping[str, Object], rows: Mapping[str, Mapping[str, Any]]) -> None:
     """The first oracle, for every object."""
-    for name, thing in things.items():
-        wanted = planned(thing)
+    for name, obj in objects.items():
+        wanted = planned(obj)
         assert {key: rows[name][key] for key in wanted} == wanted, name
         phase = "Cancelled" if wanted["status"] == "cancelled" else "Suspended" if wanted["suspended"] else "Pending"
-        assert thing["status"]["phase"] == phase, name
+        assert obj["status"]["phase"] == phase, name
 
 
 @pytest.fixture
@@ -193,19 +191,19 @@ def test_any_way_to_a_spec_ends_in_the_same_state(operations: Operations) -> Non
             on.edit(name, last)
     for patient in patients:
         assert next(patient, None) is None
-    eventually(lambda: all(_is_mended(thing) for thing in on.quiet().values()), "all are mended")
+    eventually(lambda: all(_is_mended(obj) for obj in on.quiet().values()), "all are mended")
 
-    things, rows = on.quiet(), on.plans()
-    assert_rows_equal_specs(things, rows)
+    objects, rows = on.quiet(), on.plans()
+    assert_rows_equal_specs(objects, rows)
     for direct, around in pairs:
         assert rows[direct] == rows[around]
-        assert shown(things[direct]) == shown(things[around])
+        assert shown(objects[direct]) == shown(objects[around])
     assert on.done >= LEAST
 
 
-def _healthy(things: Mapping[str, Object]) -> dict[str, Object]:
-    return {name: thing for name, thing in things.items() if not name.startswith("patient")}
+def _healthy(objects: Mapping[str, Object]) -> dict[str, Object]:
+    return {name: obj for name, obj in objects.items() if not name.startswith("patient")}
 
 
-def _is_mended(thing: Object) -> bool:
-    return thing["status"]["phase"] in {"Pending", "Suspended", "Cancelled"}
+def _is_mended(obj: Object) -> bool:
+    return obj["status"]["phase"] in {"Pending", "Suspended", "Cancelled"}

@@ -44,31 +44,31 @@ def _created(api: Api, name: str = "launch") -> FlagSchedule:
 
 def test_a_status_is_written(api: Api, ask: Ask[Any]) -> None:
     """What is written replaces the status as a whole."""
-    thing = _created(api)
+    obj = _created(api)
 
-    ask(lambda client: client.write_status(thing.ref, thing.resource_version, _STATUS))
+    ask(lambda client: client.write_status(obj.ref, obj.resource_version, _STATUS))
 
     assert api.get("launch")["status"] == _STATUS
 
 
 def test_a_stale_view_cannot_write(api: Api, ask: Ask[Any]) -> None:
     """Whoever has not seen the object's latest version does not overwrite its status."""
-    thing = _created(api)
+    obj = _created(api)
     assert api.patch("launch", {"metadata": {"labels": {"a": "b"}}}).ok
 
     with pytest.raises(ObjectChangedError):
-        ask(lambda client: client.write_status(thing.ref, thing.resource_version, _STATUS))
+        ask(lambda client: client.write_status(obj.ref, obj.resource_version, _STATUS))
 
     assert api.get("launch")["status"] == {"observedGeneration": -1}
 
 
 def test_a_successor_is_not_written_to(api: Api, ask: Ask[Any]) -> None:
     """The uid is compared by the API server, even if the version happens to fit."""
-    thing = _created(api)
-    other = replace(thing.ref, uid=Uid(uuid4()))
+    obj = _created(api)
+    other = replace(obj.ref, uid=Uid(uuid4()))
 
     with pytest.raises(ObjectChangedError):
-        ask(lambda client: client.write_status(other, thing.resource_version, _STATUS))
+        ask(lambda client: client.write_status(other, obj.resource_version, _STATUS))
     with pytest.raises(ObjectGoneError):
         ask(lambda client: client.get(other))
 
@@ -122,20 +122,20 @@ def test_large_objects_are_listed_in_small_pages(
 
 def test_a_kind_that_is_not_served_is_no_objects_end(api: Api, ask: Ask[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the API server does not know the version, the object is not taken for gone: it may still be there."""
-    thing = _created(api)
+    obj = _created(api)
     monkeypatch.setattr(module, "_API", ("apis", "flagschedule.io", "v9"))
 
     with pytest.raises(DependencyUnavailableError):
-        ask(lambda client: client.get(thing.ref))
+        ask(lambda client: client.get(obj.ref))
 
 
 def test_a_missing_right_is_no_fault_of_the_object(
     api: Api, ask: Ask[Any], installed: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refusal is infrastructure trouble, whose message quotes nothing of the answer."""
-    thing = _created(api)
+    obj = _created(api)
     admin = installed.kubeconfig
     monkeypatch.setattr(installed, "kubeconfig", lambda: admin("nobody"))
 
     with pytest.raises(DependencyUnavailableError, match="check the operator's role"):
-        ask(lambda client: client.get(thing.ref))
+        ask(lambda client: client.get(obj.ref))

@@ -65,8 +65,8 @@ def refused(scene: Scene) -> Iterator[Scene]:
         f"{group}/validatingadmissionpolicies": meta | {"spec": policy},
         f"{group}/validatingadmissionpolicybindings": meta | {"spec": binding},
     }
-    for path, thing in paths.items():
-        assert api.request("POST", path, thing).ok
+    for path, obj in paths.items():
+        assert api.request("POST", path, obj).ok
     eventually(lambda: api.request("POST", _events(api) + "?dryRun=All", _any_event(api)).code == 422, "they are")
     yield scene
     for path in paths:

@@ -27,10 +27,10 @@ def seconds_ahead(scene: Scene, seconds: int) -> str:
     return (now + timedelta(seconds=seconds)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def again(thing: Object) -> Object:
+def again(obj: Object) -> Object:
     """The same file, as Git has it."""
-    metadata = {key: thing["metadata"][key] for key in ("name", "annotations") if key in thing["metadata"]}
-    return {**{key: thing[key] for key in ("apiVersion", "kind", "spec")}, "metadata": metadata}
+    metadata = {key: obj["metadata"][key] for key in ("name", "annotations") if key in obj["metadata"]}
+    return {**{key: obj[key] for key in ("apiVersion", "kind", "spec")}, "metadata": metadata}
 
 
 def test_lateness_decides_what_git_brings(scene: Scene) -> None:

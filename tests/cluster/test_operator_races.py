@@ -70,9 +70,9 @@ def act(scene: Scene, name: str, action: str) -> None:
     scene.api.delete(name)
 
 
-def judge(action: str, thing: Object, row: dict[str, Any]) -> str:
+def judge(action: str, obj: Object, row: dict[str, Any]) -> str:
     """Who was first; row, attempts, flag and status must agree on it."""
-    status = thing.get("status", {}) if thing["kind"] == "FlagSchedule" else {}
+    status = obj.get("status", {}) if obj["kind"] == "FlagSchedule" else {}
     value = row["updates"]["rolloutPercentage"]
     applied = row["status"] == "applied"
     assert row["attempts"] == (["applied"] if applied else [])
@@ -80,7 +80,7 @@ def judge(action: str, thing: Object, row: dict[str, Any]) -> str:
     if action in EDITS:
         assert (status["phase"] == "Applied") == applied
         assert status["change"] == f"rolloutPercentage={value}"
-        assert status["observedGeneration"] == thing["metadata"]["generation"]
+        assert status["observedGeneration"] == obj["metadata"]["generation"]
     else:
         assert not status
     if action == "change":
@@ -128,8 +128,8 @@ def test_whoever_comes_first_is_told_truly(scene: Scene) -> None:
         list(pool.map(disturb, trials))
 
     eventually(lambda: _is_quiet(scene, trials), "all is quiet")
-    found, things = rows(scene), {name: scene.api.get(name) for name in trials}
-    firsts = Counter((action, judge(action, things[name], found[name])) for name, action in trials.items())
+    found, objects = rows(scene), {name: scene.api.get(name) for name in trials}
+    firsts = Counter((action, judge(action, objects[name], found[name])) for name, action in trials.items())
     print(sorted(firsts.items()))  # noqa: T201 -- the same
     assert {first for _, first in firsts} == {"edit", "processor"}
 
@@ -197,7 +197,7 @@ def _is_quiet(scene: Scene, trials: dict[str, str]) -> bool:
     )
 
 
-def _is_told(thing: Object, row: dict[str, Any]) -> bool:
-    status = thing.get("status", {})
-    observed = status.get("observedGeneration") == thing["metadata"]["generation"]
+def _is_told(obj: Object, row: dict[str, Any]) -> bool:
+    status = obj.get("status", {})
+    observed = status.get("observedGeneration") == obj["metadata"]["generation"]
     return bool(observed and (status["phase"] == "Applied") == (row["status"] == "applied"))

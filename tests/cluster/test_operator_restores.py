@@ -61,12 +61,11 @@ def observed(scene: Scene) -> dict[str, Object]:
 
     def handled() -> bool:
         return all(
-            thing["status"]["observedGeneration"] == thing["metadata"]["generation"]
-            for thing in scene.api.list().values()
+            obj["status"]["observedGeneration"] == obj["metadata"]["generation"] for obj in scene.api.list().values()
         )
 
     eventually(handled, "all are handled")
-    return {name: thing["status"] for name, thing in scene.api.list().items()}
+    return {name: obj["status"] for name, obj in scene.api.list().items()}
 
 
 def leave_planned(scene: Scene, edit: Object | None = None) -> None:

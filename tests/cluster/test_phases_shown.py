@@ -64,7 +64,7 @@ def tables(
     scene.operator.stop()
     place = f"--namespace={scene.api.namespace}"
     # A walk moves rows in the database to have them processed; the page shows the times that the objects name.
-    planned = {name: thing["spec"]["scheduledAt"] for name, thing in scene.api.list().items()}
+    planned = {name: obj["spec"]["scheduledAt"] for name, obj in scene.api.list().items()}
     return cells(installed.kubectl("get", "fsched", place), planned), cells(
         installed.kubectl("get", "fsched", "--output=wide", place), planned
     )

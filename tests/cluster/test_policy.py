@@ -269,10 +269,10 @@ def oversized(api: Api, installed: ControlPlane) -> Api:
     """An object that was there before the policy: too large, and with a request that cannot be stored."""
     binding = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/flagschedule-bounded-metadata"
     large = {REQUEST: "a\nb", "a": "x" * 100_000}
-    thing = flagschedule("x", spec(), annotations=large, labels={f"label-{number}": "" for number in range(65)})
+    obj = flagschedule("x", spec(), annotations=large, labels={f"label-{number}": "" for number in range(65)})
     assert api.request("DELETE", binding).ok
     try:
-        eventually(lambda: api.create(thing).ok, "the policy is gone")
+        eventually(lambda: api.create(obj).ok, "the policy is gone")
     finally:
         install(installed)
     return api
@@ -312,17 +312,17 @@ def not_a_time(api: Api, installed: ControlPlane) -> Iterator[Api]:
     ours = yaml.safe_load((ROOT / "crds" / "flagschedules.yaml").read_text())
     schema = ours["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["scheduledAt"]
     rules = {name: schema[name] for name in ("pattern", "x-kubernetes-validations")}
-    thing = flagschedule("x", spec(scheduledAt="tomorrow"), finalizers=[FINALIZER], **GIT_MANAGED["Argo CD by label"])
+    obj = flagschedule("x", spec(scheduledAt="tomorrow"), finalizers=[FINALIZER], **GIT_MANAGED["Argo CD by label"])
 
     def change(operations: list[dict[str, Any]], *, is_let_in: bool) -> None:
         patch = f"--patch={json.dumps(operations)}"
         installed.kubectl("patch", "crd", "flagschedules.flagschedule.io", "--type=json", patch)
-        eventually(lambda: api.create(thing | {"metadata": thing["metadata"] | {"name": "probe"}}, dry_run=True).ok
+        eventually(lambda: api.create(obj | {"metadata": obj["metadata"] | {"name": "probe"}}, dry_run=True).ok
                    == is_let_in, "the changed schema is in effect")  # fmt: skip
 
     change([{"op": "remove", "path": f"{field}/{name}"} for name in rules], is_let_in=True)
     try:
-        assert api.create(thing).ok
+        assert api.create(obj).ok
     finally:
         change([{"op": "add", "path": f"{field}/{name}", "value": rule} for name, rule in rules.items()],
                is_let_in=False)  # fmt: skip

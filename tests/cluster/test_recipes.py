@@ -99,7 +99,7 @@ def test_a_flag_is_held_and_let_go(shop: Scene, shell: Shell) -> None:
     shop.reaches("elsewhere", "Waiting")
     shop.reaches("other", "Pending")
     shop.reaches("done", "Applied")
-    held = {name: "labels" in thing["metadata"] for name, thing in shop.api.list().items()}
+    held = {name: "labels" in obj["metadata"] for name, obj in shop.api.list().items()}
     assert held == {"done": False, "next": True, "held-before": False, "elsewhere": True, "other": False}
 
     shell(let_go)

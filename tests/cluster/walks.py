@@ -270,16 +270,16 @@ def _wait(scene: Scene, expected: Mapping[str, Seen], seconds: float = PATIENCE)
     """Whether each object gets to be seen as expected; ends early when all are."""
     deadline = time.monotonic() + seconds
     while True:
-        things = scene.api.list()
-        found = {name: _is(things.get(name), seen) for name, seen in expected.items()}
+        objects = scene.api.list()
+        found = {name: _is(objects.get(name), seen) for name, seen in expected.items()}
         if all(found.values()) or time.monotonic() > deadline:
             return found
         time.sleep(0.1)
 
 
-def _is(thing: Object | None, seen: Seen) -> bool:
-    if thing is None or seen.phase == GONE:
-        return thing is None and seen.phase == GONE
-    status: Object = thing["status"]
-    wanted: Object = {"phase": seen.phase, "observedGeneration": thing["metadata"]["generation"], **seen.fields}
+def _is(obj: Object | None, seen: Seen) -> bool:
+    if obj is None or seen.phase == GONE:
+        return obj is None and seen.phase == GONE
+    status: Object = obj["status"]
+    wanted: Object = {"phase": seen.phase, "observedGeneration": obj["metadata"]["generation"], **seen.fields}
     return wanted.items() <= status.items()

@@ -23,7 +23,7 @@ NEXT_IMAGE = f"{IMAGE}-next"
 
 def _statuses(pods: Pods) -> dict[str, Any]:
     found = json.loads(pods.kubectl("get", "flagschedules", f"--namespace={NAMESPACE}", "--output=json"))
-    return {thing["metadata"]["name"]: (thing["metadata"]["uid"], thing["status"]) for thing in found["items"]}
+    return {obj["metadata"]["name"]: (obj["metadata"]["uid"], obj["status"]) for obj in found["items"]}
 
 
 def test_the_standby_takes_over(pods: Pods) -> None:

@@ -42,37 +42,37 @@ ACTIONS = {
 @pytest.mark.parametrize(("found", "known", "phase"), CASES)
 def test_each_phase_has_its_health(found: Row | None, known: dict[str, Any], phase: str) -> None:
     """Stalled and Waiting are Degraded, Suspended is Suspended, all else is Healthy; the message is ours."""
-    thing = told(found, known, phase)
+    obj = told(found, known, phase)
 
-    seen = argocd.health(thing)
+    seen = argocd.health(obj)
 
     expected = "Healthy" if known.get("reason") is Reason.HISTORY else HEALTH[phase]
     assert seen["status"] == expected
-    assert seen["message"] in {condition["message"] for condition in thing["status"]["conditions"]}
+    assert seen["message"] in {condition["message"] for condition in obj["status"]["conditions"]}
 
 
 @pytest.mark.parametrize(("found", "known", "phase"), CASES)
 def test_an_unseen_generation_is_progressing(found: Row | None, known: dict[str, Any], phase: str) -> None:
     """Whatever the status says, it says nothing of an edit that the operator has not seen."""
-    thing = told(found, known, phase)
-    thing["metadata"]["generation"] = 2
+    obj = told(found, known, phase)
+    obj["metadata"]["generation"] = 2
 
-    assert argocd.health(thing)["status"] == "Progressing"
+    assert argocd.health(obj)["status"] == "Progressing"
 
 
 def test_a_new_object_is_progressing() -> None:
     """An object with the API server's default status, or with none, is not taken for a reconciled one."""
     without = {key: value for key, value in body().items() if key != "status"}
 
-    assert [argocd.health(thing)["status"] for thing in (body(), without)] == ["Progressing", "Progressing"]
+    assert [argocd.health(obj)["status"] for obj in (body(), without)] == ["Progressing", "Progressing"]
 
 
 def test_an_edit_that_came_too_late_is_healthy() -> None:
     """Nothing is broken where the change was made and an edit after it does nothing."""
     done = row(**APPLIED, reason=Reason.APPLIED)
-    thing = body(generation=2, status=status(done, generation=2, updates={"enabled": False}))
+    obj = body(generation=2, status=status(done, generation=2, updates={"enabled": False}))
 
-    assert argocd.health(thing)["status"] == "Healthy"
+    assert argocd.health(obj)["status"] == "Healthy"
 
 
 @pytest.mark.parametrize(("found", "known", "phase"), CASES)
@@ -83,10 +83,10 @@ def test_each_phase_has_its_actions(found: Row | None, known: dict[str, Any], ph
 
 def test_retry_asks_by_annotation() -> None:
     """Retry sets the annotation to the present time and leaves the rest of the object alone."""
-    thing = told(row(state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED, retry_count=3), {}, "Failed")
-    before = thing["spec"], thing["status"]
+    obj = told(row(state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED, retry_count=3), {}, "Failed")
+    before = obj["spec"], obj["status"]
 
-    changed = argocd.act("retry", thing)
+    changed = argocd.act("retry", obj)
 
     asked = changed["metadata"]["annotations"]["flagschedule.io/retry-requested-at"]
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", asked)

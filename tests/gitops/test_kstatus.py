@@ -38,21 +38,21 @@ def _label(known: dict[str, Any], phase: str) -> str:
 @pytest.mark.parametrize(("found", "known", "phase"), CASES)
 def test_each_phase_has_its_verdict(found: Row | None, known: dict[str, Any], phase: str) -> None:
     """Stalled is Failed, Waiting is InProgress, all else is Current; a failure is told with our message."""
-    thing = told(found, known, phase)
+    obj = told(found, known, phase)
 
-    (verdict,) = kstatus.judge(thing)
+    (verdict,) = kstatus.judge(obj)
 
     expected = "Current" if known.get("reason") is Reason.HISTORY else VERDICTS[phase]
     assert verdict["status"] == expected
     if expected == "Failed":
-        assert verdict["message"] in {condition["message"] for condition in thing["status"]["conditions"]}
+        assert verdict["message"] in {condition["message"] for condition in obj["status"]["conditions"]}
 
 
 def test_what_the_operator_has_not_seen_is_in_progress() -> None:
     """A new object and an edited one are never taken for reconciled ones, whatever the status says."""
     edited = [told(found, known, phase) for found, known, phase, _ in ROWS]
-    for thing in edited:
-        thing["metadata"]["generation"] = 2
+    for obj in edited:
+        obj["metadata"]["generation"] = 2
 
     assert {verdict["status"] for verdict in kstatus.judge(body(), *edited)} == {"InProgress"}
 
@@ -66,13 +66,13 @@ def test_an_object_that_is_being_deleted_is_terminating() -> None:
 
 def test_the_page_tells_what_each_tool_says() -> None:
     """The table of docs/gitops.md has a line for every phase, with Argo CD's, kstatus's and Flux's own answers."""
-    things = {"not yet seen in this version": body()}
-    things |= {_label(known, phase): told(found, known, phase) for found, known, phase, _ in ROWS}
-    verdicts = [verdict["status"] for verdict in kstatus.judge(*things.values())]
-    healths = [argocd.health(thing)["status"] for thing in things.values()]
+    objects = {"not yet seen in this version": body()}
+    objects |= {_label(known, phase): told(found, known, phase) for found, known, phase, _ in ROWS}
+    verdicts = [verdict["status"] for verdict in kstatus.judge(*objects.values())]
+    healths = [argocd.health(obj)["status"] for obj in objects.values()]
     expected = [
         f"| {label} | {health} | {verdict} | {MEANS[verdict]} |"
-        for label, health, verdict in zip(things, healths, verdicts, strict=True)
+        for label, health, verdict in zip(objects, healths, verdicts, strict=True)
     ]
 
     page = Path("docs/gitops.md").read_text().splitlines()

@@ -93,12 +93,12 @@ def test_the_operator_reads_a_file_at_each_connect(account: Account, database_ur
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        before = await on.mirror(on.thing(name="before"))
+        before = await on.mirror(on.obj(name="before"))
 
         account.rotate("second")
 
-        thing = on.thing(name="after", due=timedelta(hours=2))
-        after = await repeated(lambda: on.mirror(thing))
+        obj = on.obj(name="after", due=timedelta(hours=2))
+        after = await repeated(lambda: on.mirror(obj))
         await on.store.ping()
         assert before.row
         assert after.row

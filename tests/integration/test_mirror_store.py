@@ -32,7 +32,7 @@ class Scene:
         self.database = database
         self.now = database.value("SELECT now()")
 
-    def thing(
+    def obj(
         self, uid: UUID | None = None, *, name: str = "launch", due: timedelta = timedelta(hours=1), **fields: Any
     ) -> FlagSchedule:
         """An object; `due` from now."""
@@ -40,15 +40,15 @@ class Scene:
         raw["metadata"] |= {"uid": str(uid or uuid4()), "name": name}
         return FlagSchedule.from_body(raw)
 
-    async def mirror(self, thing: FlagSchedule) -> Snapshot:
+    async def mirror(self, obj: FlagSchedule) -> Snapshot:
         """Mirror an object with the rules of the product, again where others are at work on the same object."""
         while True:
             with suppress(ConflictError):
-                return await self.try_to_mirror(thing)
+                return await self.try_to_mirror(obj)
 
-    async def try_to_mirror(self, thing: FlagSchedule, *, flag_locked: bool = False) -> Snapshot:
+    async def try_to_mirror(self, obj: FlagSchedule, *, flag_locked: bool = False) -> Snapshot:
         """Mirror an object once."""
-        return await self.store.mirror(thing, partial(decide, thing, rules=RULES), flag_locked=flag_locked)
+        return await self.store.mirror(obj, partial(decide, obj, rules=RULES), flag_locked=flag_locked)
 
 
 @asynccontextmanager
@@ -85,7 +85,7 @@ def test_ids_go_by_creation_and_then_by_mirroring(database_url: str) -> None:
         on.database.flag("checkout-v2")
         ages = {"old": 60, "older": 120, "young": 1, "also young": 1}
 
-        ids = {name: row_of(await on.mirror(on.thing(name=name, age=age))).id for name, age in ages.items()}
+        ids = {name: row_of(await on.mirror(on.obj(name=name, age=age))).id for name, age in ages.items()}
 
         assert sorted(ids, key=lambda name: ids[name] or UUID(int=0)) == ["older", "old", "young", "also young"]
         for name, found in ids.items():
@@ -102,18 +102,16 @@ def test_a_new_object_has_a_row_that_the_processor_finds(database_url: str) -> N
 
     async def play(on: Scene) -> None:
         flag = on.database.flag("checkout-v2")
-        thing = on.thing(updates={"rolloutPercentage": 7}, maxRetries=5, startingDeadlineSeconds=60)
+        obj = on.obj(updates={"rolloutPercentage": 7}, maxRetries=5, startingDeadlineSeconds=60)
 
-        row = row_of(await on.mirror(thing))
+        row = row_of(await on.mirror(obj))
 
         assert row.id
         assert (row.id.version, row.id.variant) == (7, "specified in RFC 4122")
         found = on.database.row(row.id)
         assert (found["flag_id"], found["status"], found["updates"]) == (flag, "pending", {"rolloutPercentage": 7})
         assert (found["max_retries"], found["not_after"] - found["scheduled_at"]) == (5, timedelta(minutes=1))
-        assert (
-            on.database.value("SELECT schedule_id FROM flag_schedule_objects WHERE uid = %s", thing.ref.uid) == row.id
-        )
+        assert on.database.value("SELECT schedule_id FROM flag_schedule_objects WHERE uid = %s", obj.ref.uid) == row.id
 
     played(database_url, play)
 
@@ -124,15 +122,15 @@ def test_a_word_that_is_no_state_keeps_no_object(database_url: str, word: str) -
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        thing = on.thing()
-        await on.mirror(thing)
+        obj = on.obj()
+        await on.mirror(obj)
         on.database.run("DELETE FROM feature_flag_schedules")
         on.database.run("UPDATE flag_schedule_objects SET state = %s", word)
 
-        snapshot = await on.mirror(thing)
+        snapshot = await on.mirror(obj)
 
         assert snapshot.row is None
-        assert await on.mirror(replace(thing, deleting=True))
+        assert await on.mirror(replace(obj, deleting=True))
         assert on.database.value("SELECT deleted_at IS NOT NULL FROM flag_schedule_objects")
 
     played(database_url, play)
@@ -143,7 +141,7 @@ def test_a_row_at_the_ends_of_its_types_is_read(database_url: str) -> None:
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        odd, plain = on.thing(name="odd"), on.thing(name="plain")
+        odd, plain = on.obj(name="odd"), on.obj(name="plain")
         schedule = row_of(await on.mirror(odd)).id
         await on.mirror(plain)
         on.database.run(
@@ -163,7 +161,7 @@ def test_a_row_that_cannot_be_read_is_no_trouble_of_the_database(database_url: s
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        odd, plain = on.thing(name="odd"), on.thing(name="plain")
+        odd, plain = on.obj(name="odd"), on.obj(name="plain")
         schedule = row_of(await on.mirror(odd)).id
         await on.mirror(plain)
         on.database.run("ALTER TABLE feature_flag_schedules ENABLE ROW LEVEL SECURITY")
@@ -184,12 +182,12 @@ def test_mirroring_again_writes_nothing(database_url: str) -> None:
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        thing = on.thing()
+        obj = on.obj()
         versions = "SELECT o.xmin AS record, s.xmin AS row FROM flag_schedule_objects o, feature_flag_schedules s"
-        await on.mirror(thing)
+        await on.mirror(obj)
         before = on.database.query(versions)
 
-        await on.mirror(thing)
+        await on.mirror(obj)
 
         assert on.database.query(versions) == before
 
@@ -201,9 +199,9 @@ def test_ten_mirrorings_at_once_make_one_row(database_url: str) -> None:
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        thing = on.thing()
+        obj = on.obj()
 
-        snapshots = await asyncio.gather(*(on.mirror(thing) for _ in range(10)))
+        snapshots = await asyncio.gather(*(on.mirror(obj) for _ in range(10)))
 
         assert len({row_of(snapshot).id for snapshot in snapshots}) == 1
         assert on.database.value("SELECT count(*) FROM feature_flag_schedules") == 1
@@ -216,15 +214,15 @@ def test_a_locked_row_is_not_waited_for(database_url: str) -> None:
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        thing = on.thing(due=timedelta(seconds=-1))
-        row = row_of(await on.mirror(thing))
+        obj = on.obj(due=timedelta(seconds=-1))
+        row = row_of(await on.mirror(obj))
         with connected(database_url) as processor, processor.connection.transaction():
             processor.run(
                 "UPDATE feature_flag_schedules SET status = 'applied', reason = 'Applied', applied_at = now() "
                 "WHERE id = %s",
                 row.id,
             )
-            edit = on.thing(thing.ref.uid, due=timedelta(hours=2), generation=2)
+            edit = on.obj(obj.ref.uid, due=timedelta(hours=2), generation=2)
             with pytest.raises(ConflictError) as refused:
                 await on.try_to_mirror(edit)
             assert not refused.value.flag_locked
@@ -258,20 +256,20 @@ def test_an_outcome_survives_the_loss_of_its_row(
 
     async def play(on: Scene) -> None:
         flag = on.database.flag("checkout-v2")
-        thing = on.thing()
-        row = row_of(await on.mirror(thing))
+        obj = on.obj()
+        row = row_of(await on.mirror(obj))
         for name, value in columns.items():
             text = f"UPDATE feature_flag_schedules SET {name} = '{value}'"  # noqa: S608 -- the test's own words
             on.database.connection.execute(text.encode())
 
         on.database.run("DELETE FROM feature_flags WHERE id = %s", flag)
 
-        snapshot = await on.store.snapshot(thing.ref.uid)
+        snapshot = await on.store.snapshot(obj.ref.uid)
         assert snapshot
         assert snapshot.row is None
         assert snapshot.record
         assert (snapshot.record.state, snapshot.record.reason) == (state, reason)
-        assert [entry.ref.uid for entry in await on.store.status_entries(10)] == [thing.ref.uid] * told
+        assert [entry.ref.uid for entry in await on.store.status_entries(10)] == [obj.ref.uid] * told
         assert snapshot.record.schedule_id == row.id
 
     played(database_url, play)
@@ -282,13 +280,13 @@ def test_a_newer_object_of_the_same_name_takes_over(database_url: str) -> None:
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        old, other = on.thing(age=9), on.thing(age=9, name="other")
-        done = on.thing(age=8, due=timedelta(hours=2))
-        rows = {name: row_of(await on.mirror(thing)).id for name, thing in (("done", done), ("other", other))}
+        old, other = on.obj(age=9), on.obj(age=9, name="other")
+        done = on.obj(age=8, due=timedelta(hours=2))
+        rows = {name: row_of(await on.mirror(obj)).id for name, obj in (("done", done), ("other", other))}
         on.database.run("UPDATE feature_flag_schedules SET status = 'applied' WHERE id = %s", rows["done"])
         rows["old"] = row_of(await on.mirror(old)).id
 
-        new = row_of(await on.mirror(on.thing(age=0)))
+        new = row_of(await on.mirror(on.obj(age=0)))
 
         states = {
             name: (found["status"], found["reason"])
@@ -305,14 +303,14 @@ def test_a_change_that_was_made_is_recognised_when_created_again(database_url: s
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        await on.mirror(on.thing(due=timedelta(seconds=-1), age=1))
+        await on.mirror(on.obj(due=timedelta(seconds=-1), age=1))
         await asyncio.to_thread(flagschedule, "process")
 
-        again = await on.mirror(on.thing(due=timedelta(seconds=-1), age=0))
+        again = await on.mirror(on.obj(due=timedelta(seconds=-1), age=0))
         on.database.run("DELETE FROM feature_flag_schedules")
-        purged = await on.mirror(on.thing(due=timedelta(seconds=-1), age=-1))
+        purged = await on.mirror(on.obj(due=timedelta(seconds=-1), age=-1))
         async with scene(database_url, cluster="other") as elsewhere:
-            foreign = await elsewhere.mirror(on.thing(due=timedelta(seconds=-1), age=1))
+            foreign = await elsewhere.mirror(on.obj(due=timedelta(seconds=-1), age=1))
 
         for snapshot in (again, purged):
             assert snapshot.record
@@ -328,9 +326,9 @@ def test_deletion_leaves_the_row_cancelled(database_url: str) -> None:
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        thing = on.thing()
-        row = row_of(await on.mirror(thing))
-        gone = on.thing(thing.ref.uid, deleting=True)
+        obj = on.obj()
+        row = row_of(await on.mirror(obj))
+        gone = on.obj(obj.ref.uid, deleting=True)
 
         for _ in range(2):
             assert row_of(await on.mirror(gone)).state is State.CANCELLED
@@ -347,7 +345,7 @@ def test_deleting_what_was_never_mirrored_leaves_no_trace(database_url: str) -> 
     """An object deleted before its first mirroring needs no record."""
 
     async def play(on: Scene) -> None:
-        await on.mirror(on.thing(deleting=True))
+        await on.mirror(on.obj(deleting=True))
 
         assert on.database.value("SELECT count(*) FROM flag_schedule_objects") == 0
 
@@ -358,14 +356,14 @@ def test_waiting_objects_are_found_when_something_changed(database_url: str) -> 
     """Of the waiting objects, those whose flag appeared or whose time passed are looked at again."""
 
     async def play(on: Scene) -> None:
-        thing, late = on.thing(), on.thing(name="late", flagKey="late", due=timedelta(seconds=-1))
-        for each in (thing, late, on.thing(name="never", flagKey="never")):
+        obj, late = on.obj(), on.obj(name="late", flagKey="late", due=timedelta(seconds=-1))
+        for each in (obj, late, on.obj(name="never", flagKey="never")):
             await on.mirror(each)
         assert [ref.uid for ref in await on.store.waiting()] == [late.ref.uid]
 
         on.database.flag("checkout-v2")
 
-        assert {ref.uid for ref in await on.store.waiting()} == {thing.ref.uid, late.ref.uid}
+        assert {ref.uid for ref in await on.store.waiting()} == {obj.ref.uid, late.ref.uid}
 
     played(database_url, play)
 
@@ -375,8 +373,8 @@ def test_an_operator_sees_its_own_cluster_and_namespaces_only(database_url: str,
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        await on.mirror(on.thing(due=timedelta(seconds=-1)))
-        await on.mirror(on.thing(name="late", flagKey="late", due=timedelta(seconds=-1)))
+        await on.mirror(on.obj(due=timedelta(seconds=-1)))
+        await on.mirror(on.obj(name="late", flagKey="late", due=timedelta(seconds=-1)))
         await asyncio.to_thread(flagschedule, "process")
 
         async def sights(scope: Scene) -> list[int]:
@@ -399,7 +397,7 @@ def test_status_entries_are_served_once(database_url: str, flagschedule: Run) ->
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        await on.mirror(on.thing(due=timedelta(seconds=-1)))
+        await on.mirror(on.obj(due=timedelta(seconds=-1)))
         await asyncio.to_thread(flagschedule, "process")
         entries = await on.store.status_entries(10)
         assert [entry.id for entry in await on.store.status_entries(10)] == [entry.id for entry in entries]
@@ -443,15 +441,15 @@ def test_a_flag_that_vanishes_in_between_leaves_the_object_waiting(database_url:
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        thing = on.thing()
+        obj = on.obj()
 
         def deleting_meanwhile(facts: Facts) -> Decision:
             on.database.run("DELETE FROM feature_flags")
-            return decide(thing, facts, RULES)
+            return decide(obj, facts, RULES)
 
         with pytest.raises(ConflictError):
-            await on.store.mirror(thing, deleting_meanwhile)
-        snapshot = await on.mirror(thing)
+            await on.store.mirror(obj, deleting_meanwhile)
+        snapshot = await on.mirror(obj)
 
         assert snapshot.record
         assert snapshot.record.state is State.WAITING
@@ -464,8 +462,8 @@ def test_nobody_is_given_a_connection_that_the_server_has_ended(database_url: st
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        things = [on.thing(name=f"launch-{number}") for number in range(8)]
-        await asyncio.gather(*map(on.mirror, things))
+        objects = [on.obj(name=f"launch-{number}") for number in range(8)]
+        await asyncio.gather(*map(on.mirror, objects))
 
         ended = on.database.query(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
@@ -473,8 +471,8 @@ def test_nobody_is_given_a_connection_that_the_server_has_ended(database_url: st
         )
 
         assert len(ended) > 1
-        for thing in things:
-            assert await on.store.snapshot(thing.ref.uid)
+        for obj in objects:
+            assert await on.store.snapshot(obj.ref.uid)
 
     played(database_url, play)
 
@@ -485,17 +483,17 @@ def test_a_locked_flag_leaves_a_record_and_no_row(database_url: str, lock: Liter
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        thing = on.thing()
+        obj = on.obj()
         with connected(database_url) as holder, holder.connection.transaction():
             holder.run(lock)
             with pytest.raises(ConflictError) as refused:
-                await on.try_to_mirror(thing)
+                await on.try_to_mirror(obj)
             assert refused.value.flag_locked
-            noted = (await on.try_to_mirror(thing, flag_locked=True)).record
+            noted = (await on.try_to_mirror(obj, flag_locked=True)).record
 
         assert noted
         assert (noted.state, noted.reason) == (State.WAITING, Reason.FLAG_LOCKED)
-        assert row_of(await on.mirror(thing)).state is State.PENDING
+        assert row_of(await on.mirror(obj)).state is State.PENDING
 
     played(database_url, play)
 
@@ -510,11 +508,11 @@ def test_a_stop_looks_at_no_flag(database_url: str, stop: dict[str, Any]) -> Non
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        thing = on.thing()
-        await on.mirror(thing)
+        obj = on.obj()
+        await on.mirror(obj)
         with connected(database_url) as holder, holder.connection.transaction():
             holder.run("LOCK TABLE feature_flags")
-            stopped = row_of(await on.try_to_mirror(on.thing(thing.ref.uid, generation=2, **stop)))
+            stopped = row_of(await on.try_to_mirror(on.obj(obj.ref.uid, generation=2, **stop)))
 
         assert stopped.suspended or stopped.state is State.CANCELLED
 
@@ -526,9 +524,9 @@ def test_a_lock_does_not_hide_that_the_change_was_made_before(database_url: str,
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        await on.mirror(on.thing(due=timedelta(seconds=-1), age=1))
+        await on.mirror(on.obj(due=timedelta(seconds=-1), age=1))
         await asyncio.to_thread(flagschedule, "process")
-        again = on.thing(due=timedelta(seconds=-1), age=0)
+        again = on.obj(due=timedelta(seconds=-1), age=0)
 
         found = (await on.try_to_mirror(again, flag_locked=True)).record
 
@@ -543,10 +541,10 @@ def test_a_schedule_that_waited_for_a_lock_was_in_time(database_url: str) -> Non
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        thing = on.thing(due=timedelta(minutes=-30), age=60)
-        await on.try_to_mirror(thing, flag_locked=True)
+        obj = on.obj(due=timedelta(minutes=-30), age=60)
+        await on.try_to_mirror(obj, flag_locked=True)
 
-        assert row_of(await on.mirror(thing)).state is State.PENDING
+        assert row_of(await on.mirror(obj)).state is State.PENDING
 
     played(database_url, play)
 
@@ -559,7 +557,7 @@ def test_two_flags_of_one_key_are_named(database_url: str) -> None:
         for _ in range(2):
             on.database.flag("checkout-v2")
 
-        found = (await on.mirror(on.thing())).record
+        found = (await on.mirror(on.obj())).record
 
         assert found
         assert (found.state, found.reason) == (State.WAITING, Reason.FLAG_AMBIGUOUS)

@@ -62,10 +62,10 @@ def test_the_operators_store_leaves_nothing_in_a_session(pooler: PgBouncer, data
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
         for n in range(20):
-            thing = on.thing(name=f"launch-{n}", due=timedelta(hours=1, minutes=n))
-            snapshot = await on.mirror(thing)
+            obj = on.obj(name=f"launch-{n}", due=timedelta(hours=1, minutes=n))
+            snapshot = await on.mirror(obj)
             assert snapshot.row
-            assert await on.store.snapshot(thing.ref.uid)
+            assert await on.store.snapshot(obj.ref.uid)
         assert [found.row async for found in on.store.snapshots()]
         await on.store.delete_status_entries([1, 2])
         assert await on.store.claim_cluster("uid")
@@ -134,8 +134,8 @@ def test_what_a_neighbour_left_does_no_harm(
     database.run("UPDATE feature_flag_schedules SET applied_at = now() - interval '1 year' WHERE id = %s", old)
 
     async def play(on: Scene) -> None:
-        thing = on.thing(due=timedelta(hours=1))
-        assert (await on.mirror(thing)).row
+        obj = on.obj(due=timedelta(hours=1))
+        assert (await on.mirror(obj)).row
         await on.store.ping()
 
     with PgBouncer(postgres, "transaction", size=1) as pooler, in_another_role(database):

@@ -57,22 +57,22 @@ class Stage:
         self._slots = asyncio.Semaphore(BUSY)
         self._numbers = itertools.count()
 
-    async def mirror(self, thing: FlagSchedule, meanwhile: Callable[[], None] = lambda: None) -> Snapshot:
+    async def mirror(self, obj: FlagSchedule, meanwhile: Callable[[], None] = lambda: None) -> Snapshot:
         """Mirror an object, again while its row is locked; `meanwhile` is called under the row's lock."""
         while True:
             with suppress(ConflictError):
-                return await self.try_to_mirror(thing, meanwhile)
+                return await self.try_to_mirror(obj, meanwhile)
             await asyncio.sleep(0.005)
 
-    async def try_to_mirror(self, thing: FlagSchedule, meanwhile: Callable[[], None] = lambda: None) -> Snapshot:
+    async def try_to_mirror(self, obj: FlagSchedule, meanwhile: Callable[[], None] = lambda: None) -> Snapshot:
         """Mirror an object once, with the rules of the product."""
 
         def deciding(facts: Facts) -> Decision:
             meanwhile()
-            return decide(thing, facts, RULES)
+            return decide(obj, facts, RULES)
 
         async with self._slots:
-            return await self.store.mirror(thing, deciding)
+            return await self.store.mirror(obj, deciding)
 
     def flag(self) -> str:
         """A new flag's key."""
@@ -132,19 +132,19 @@ class Stage:
             uid,
         )
 
-    async def status(self, thing: FlagSchedule) -> dict[str, Any]:
+    async def status(self, obj: FlagSchedule) -> dict[str, Any]:
         """The status that an object is given now; written and read again, it stands."""
-        snapshot = await self.store.snapshot(thing.ref.uid)
+        snapshot = await self.store.snapshot(obj.ref.uid)
         assert snapshot
-        status = compute(thing, snapshot)
+        status = compute(obj, snapshot)
         assert status
-        assert compute(replace(thing, status=status), snapshot) == status
+        assert compute(replace(obj, status=status), snapshot) == status
         return status
 
     async def judged(self) -> dict[UUID, str]:
         """Who was first, for every object."""
         alive = [each.edited for each in self.objects if not each.edited.deleting]
-        seen = traces(self.database, {thing.ref.uid: await self.status(thing) for thing in alive})
+        seen = traces(self.database, {obj.ref.uid: await self.status(obj) for obj in alive})
         return {each.trial.uid: judge(each.trial, seen[each.trial.uid]) for each in self.objects}
 
 
@@ -278,13 +278,13 @@ def test_an_edit_that_came_too_late_is_taken_back(database_url: str) -> None:
             before = on.database.query("SELECT * FROM feature_flag_schedules ORDER BY id")
             for each in made:
                 asking = replace(each.edited, retry_request="again")
-                for thing, reason, generation in (
+                for obj, reason, generation in (
                     (each.edited, "EditTooLate", 2),
                     (asking, "EditTooLate", 2),
                     (each.reverted, "Applied", 3),
                 ):
-                    await on.mirror(thing)
-                    status = await on.status(thing)
+                    await on.mirror(obj)
+                    status = await on.status(obj)
                     assert status["conditions"][0]["reason"] == reason
                     assert (status["phase"], status["observedGeneration"]) == ("Applied", generation)
                 assert status["lastHandledRetryRequest"] == "again"

@@ -42,8 +42,8 @@ def test_a_flag_deleted_while_its_change_is_made(database_url: str, flagschedule
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        thing = on.thing(due=DUE)
-        await on.mirror(thing)
+        obj = on.obj(due=DUE)
+        await on.mirror(obj)
 
         def delete() -> None:
             with connected(database_url) as host:
@@ -54,13 +54,13 @@ def test_a_flag_deleted_while_its_change_is_made(database_url: str, flagschedule
             await asyncio.to_thread(eventually, lambda: held(on.database))
             deletion = asyncio.create_task(asyncio.to_thread(delete))
             await asyncio.to_thread(eventually, lambda: waits(on.database, "DELETE"))
-            edited = on.thing(thing.ref.uid, generation=2)
+            edited = on.obj(obj.ref.uid, generation=2)
             with pytest.raises(ConflictError):
                 await on.try_to_mirror(edited)
         await asyncio.gather(processing, deletion)
 
         assert outcome(await on.mirror(edited)) == (State.APPLIED, Reason.APPLIED)
-        kept = await on.store.snapshot(thing.ref.uid)
+        kept = await on.store.snapshot(obj.ref.uid)
         assert outcome(kept) == (State.APPLIED, Reason.APPLIED)
         assert kept
         assert kept.row is None
@@ -73,14 +73,14 @@ def test_a_flag_deleted_before_its_change_is_made(database_url: str, flagschedul
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        thing = on.thing(due=DUE)
-        await on.mirror(thing)
+        obj = on.obj(due=DUE)
+        await on.mirror(obj)
         with connected(database_url) as host, host.connection.transaction():
             host.run("DELETE FROM feature_flags")
             run = await asyncio.to_thread(flagschedule, "process", "--output", "json")
 
         assert '"processed": 0' in run.stdout
-        assert outcome(await on.mirror(thing)) == (State.FAILED, Reason.FLAG_DELETED)
+        assert outcome(await on.mirror(obj)) == (State.FAILED, Reason.FLAG_DELETED)
         assert on.database.value("SELECT count(*) FROM flag_schedule_attempts") == 0
 
     played(database_url, play)
@@ -91,18 +91,18 @@ def test_a_flag_that_is_created_again_needs_a_request(database_url: str, flagsch
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        thing = on.thing(due=DUE)
-        first = row_of(await on.mirror(thing))
+        obj = on.obj(due=DUE)
+        first = row_of(await on.mirror(obj))
         on.database.run("DELETE FROM feature_flags")
         flag = on.database.flag("checkout-v2")
-        assert outcome(await on.mirror(thing)) == (State.FAILED, Reason.FLAG_DELETED)
+        assert outcome(await on.mirror(obj)) == (State.FAILED, Reason.FLAG_DELETED)
 
-        second = row_of(await on.mirror(on.thing(thing.ref.uid, due=DUE, **RETRY)))
+        second = row_of(await on.mirror(on.obj(obj.ref.uid, due=DUE, **RETRY)))
         await asyncio.to_thread(flagschedule, "process")
 
         assert second.id != first.id
         assert on.database.state(flag) == (True, 0)
-        assert outcome(await on.store.snapshot(thing.ref.uid)) == (State.APPLIED, Reason.APPLIED)
+        assert outcome(await on.store.snapshot(obj.ref.uid)) == (State.APPLIED, Reason.APPLIED)
 
     played(database_url, play)
 
@@ -112,7 +112,7 @@ def test_a_truncated_table_makes_nothing_happen_twice(database_url: str, flagsch
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        applied, pending = on.thing(due=DUE), on.thing(name="pending")
+        applied, pending = on.obj(due=DUE), on.obj(name="pending")
         row = row_of(await on.mirror(applied))
         await on.mirror(pending)
         await asyncio.to_thread(flagschedule, "process")
@@ -123,7 +123,7 @@ def test_a_truncated_table_makes_nothing_happen_twice(database_url: str, flagsch
         assert outcome(await on.mirror(pending)) == (State.FAILED, Reason.FLAG_DELETED)
         requests: tuple[dict[str, Any], ...] = ({}, RETRY)
         for request in requests:
-            again = await on.mirror(on.thing(applied.ref.uid, due=DUE, status=told, **request))
+            again = await on.mirror(on.obj(applied.ref.uid, due=DUE, status=told, **request))
             assert outcome(again) == (State.APPLIED, Reason.RESTORED_FROM_STATUS)
         assert on.database.value("SELECT count(*) FROM feature_flag_schedules") == 0
 
@@ -141,19 +141,19 @@ def test_a_superseded_change_is_not_made_again(database_url: str, flagschedule: 
         on.database.flag("checkout-v2")
         before: dict[Reason, Snapshot] = {}
         for reason, updates in lost.items():
-            before[reason] = await on.mirror(on.thing(name=reason, due=DUE * 2, updates=updates))
-        await on.mirror(on.thing(name="later", due=DUE, updates={"enabled": True}))
+            before[reason] = await on.mirror(on.obj(name=reason, due=DUE * 2, updates=updates))
+        await on.mirror(on.obj(name="later", due=DUE, updates={"enabled": True}))
         await asyncio.to_thread(flagschedule, "process")
 
         for reason, updates in lost.items():
             found = on.database.row(row_of(before[reason]).id or UUID(int=0))
             assert found["reason"] == reason
-            thing = on.thing(name=reason, due=DUE * 2, updates=updates, age=0)
-            again = await on.mirror(thing)
+            obj = on.obj(name=reason, due=DUE * 2, updates=updates, age=0)
+            again = await on.mirror(obj)
             assert outcome(again) == (State.APPLIED, Reason.REPLAYED)
             assert again.record
             assert (again.record.applied_at, again.row) == (found["applied_at"], None)
-            assert "Handled at" in explain(Phase.APPLIED, thing, again.record, None)
+            assert "Handled at" in explain(Phase.APPLIED, obj, again.record, None)
 
     played(database_url, play)
 
@@ -165,16 +165,16 @@ def test_another_spec_under_the_same_name_is_no_replay(database_url: str, flagsc
         for environment in ("production", "staging"):
             on.database.flag("checkout-v2", environment)
         on.database.flag("other")
-        await on.mirror(on.thing(due=DUE))
+        await on.mirror(on.obj(due=DUE))
         await asyncio.to_thread(flagschedule, "process")
         others = (
-            on.thing(due=DUE * 2, age=0),
-            on.thing(due=DUE, age=0, environment="staging"),
-            on.thing(due=DUE, age=0, flagKey="other"),
+            on.obj(due=DUE * 2, age=0),
+            on.obj(due=DUE, age=0, environment="staging"),
+            on.obj(due=DUE, age=0, flagKey="other"),
         )
         for other in others:
             assert outcome(await on.mirror(other)) == (State.PENDING, None)
-        retold = on.thing(due=DUE, age=0, environment="production", maxRetries=9)
+        retold = on.obj(due=DUE, age=0, environment="production", maxRetries=9)
         assert outcome(await on.mirror(retold)) == (State.APPLIED, Reason.REPLAYED)
 
     played(database_url, play)
@@ -185,21 +185,21 @@ def test_an_edited_file_that_is_created_again_is_not_applied_again(database_url:
 
     async def play(on: Scene) -> None:
         flag = on.database.flag("checkout-v2")
-        await on.mirror(on.thing(due=DUE))
+        await on.mirror(on.obj(due=DUE))
         await asyncio.to_thread(flagschedule, "process")
         before = on.database.state(flag)
         applied_at = rfc3339(on.database.value("SELECT applied_at FROM feature_flag_schedules").astimezone(UTC))
 
         for purged in (False, True):
             for updates in ({"enabled": False}, {"rolloutPercentage": 7}):
-                edited = on.thing(due=DUE, age=0, updates=updates)
+                edited = on.obj(due=DUE, age=0, updates=updates)
                 again = await on.mirror(edited)
                 assert outcome(again) == (State.APPLIED, Reason.REPLAYED), purged
                 told = status.compute(edited, again)
                 assert told
                 assert (told["reason"], told["appliedAt"]) == ("EditTooLate", applied_at), purged
             on.database.run("DELETE FROM feature_flag_schedules WHERE status = 'applied'")
-        same = on.thing(due=DUE, age=0)
+        same = on.obj(due=DUE, age=0)
         told = status.compute(same, await on.mirror(same))
         assert told
         assert told["reason"] == "Replayed"
@@ -216,10 +216,10 @@ def test_a_change_of_unknown_time_counts_as_made(database_url: str) -> None:
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        await on.mirror(on.thing(due=DUE, age=9))
+        await on.mirror(on.obj(due=DUE, age=9))
         on.database.run("UPDATE feature_flag_schedules SET status = 'applied'")
 
-        assert outcome(await on.mirror(on.thing(due=DUE, age=0))) == (State.APPLIED, Reason.REPLAYED)
+        assert outcome(await on.mirror(on.obj(due=DUE, age=0))) == (State.APPLIED, Reason.REPLAYED)
 
     played(database_url, play)
 
@@ -229,9 +229,9 @@ def test_another_flag_takes_the_plan_with_it(database_url: str, flagschedule: Ru
 
     async def play(on: Scene) -> None:
         old, new = on.database.flag("checkout-v2"), on.database.flag("other")
-        thing = on.thing(due=timedelta(hours=1))
-        first = row_of(await on.mirror(thing))
-        moved = on.thing(thing.ref.uid, due=DUE, generation=2, flagKey="other")
+        obj = on.obj(due=timedelta(hours=1))
+        first = row_of(await on.mirror(obj))
+        moved = on.obj(obj.ref.uid, due=DUE, generation=2, flagKey="other")
 
         second = row_of(await on.mirror(moved))
         assert (await on.mirror(moved)).row == second
@@ -241,7 +241,7 @@ def test_another_flag_takes_the_plan_with_it(database_url: str, flagschedule: Ru
         given_up = on.database.row(first.id or UUID(int=0))
         assert (given_up["status"], given_up["reason"]) == ("cancelled", "Replaced")
         assert (on.database.state(old), on.database.state(new)) == ((False, 0), (True, 0))
-        assert outcome(await on.store.snapshot(thing.ref.uid)) == (State.APPLIED, Reason.APPLIED)
+        assert outcome(await on.store.snapshot(obj.ref.uid)) == (State.APPLIED, Reason.APPLIED)
 
     played(database_url, play)
 
@@ -251,9 +251,9 @@ def test_another_flag_that_does_not_exist_is_waited_for(database_url: str) -> No
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        thing = on.thing()
-        first = row_of(await on.mirror(thing))
-        moved = on.thing(thing.ref.uid, generation=2, flagKey="other")
+        obj = on.obj()
+        first = row_of(await on.mirror(obj))
+        moved = on.obj(obj.ref.uid, generation=2, flagKey="other")
 
         waiting = await on.mirror(moved)
         assert (outcome(waiting), waiting.row) == ((State.WAITING, Reason.FLAG_NOT_FOUND), None)
@@ -270,7 +270,7 @@ def test_a_predecessor_that_is_applied_at_this_moment_counts(database_url: str) 
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        old, new = on.thing(due=DUE, age=9), on.thing(due=DUE, age=0)
+        old, new = on.obj(due=DUE, age=9), on.obj(due=DUE, age=0)
         await on.mirror(old)
 
         def overtaken(facts: Facts) -> Decision:
@@ -292,10 +292,10 @@ def test_a_successor_of_the_same_second_takes_over(database_url: str) -> None:
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        old = on.thing()
+        old = on.obj()
         await on.mirror(old)
 
-        await on.mirror(on.thing())
+        await on.mirror(on.obj())
 
         assert outcome(await on.store.snapshot(old.ref.uid)) == (State.CANCELLED, Reason.REPLACED)
 
@@ -307,13 +307,13 @@ def test_a_cluster_can_be_given_another_name(database_url: str, flagschedule: Ru
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        thing = on.thing(due=DUE)
-        row = row_of(await on.mirror(thing))
+        obj = on.obj(due=DUE)
+        row = row_of(await on.mirror(obj))
         async with scene(database_url, cluster="shop-eu") as renamed:
-            assert row_of(await renamed.mirror(thing)).id == row.id
+            assert row_of(await renamed.mirror(obj)).id == row.id
             await asyncio.to_thread(flagschedule, "process")
 
-            assert [entry.ref.uid for entry in await renamed.store.status_entries(9)] == [thing.ref.uid]
+            assert [entry.ref.uid for entry in await renamed.store.status_entries(9)] == [obj.ref.uid]
             assert await on.store.status_entries(9) == []
 
     played(database_url, play)
@@ -332,7 +332,7 @@ def test_rows_of_other_programs_are_processed_and_stay_out_of_sight(database_url
         assert on.database.state(flag) == (True, 0)
         assert [snapshot async for snapshot in on.store.snapshots()] == []
         assert await on.store.status_entries(9) == []
-        await on.mirror(on.thing())
+        await on.mirror(on.obj())
         assert on.database.row(later)["status"] == "pending"
 
     played(database_url, play)
@@ -343,11 +343,11 @@ def test_a_restored_etcd_is_followed_after_the_documented_step(database_url: str
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
-        edited, deleted = on.thing(due=timedelta(hours=9), generation=5), on.thing(name="deleted")
+        edited, deleted = on.obj(due=timedelta(hours=9), generation=5), on.obj(name="deleted")
         await on.mirror(edited)
         await on.mirror(deleted)
-        await on.mirror(on.thing(deleted.ref.uid, name="deleted", generation=2, deleting=True))
-        older = on.thing(edited.ref.uid, generation=2)
+        await on.mirror(on.obj(deleted.ref.uid, name="deleted", generation=2, deleting=True))
+        older = on.obj(edited.ref.uid, generation=2)
         stale = row_of(await on.mirror(older))
         assert edited.spec
         assert stale.scheduled_at == edited.spec.scheduled_at

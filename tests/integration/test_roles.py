@@ -253,6 +253,6 @@ def test_hostile_functions_are_not_called(database: Database, database_url: str,
     async def mirror() -> None:
         async with PostgresMirrorStore(roles.url(database_url + path, "operator"), "default", ()) as store:
             on = Scene(store, database)
-            assert (await on.mirror(on.thing())).row
+            assert (await on.mirror(on.obj())).row
 
     asyncio.run(mirror())

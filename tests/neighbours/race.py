@@ -61,7 +61,7 @@ class Traces:
     due: str
     granted: bool
     row: dict[str, Any]
-    thing: Object
+    obj: Object
     events: Counter[str]
     columns: str
 
@@ -76,7 +76,7 @@ class Traces:
         assert self.row["attempts"] == (["applied"] if applied else []), "attempts"
         assert self.row["flag"] == (value if applied else 0), "flag"
         assert (self.row["applied_at"] is not None) == applied, "applied_at"
-        if self.thing["kind"] == "Status":
+        if self.obj["kind"] == "Status":
             assert self.deed == "delete", "the object is gone"
             assert applied or self.row["status"] == "cancelled", "row of a deleted object"
             return "processor" if applied else "edit"
@@ -100,7 +100,7 @@ class Traces:
         ready = self._agree("Applied", "EditTooLate" if late else "Applied", "rolloutPercentage=11")
         assert self.events["Applied"] == 1, "Event of the change"
         told = self.row["applied_at"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        assert self.thing["status"]["appliedAt"] == told, "appliedAt"
+        assert self.obj["status"]["appliedAt"] == told, "appliedAt"
         assert told in self.columns, "APPLIED-AT"
         if late:
             assert "EditTooLate" in self.columns, "the columns do not say that the edit came too late"
@@ -109,10 +109,10 @@ class Traces:
             assert ready["message"], "message"
 
     def _agree(self, phase: str | None, reason: str | None, change: str) -> Object:
-        status = self.thing["status"]
+        status = self.obj["status"]
         assert status["phase"] == phase, "phase"
         assert status["change"] == change, "change"
-        assert status["observedGeneration"] == self.thing["metadata"]["generation"], "generation"
+        assert status["observedGeneration"] == self.obj["metadata"]["generation"], "generation"
         assert f" {phase} " in self.columns, "PHASE"
         assert change in self.columns, "CHANGE"
         conditions: dict[str, Object] = {each["type"]: each for each in status["conditions"]}
@@ -158,7 +158,7 @@ def _stories(
     on: World, trials: dict[str, str], due: str, granted: dict[str, bool]
 ) -> tuple[Counter[tuple[str, str]], list[str]]:
     rows = {row["name"]: row for row in on.database.query(_ROWS)}
-    things = on.quiet.list()
+    shown = on.quiet.list()
     events: dict[str, Counter[str]] = {name: Counter() for name in trials}
     for event in on.quiet.request("GET", "/api/v1/namespaces/quiet/events").body["items"]:
         if (name := event["involvedObject"]["name"]) in events:
@@ -176,7 +176,7 @@ def _stories(
             due,
             granted[name],
             rows[name],
-            things.get(name, {"kind": "Status"}),
+            shown.get(name, {"kind": "Status"}),
             events[name],
             columns.get(name, ""),
         )

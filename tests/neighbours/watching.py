@@ -66,12 +66,12 @@ class ApiWatch:
         for path, note in kinds.items():
             Thread(target=self._follow, args=(path, note), daemon=True).start()
 
-    def _note_phase(self, thing: dict[str, Any]) -> None:
-        if phase := thing.get("status", {}).get("phase"):
-            self.phases.setdefault((thing["metadata"]["name"], phase), time.time())
+    def _note_phase(self, obj: dict[str, Any]) -> None:
+        if phase := obj.get("status", {}).get("phase"):
+            self.phases.setdefault((obj["metadata"]["name"], phase), time.time())
 
-    def _note_event(self, thing: dict[str, Any]) -> None:
-        self.events.setdefault((thing["involvedObject"]["name"], thing["reason"]), time.time())
+    def _note_event(self, obj: dict[str, Any]) -> None:
+        self.events.setdefault((obj["involvedObject"]["name"], obj["reason"]), time.time())
 
     def _follow(self, path: str, note: Callable[[dict[str, Any]], None]) -> None:
         while True:  # the API server ends a watch now and then

@@ -49,7 +49,7 @@ def body(
     }
 
 
-def thing(**fields: Any) -> FlagSchedule:
+def obj(**fields: Any) -> FlagSchedule:
     """A parsed object; takes what `body` takes."""
     return FlagSchedule.from_body(body(**fields))
 

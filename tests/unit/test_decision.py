@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flagschedule.domain.decision import Decision, Facts, Replay, Rules, decide
 from flagschedule.domain.outcome import Reason, Record, Row, State
 from flagschedule.domain.schedule import FlagSchedule
-from tests.unit.builders import FLAG_ID, HOUR, NOW, ROW_ID, row, thing
+from tests.unit.builders import FLAG_ID, HOUR, NOW, ROW_ID, obj, row
 
 RULES = Rules(max_retries=3, max_lateness=timedelta(seconds=600))
 MINUTE = timedelta(minutes=1)
@@ -45,14 +45,14 @@ def outcome(decision: Decision) -> tuple[State | None, Reason | None]:
 
 def test_a_new_object_gets_a_pending_row() -> None:
     """A new object in time, whose flag exists, is pending with the spec's values."""
-    decision = decide(thing(maxRetries=5, startingDeadlineSeconds=60, suspend=True), facts(), RULES)
+    decision = decide(obj(maxRetries=5, startingDeadlineSeconds=60, suspend=True), facts(), RULES)
 
     assert decision.row == row(id=None, max_retries=5, not_after=NOW + HOUR + MINUTE, suspended=True)
 
 
 def test_max_retries_default_to_the_setting() -> None:
     """A spec that does not say gets the setting's retries."""
-    decision = decide(thing(), facts(), Rules(max_retries=7, max_lateness=HOUR))
+    decision = decide(obj(), facts(), Rules(max_retries=7, max_lateness=HOUR))
 
     assert decision.row is not None
     assert decision.row.max_retries == 7
@@ -60,8 +60,8 @@ def test_max_retries_default_to_the_setting() -> None:
 
 def test_a_missing_flag_waits_and_is_mirrored_when_it_appears() -> None:
     """An object without flag waits; once the flag exists it is pending."""
-    waiting = decide(thing(), facts(flag_id=None), RULES)
-    later = decide(thing(), facts(waiting.record), RULES)
+    waiting = decide(obj(), facts(flag_id=None), RULES)
+    later = decide(obj(), facts(waiting.record), RULES)
 
     assert outcome(waiting) == (State.WAITING, Reason.FLAG_NOT_FOUND)
     assert outcome(later) == (State.PENDING, None)
@@ -70,18 +70,16 @@ def test_a_missing_flag_waits_and_is_mirrored_when_it_appears() -> None:
 
 def test_a_row_that_somebody_postponed_does_not_expire() -> None:
     """Another program moved the row: without an edit of the object that is no lateness of ours."""
-    record, postponed = mirrored(thing(), scheduled_at=NOW + DAY)
+    record, postponed = mirrored(obj(), scheduled_at=NOW + DAY)
 
-    assert decide(thing(), facts(record, postponed, now=NOW + 2 * HOUR), RULES) == Decision(
-        record=record, row=postponed
-    )
+    assert decide(obj(), facts(record, postponed, now=NOW + 2 * HOUR), RULES) == Decision(record=record, row=postponed)
 
 
 def test_a_flag_that_appears_too_late_expires() -> None:
     """A waiting object whose time and lateness have passed expires, flag or not."""
-    waiting = decide(thing(), facts(flag_id=None), RULES)
+    waiting = decide(obj(), facts(flag_id=None), RULES)
 
-    late = decide(thing(), facts(waiting.record, now=NOW + 2 * HOUR), RULES)
+    late = decide(obj(), facts(waiting.record, now=NOW + 2 * HOUR), RULES)
 
     assert outcome(late) == (State.EXPIRED, Reason.EXPIRED)
 
@@ -100,21 +98,21 @@ def test_lateness_of_an_object_first_seen_past_its_time(
     created: datetime, observed: int, late: timedelta, expected: tuple[State, Reason | None]
 ) -> None:
     """Created in time and never observed: applied late. Else the allowance decides, and a day makes it history."""
-    found = thing(at=NOW - late, created_at=created, status={"observedGeneration": observed})
+    found = obj(at=NOW - late, created_at=created, status={"observedGeneration": observed})
 
     assert outcome(decide(found, facts(), RULES)) == expected
 
 
 def test_its_own_deadline_overrides_the_allowance() -> None:
     """startingDeadlineSeconds widens what counts as late."""
-    found = thing(at=NOW - 30 * MINUTE, created_at=NOW, startingDeadlineSeconds=3600)
+    found = obj(at=NOW - 30 * MINUTE, created_at=NOW, startingDeadlineSeconds=3600)
 
     assert outcome(decide(found, facts(), RULES)) == (State.PENDING, None)
 
 
 def test_the_same_change_is_not_made_twice() -> None:
     """A re-created object whose change an earlier one of its name made is Replayed, with the first one's time."""
-    decision = decide(thing(), facts(replay=Replay(applied_at=NOW - HOUR, change_hash=None)), RULES)
+    decision = decide(obj(), facts(replay=Replay(applied_at=NOW - HOUR, change_hash=None)), RULES)
 
     assert outcome(decision) == (State.APPLIED, Reason.REPLAYED)
     assert decision.record.applied_at == NOW - HOUR
@@ -123,8 +121,8 @@ def test_the_same_change_is_not_made_twice() -> None:
 
 def test_an_edit_before_its_time_changes_the_row() -> None:
     """An edit of a pending schedule takes effect without arming it anew."""
-    record, found = mirrored(thing())
-    edited = thing(at=NOW + 2 * HOUR, updates={"rolloutPercentage": 5}, generation=2)
+    record, found = mirrored(obj())
+    edited = obj(at=NOW + 2 * HOUR, updates={"rolloutPercentage": 5}, generation=2)
 
     assert decide(edited, facts(record, found), RULES).row == replace(
         found, scheduled_at=NOW + 2 * HOUR, updates={"rolloutPercentage": 5}
@@ -133,9 +131,9 @@ def test_an_edit_before_its_time_changes_the_row() -> None:
 
 def test_an_edit_to_a_past_time_expires() -> None:
     """A time too far back expires here, whoever wrote it: policies let GitOps in, and may be missing."""
-    record, found = mirrored(thing())
+    record, found = mirrored(obj())
 
-    assert outcome(decide(thing(at=NOW - HOUR, generation=2), facts(record, found), RULES)) == (
+    assert outcome(decide(obj(at=NOW - HOUR, generation=2), facts(record, found), RULES)) == (
         State.FAILED,
         Reason.EXPIRED,
     )
@@ -143,9 +141,9 @@ def test_an_edit_to_a_past_time_expires() -> None:
 
 def test_an_older_generation_never_overwrites_a_newer_one() -> None:
     """A stale view of the object writes nothing."""
-    record, found = mirrored(thing(generation=3))
+    record, found = mirrored(obj(generation=3))
 
-    assert decide(thing(generation=2, at=NOW + 5 * HOUR), facts(record, found), RULES) == Decision(
+    assert decide(obj(generation=2, at=NOW + 5 * HOUR), facts(record, found), RULES) == Decision(
         record=record, row=found
     )
 
@@ -153,9 +151,9 @@ def test_an_older_generation_never_overwrites_a_newer_one() -> None:
 @pytest.mark.parametrize("state", [State.APPLIED, State.CANCELLED])
 def test_a_handled_row_is_never_armed_again(state: State) -> None:
     """An edit that comes too late changes neither row nor record."""
-    record, found = mirrored(thing(), state=state, reason=Reason.APPLIED, applied_at=NOW)
+    record, found = mirrored(obj(), state=state, reason=Reason.APPLIED, applied_at=NOW)
 
-    edited = thing(generation=2, at=NOW + 3 * HOUR)
+    edited = obj(generation=2, at=NOW + 3 * HOUR)
 
     assert decide(edited, facts(record, found), RULES) == Decision(record=record, row=found)
 
@@ -171,9 +169,9 @@ def test_a_handled_row_is_never_armed_again(state: State) -> None:
 )
 def test_an_edit_arms_what_failed_again(state: dict[str, Any]) -> None:
     """An edit of a Failed, Expired, Retrying or Invalid schedule makes it pending, with a clean slate."""
-    record, found = mirrored(thing(), last_error="no", **state)
+    record, found = mirrored(obj(), last_error="no", **state)
 
-    armed = decide(thing(generation=2, maxRetries=4), facts(record, found), RULES).row
+    armed = decide(obj(generation=2, maxRetries=4), facts(record, found), RULES).row
 
     assert armed == replace(
         found,
@@ -189,17 +187,17 @@ def test_an_edit_arms_what_failed_again(state: dict[str, Any]) -> None:
 
 def test_suspend_never_arms() -> None:
     """Suspending a failed schedule changes that one column."""
-    record, found = mirrored(thing(), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
+    record, found = mirrored(obj(), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
 
-    assert decide(thing(generation=2, suspend=True), facts(record, found), RULES).row == replace(found, suspended=True)
+    assert decide(obj(generation=2, suspend=True), facts(record, found), RULES).row == replace(found, suspended=True)
 
 
 def test_a_retry_request_acts_once() -> None:
     """The annotation arms a failed schedule once for each value, also after its deadline and lateness."""
     record, found = mirrored(
-        thing(startingDeadlineSeconds=60), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED, retry_count=3
+        obj(startingDeadlineSeconds=60), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED, retry_count=3
     )
-    asking = thing(startingDeadlineSeconds=60, annotations={"flagschedule.io/retry-requested-at": "now"})
+    asking = obj(startingDeadlineSeconds=60, annotations={"flagschedule.io/retry-requested-at": "now"})
     late = {"now": NOW + 5 * HOUR}
 
     first = decide(asking, facts(record, found, **late), RULES)
@@ -214,13 +212,13 @@ def test_a_retry_request_acts_once() -> None:
 
 def test_a_request_or_an_edit_has_a_schedule_that_stepped_aside_tried_at_once() -> None:
     """Nobody waits for set_aside_until who has mended the cause; what asks for nothing changes nothing."""
-    record, found = mirrored(thing(), set_aside_count=3, set_aside_until=NOW + HOUR)
+    record, found = mirrored(obj(), set_aside_count=3, set_aside_until=NOW + HOUR)
     known = facts(record, found)
 
-    asked = decide(thing(annotations={"flagschedule.io/retry-requested-at": "now"}), known, RULES)
-    edited = decide(thing(generation=2, updates={"rolloutPercentage": 5}), known, RULES)
+    asked = decide(obj(annotations={"flagschedule.io/retry-requested-at": "now"}), known, RULES)
+    edited = decide(obj(generation=2, updates={"rolloutPercentage": 5}), known, RULES)
 
-    assert decide(thing(), known, RULES).row == found
+    assert decide(obj(), known, RULES).row == found
     for decision in (asked, edited):
         assert decision.row
         assert (decision.row.state, decision.row.set_aside_until) == (State.PENDING, None)
@@ -228,8 +226,8 @@ def test_a_request_or_an_edit_has_a_schedule_that_stepped_aside_tried_at_once() 
 
 def test_a_retry_request_does_not_wake_what_expired() -> None:
     """A retry is no way around lateness."""
-    record, found = mirrored(thing(), state=State.FAILED, reason=Reason.EXPIRED)
-    asking = thing(annotations={"flagschedule.io/retry-requested-at": "now"})
+    record, found = mirrored(obj(), state=State.FAILED, reason=Reason.EXPIRED)
+    asking = obj(annotations={"flagschedule.io/retry-requested-at": "now"})
 
     assert decide(asking, facts(record, found), RULES).row == found
 
@@ -237,15 +235,15 @@ def test_a_retry_request_does_not_wake_what_expired() -> None:
 @pytest.mark.parametrize("value", ["", "2026-12-01T09:00:00+00:00", "please"])
 def test_every_value_of_a_request_acts_once(value: str) -> None:
     """Whatever the annotation says, also nothing, it is acted on once, and taking it away asks for nothing."""
-    record, found = mirrored(thing(), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
-    asking = thing(annotations={"flagschedule.io/retry-requested-at": value})
+    record, found = mirrored(obj(), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
+    asking = obj(annotations={"flagschedule.io/retry-requested-at": value})
 
     first = decide(asking, facts(record, found), RULES)
     assert first.row
     failed = facts(first.record, replace(first.row, state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED))
 
     assert first.row.arming == 1
-    for view in (asking, thing()):
+    for view in (asking, obj()):
         assert decide(view, failed, RULES) == Decision(record=first.record, row=failed.row)
     assert first.record.retry_request == value
 
@@ -263,8 +261,8 @@ def test_every_value_of_a_request_acts_once(value: str) -> None:
 )
 def test_a_request_with_nothing_to_retry_is_noted(state: dict[str, Any]) -> None:
     """A request that there is nothing to retry for changes no row, and is remembered as handled."""
-    record, found = mirrored(thing(), **state)
-    asking = thing(annotations={"flagschedule.io/retry-requested-at": "now"})
+    record, found = mirrored(obj(), **state)
+    asking = obj(annotations={"flagschedule.io/retry-requested-at": "now"})
 
     decision = decide(asking, facts(record, found), RULES)
 
@@ -274,8 +272,8 @@ def test_a_request_with_nothing_to_retry_is_noted(state: dict[str, Any]) -> None
 def test_a_request_while_another_attempt_is_due_starts_anew() -> None:
     """A Retrying schedule is tried at once, with all its retries ahead of it again."""
     retrying = {"state": State.FAILED, "reason": Reason.ATTEMPT_FAILED, "retry_count": 2, "next_retry_at": NOW + HOUR}
-    record, found = mirrored(thing(), last_error="no", **retrying)
-    asking = thing(annotations={"flagschedule.io/retry-requested-at": "now"})
+    record, found = mirrored(obj(), last_error="no", **retrying)
+    asking = obj(annotations={"flagschedule.io/retry-requested-at": "now"})
 
     assert decide(asking, facts(record, found), RULES).row == row(arming=1)
 
@@ -295,11 +293,11 @@ def test_a_request_while_another_attempt_is_due_starts_anew() -> None:
 @pytest.mark.parametrize("edit", [{}, {"updates": {"enabled": False}, "at": NOW + 2 * HOUR}])
 def test_cancel_ends_whatever_is_unhandled(unhandled: dict[str, Any] | None, edit: dict[str, Any]) -> None:
     """spec.cancel ends every schedule that is not handled as Cancelled, whatever else the edit says."""
-    record, found = mirrored(thing(), **unhandled or {})
-    waiting = decide(thing(), facts(flag_id=None), RULES).record
+    record, found = mirrored(obj(), **unhandled or {})
+    waiting = decide(obj(), facts(flag_id=None), RULES).record
     known = facts(waiting, flag_id=None) if unhandled is None else facts(record, found)
 
-    decision = decide(thing(cancel=True, generation=2, **edit), known, RULES)
+    decision = decide(obj(cancel=True, generation=2, **edit), known, RULES)
 
     assert outcome(decision) == (State.CANCELLED, Reason.CANCELLED)
     assert decision.row is None or decision.row.finished
@@ -307,9 +305,9 @@ def test_cancel_ends_whatever_is_unhandled(unhandled: dict[str, Any] | None, edi
 
 def test_a_cancelled_row_is_a_note_of_the_last_spec() -> None:
     """An edit that cancels and changes the plan as well leaves a row that equals the spec, by whatever way."""
-    record, found = mirrored(thing())
+    record, found = mirrored(obj())
 
-    decision = decide(thing(cancel=True, generation=2, updates={"enabled": False}), facts(record, found), RULES)
+    decision = decide(obj(cancel=True, generation=2, updates={"enabled": False}), facts(record, found), RULES)
 
     assert decision.row == replace(
         found, state=State.CANCELLED, reason=Reason.CANCELLED, updates={"enabled": False}, next_retry_at=None
@@ -318,40 +316,40 @@ def test_a_cancelled_row_is_a_note_of_the_last_spec() -> None:
 
 def test_nobody_arms_what_was_deleted() -> None:
     """A view of the object from before its deletion, with an edit that was never mirrored, comes too late."""
-    record, found = mirrored(thing(), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
-    gone = decide(thing(generation=3, deleting=True), facts(record, found), RULES)
+    record, found = mirrored(obj(), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
+    gone = decide(obj(generation=3, deleting=True), facts(record, found), RULES)
     asking = {"flagschedule.io/retry-requested-at": "now"}
 
     assert gone.record.deleted
-    for before in (thing(generation=2, maxRetries=5), thing(generation=2, annotations=asking)):
+    for before in (obj(generation=2, maxRetries=5), obj(generation=2, annotations=asking)):
         assert decide(before, facts(gone.record, gone.row), RULES) == gone
 
 
 def test_cancel_counts_also_in_a_spec_that_cannot_be_parsed() -> None:
     """Who gives up need not mend the rest of the spec first."""
-    record, found = mirrored(thing())
+    record, found = mirrored(obj())
 
     for given_facts in (facts(), facts(record, found)):
-        decision = decide(thing(cancel=True, updates={}, generation=2), given_facts, RULES)
+        decision = decide(obj(cancel=True, updates={}, generation=2), given_facts, RULES)
         assert outcome(decision) == (State.CANCELLED, Reason.CANCELLED)
 
 
 def test_deletion_cancels_what_is_unfinished_and_keeps_what_is_finished() -> None:
     """Deleting the object gives up a pending or retrying row; an applied or failed one stays as it is."""
-    record, pending = mirrored(thing())
+    record, pending = mirrored(obj())
     failed = replace(pending, state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
 
-    assert outcome(decide(thing(deleting=True), facts(record, pending), RULES)) == (State.CANCELLED, Reason.DELETED)
-    assert decide(thing(deleting=True), facts(record, failed), RULES).row == failed
+    assert outcome(decide(obj(deleting=True), facts(record, pending), RULES)) == (State.CANCELLED, Reason.DELETED)
+    assert decide(obj(deleting=True), facts(record, failed), RULES).row == failed
 
 
 def test_a_live_object_was_not_replaced() -> None:
     """An object that is seen alive after its row was given up for a successor is armed again, if it is in time."""
-    record, found = mirrored(thing(), state=State.CANCELLED, reason=Reason.REPLACED)
+    record, found = mirrored(obj(), state=State.CANCELLED, reason=Reason.REPLACED)
     gone = replace(record, deleted=True)
 
-    early = decide(thing(), facts(gone, found), RULES)
-    late = decide(thing(), facts(gone, found, now=NOW + 2 * HOUR), RULES)
+    early = decide(obj(), facts(gone, found), RULES)
+    late = decide(obj(), facts(gone, found, now=NOW + 2 * HOUR), RULES)
 
     assert outcome(early) == (State.PENDING, None)
     assert not early.record.deleted
@@ -361,8 +359,8 @@ def test_a_live_object_was_not_replaced() -> None:
 def test_a_status_that_says_applied_is_believed_over_a_restored_row() -> None:
     """A row that a restored database says is pending is not applied a second time."""
     planned: dict[str, Any] = {"at": NOW - HOUR, "created_at": NOW - 3 * HOUR}
-    record, found = mirrored(thing(**planned))
-    knowing = thing(**planned, status=said_applied())
+    record, found = mirrored(obj(**planned))
+    knowing = obj(**planned, status=said_applied())
 
     restored = decide(knowing, facts(record, found), RULES)
     forgotten = decide(knowing, facts(), RULES)
@@ -374,13 +372,13 @@ def test_a_status_that_says_applied_is_believed_over_a_restored_row() -> None:
 
 def test_whatever_a_restored_database_plans_is_not_applied_again() -> None:
     """Applied once is applied for good: a forgotten edit, a planned retry or a deletion does not change that."""
-    record, found = mirrored(thing())
+    record, found = mirrored(obj())
     retrying = replace(found, state=State.FAILED, reason=Reason.ATTEMPT_FAILED, next_retry_at=NOW)
     edited: dict[str, Any] = {"status": said_applied(), "generation": 2}
     edited |= {"updates": {"rolloutPercentage": 5}, "at": NOW - HOUR}
 
-    live = decide(thing(**edited), facts(record, found), RULES)
-    deleted = decide(thing(**edited, deleting=True), facts(record, retrying), RULES)
+    live = decide(obj(**edited), facts(record, found), RULES)
+    deleted = decide(obj(**edited, deleting=True), facts(record, retrying), RULES)
 
     assert outcome(live) == outcome(deleted) == (State.APPLIED, Reason.RESTORED_FROM_STATUS)
     assert live.row is not None
@@ -397,10 +395,10 @@ def test_a_row_made_after_the_backup_is_not_made_a_second_time() -> None:
     After the backup another flag, or a retry of what a deleted flag had ended, has led to a row of its own.
     """
     planned: dict[str, Any] = {"at": NOW - HOUR, "created_at": NOW - 3 * HOUR}
-    record, found = mirrored(thing(**planned))
+    record, found = mirrored(obj(**planned))
     later = said_applied(scheduleId="00000000-0000-7000-8000-0000000000ff")
-    moved = thing(**planned, generation=2, flagKey="other", status={**later, "observedGeneration": 2})
-    asked = thing(**planned, status={**later, "lastHandledRetryRequest": "now"})
+    moved = obj(**planned, generation=2, flagKey="other", status={**later, "observedGeneration": 2})
+    asked = obj(**planned, status={**later, "lastHandledRetryRequest": "now"})
 
     for knowing in (moved, asked):
         restored = decide(knowing, facts(record, found), RULES)
@@ -414,9 +412,9 @@ def test_what_was_accepted_in_time_is_not_made_days_later() -> None:
     """Created in time while no operator ran: made within a day, whatever the allowance; then it wants a person."""
     before = {"created_at": NOW - 40 * DAY}
 
-    late = decide(thing(at=NOW - 23 * HOUR, **before), facts(), RULES)
-    days_late = decide(thing(at=NOW - 25 * HOUR, **before), facts(), RULES)
-    allowed = decide(thing(at=NOW - 25 * HOUR, **before, startingDeadlineSeconds=400 * 86400), facts(), RULES)
+    late = decide(obj(at=NOW - 23 * HOUR, **before), facts(), RULES)
+    days_late = decide(obj(at=NOW - 25 * HOUR, **before), facts(), RULES)
+    allowed = decide(obj(at=NOW - 25 * HOUR, **before, startingDeadlineSeconds=400 * 86400), facts(), RULES)
 
     assert outcome(late) == (State.PENDING, None)
     assert outcome(days_late) == outcome(allowed) == (State.EXPIRED, Reason.EXPIRED)
@@ -424,10 +422,10 @@ def test_what_was_accepted_in_time_is_not_made_days_later() -> None:
 
 def test_an_edit_that_was_too_late_stays_so_after_a_restore() -> None:
     """A restored database does not mistake an edit that came too late for what was applied: Git may still revert it."""
-    record, found = mirrored(thing())
+    record, found = mirrored(obj())
     too_late = {"type": "Ready", "status": "True", "reason": "EditTooLate"}
     status = said_applied(conditions=[too_late])
-    edited = thing(at=NOW - HOUR, generation=2, updates={"enabled": False}, status=status)
+    edited = obj(at=NOW - HOUR, generation=2, updates={"enabled": False}, status=status)
 
     restored = decide(edited, facts(record, found), RULES)
 
@@ -446,21 +444,21 @@ def test_an_edit_that_was_too_late_stays_so_after_a_restore() -> None:
 )
 def test_history_is_what_nobody_expected(edit: dict[str, Any], reason: Reason) -> None:
     """Long past at first sight is history, and stays so until somebody plans it anew; then it is an accident."""
-    first = decide(thing(at=NOW - 40 * DAY, created_at=NOW), facts(), RULES)
+    first = decide(obj(at=NOW - 40 * DAY, created_at=NOW), facts(), RULES)
     assert outcome(first) == (State.EXPIRED, Reason.HISTORY)
 
-    second = decide(thing(**{"at": NOW - 40 * DAY, **edit}, generation=2), facts(first.record), RULES)
+    second = decide(obj(**{"at": NOW - 40 * DAY, **edit}, generation=2), facts(first.record), RULES)
 
     assert outcome(second) == (State.EXPIRED, reason)
 
 
 def test_a_plan_that_expires_is_an_accident_however_late() -> None:
     """A Waiting object whose time passed days ago, and a pending row moved to long ago, want a person."""
-    waiting = decide(thing(), facts(flag_id=None), RULES)
-    record, found = mirrored(thing())
+    waiting = decide(obj(), facts(flag_id=None), RULES)
+    record, found = mirrored(obj())
 
-    forgotten = decide(thing(), facts(waiting.record, flag_id=None, now=NOW + 3 * DAY), RULES)
-    moved = decide(thing(at=NOW - 400 * DAY, generation=2), facts(record, found), RULES)
+    forgotten = decide(obj(), facts(waiting.record, flag_id=None, now=NOW + 3 * DAY), RULES)
+    moved = decide(obj(at=NOW - 400 * DAY, generation=2), facts(record, found), RULES)
 
     assert outcome(forgotten) == (State.EXPIRED, Reason.EXPIRED)
     assert outcome(moved) == (State.FAILED, Reason.EXPIRED)
@@ -468,9 +466,9 @@ def test_a_plan_that_expires_is_an_accident_however_late() -> None:
 
 def test_lateness_is_judged_again_at_every_re_arming() -> None:
     """An Expired object is armed by a time or deadline that allows it, and expires again by one that does not."""
-    expired = decide(thing(at=NOW - HOUR, created_at=NOW), facts(), RULES).record
+    expired = decide(obj(at=NOW - HOUR, created_at=NOW), facts(), RULES).record
     exhausted = {"state": State.FAILED, "reason": Reason.RETRIES_EXHAUSTED}
-    record, failed = mirrored(thing(at=NOW - HOUR, created_at=NOW - 2 * HOUR), **exhausted)
+    record, failed = mirrored(obj(at=NOW - HOUR, created_at=NOW - 2 * HOUR), **exhausted)
     edits: list[tuple[dict[str, Any], State]] = [
         ({"at": NOW - 30 * MINUTE}, State.EXPIRED),
         ({"at": NOW - HOUR, "maxRetries": 1}, State.EXPIRED),
@@ -479,16 +477,16 @@ def test_lateness_is_judged_again_at_every_re_arming() -> None:
     ]
 
     for edit, state in edits:
-        after = [decide(thing(**edit, generation=2), known, RULES) for known in (facts(expired), facts(record, failed))]
+        after = [decide(obj(**edit, generation=2), known, RULES) for known in (facts(expired), facts(record, failed))]
         assert outcome(after[0])[0] is state
         assert outcome(after[1])[0] is (State.FAILED if state is State.EXPIRED else State.PENDING)
 
 
 def test_a_deletion_counts_whatever_its_generation() -> None:
     """A deletion is final: after a restore of etcd an object may be deleted at a generation below its record's."""
-    record, found = mirrored(thing(generation=7))
+    record, found = mirrored(obj(generation=7))
 
-    assert outcome(decide(thing(generation=2, deleting=True), facts(record, found), RULES)) == (
+    assert outcome(decide(obj(generation=2, deleting=True), facts(record, found), RULES)) == (
         State.CANCELLED,
         Reason.DELETED,
     )
@@ -496,10 +494,10 @@ def test_a_deletion_counts_whatever_its_generation() -> None:
 
 def test_an_edit_that_cannot_be_parsed_disarms() -> None:
     """A bad edit must not leave the old plan armed, and a good one after it recovers."""
-    record, found = mirrored(thing())
+    record, found = mirrored(obj())
 
-    bad = decide(thing(generation=2, updates={}), facts(record, found), RULES)
-    good = decide(thing(generation=3), facts(bad.record, bad.row), RULES)
+    bad = decide(obj(generation=2, updates={}), facts(record, found), RULES)
+    good = decide(obj(generation=3), facts(bad.record, bad.row), RULES)
 
     assert outcome(bad) == (State.CANCELLED, Reason.INVALID_SPEC)
     assert outcome(good) == (State.PENDING, None)
@@ -521,8 +519,8 @@ FORGED: list[tuple[str, dict[str, Any]]] = [
 def test_a_status_that_cannot_be_true_ends_no_plan(case: str, claim: dict[str, Any]) -> None:
     """A status that somebody edited to Applied is believed only where row and times fit; else the plan goes on."""
     planned = {"at": NOW - HOUR, "created_at": NOW - 3 * HOUR}
-    record, found = mirrored(thing(**planned))
-    claiming = thing(**planned, status={key: value for key, value in said_applied(**claim).items() if value})
+    record, found = mirrored(obj(**planned))
+    claiming = obj(**planned, status={key: value for key, value in said_applied(**claim).items() if value})
 
     assert decide(claiming, facts(record, found), RULES) == Decision(record=record, row=found), case
 
@@ -530,14 +528,14 @@ def test_a_status_that_cannot_be_true_ends_no_plan(case: str, claim: dict[str, A
 @pytest.mark.parametrize("claim", [{"appliedAt": "2020-01-01T00:00:00Z"}, {"appliedAt": "2027-01-01T00:00:00Z"}])
 def test_an_object_without_record_is_not_believed_either(claim: dict[str, Any]) -> None:
     """Where the database knows nothing the times must still fit, or the change would never be made."""
-    decision = decide(thing(status=said_applied(**claim)), facts(), RULES)
+    decision = decide(obj(status=said_applied(**claim)), facts(), RULES)
 
     assert outcome(decision) == (State.PENDING, None)
 
 
 def test_a_restored_object_with_the_status_of_its_predecessor_makes_nothing() -> None:
     """A backup tool that restores statuses, too, into a database that knows nothing: neither believed nor applied."""
-    restored = thing(at=NOW - 2 * DAY, created_at=NOW, status=said_applied(appliedAt="2026-11-29T09:00:05Z"))
+    restored = obj(at=NOW - 2 * DAY, created_at=NOW, status=said_applied(appliedAt="2026-11-29T09:00:05Z"))
 
     assert outcome(decide(restored, facts(), RULES)) == (State.EXPIRED, Reason.HISTORY)
 
@@ -555,18 +553,18 @@ def test_no_deadline_lets_an_old_file_be_applied(
     late: timedelta, deadline: int | None, expected: tuple[State, Reason | None]
 ) -> None:
     """Late by more than the allowance is applied only if the author said so, and never by more than a day."""
-    found = thing(at=NOW - late, created_at=NOW, startingDeadlineSeconds=deadline)
+    found = obj(at=NOW - late, created_at=NOW, startingDeadlineSeconds=deadline)
 
     assert outcome(decide(found, facts(), RULES)) == expected
 
 
 def test_an_edit_makes_nothing_a_day_late() -> None:
     """A pending schedule that is moved to last year is not made, whatever its deadline; mirrored in time it is."""
-    record, found = mirrored(thing())
+    record, found = mirrored(obj())
     deadline = {"startingDeadlineSeconds": 400 * 86400}
 
-    moved = decide(thing(at=NOW - 2 * DAY, generation=2, **deadline), facts(record, found), RULES)
-    kept = decide(thing(), facts(record, found, now=NOW + 5 * DAY), RULES)
+    moved = decide(obj(at=NOW - 2 * DAY, generation=2, **deadline), facts(record, found), RULES)
+    kept = decide(obj(), facts(record, found, now=NOW + 5 * DAY), RULES)
 
     assert outcome(moved) == (State.FAILED, Reason.EXPIRED)
     assert outcome(kept) == (State.PENDING, None)
@@ -575,8 +573,8 @@ def test_an_edit_makes_nothing_a_day_late() -> None:
 @pytest.mark.parametrize("edit", [{"flagKey": "other"}, {"environment": "staging"}])
 def test_another_flag_gets_a_row_of_its_own(edit: dict[str, Any]) -> None:
     """A planned row is given up as Replaced, and the new flag is planned, or waited for, in its place."""
-    record, found = mirrored(thing())
-    moved = thing(generation=2, **edit)
+    record, found = mirrored(obj())
+    moved = obj(generation=2, **edit)
 
     planned = decide(moved, facts(record, found), RULES)
     waiting = decide(moved, facts(record, found, flag_id=None), RULES)
@@ -588,8 +586,8 @@ def test_another_flag_gets_a_row_of_its_own(edit: dict[str, Any]) -> None:
 
 def test_what_failed_for_another_flag_stays_failed() -> None:
     """A row that had ended keeps its outcome as history; the object goes on with a new one, late or not."""
-    record, failed = mirrored(thing(), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED, retry_count=3)
-    moved = thing(generation=2, flagKey="other")
+    record, failed = mirrored(obj(), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED, retry_count=3)
+    moved = obj(generation=2, flagKey="other")
 
     early = decide(moved, facts(record, failed), RULES)
     late = decide(moved, facts(record, failed, now=NOW + 3 * HOUR), RULES)
@@ -602,28 +600,28 @@ def test_what_failed_for_another_flag_stays_failed() -> None:
 @pytest.mark.parametrize("edit", [{"flagKey": "other"}, {"environment": "staging"}, {"cancel": True}])
 def test_a_handled_row_keeps_its_flag(edit: dict[str, Any]) -> None:
     """Whoever wrote it, and without any policy: an edit of a handled schedule changes neither row nor record."""
-    record, found = mirrored(thing(), state=State.APPLIED, reason=Reason.APPLIED, applied_at=NOW)
+    record, found = mirrored(obj(), state=State.APPLIED, reason=Reason.APPLIED, applied_at=NOW)
 
-    assert decide(thing(generation=2, **edit), facts(record, found), RULES) == Decision(record=record, row=found)
+    assert decide(obj(generation=2, **edit), facts(record, found), RULES) == Decision(record=record, row=found)
 
 
 def test_a_cancel_cannot_be_undone() -> None:
     """One way, whoever wrote it: a cancelled schedule stays cancelled when the field leaves the file."""
-    record, found = mirrored(thing())
-    gone = decide(thing(cancel=True, generation=2), facts(record, found), RULES)
+    record, found = mirrored(obj())
+    gone = decide(obj(cancel=True, generation=2), facts(record, found), RULES)
 
-    again = decide(thing(generation=3, at=NOW + 2 * HOUR), facts(gone.record, gone.row), RULES)
+    again = decide(obj(generation=3, at=NOW + 2 * HOUR), facts(gone.record, gone.row), RULES)
 
     assert again == Decision(record=gone.record, row=gone.row)
 
 
 def test_an_edited_file_created_again_is_replayed() -> None:
     """A tool that deletes and re-creates an edited applied file does not have it applied twice."""
-    first = thing()
+    first = obj()
     assert first.spec
     replay = Replay(applied_at=NOW - HOUR, change_hash=first.spec.change_hash)
 
-    decision = decide(thing(updates={"enabled": False}), facts(replay=replay), RULES)
+    decision = decide(obj(updates={"enabled": False}), facts(replay=replay), RULES)
 
     assert outcome(decision) == (State.APPLIED, Reason.REPLAYED)
     assert decision.record.change_hash == first.spec.change_hash
@@ -680,7 +678,7 @@ def test_deciding_twice_is_deciding_once(
     record: Record | None = None
     found: Row | None = None
     for generation, fields in enumerate(history, start=1):
-        current = thing(generation=generation, **fields)
+        current = obj(generation=generation, **fields)
         decision = decide(current, facts(record, found, flag_id=flag, replay=replay), RULES)
         record = decision.record
         found = replace(decision.row, id=ROW_ID) if decision.row else None

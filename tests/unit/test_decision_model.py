@@ -17,7 +17,7 @@ from flagschedule.domain.decision import Facts, Rules, decide
 from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule
 from flagschedule.domain.status import compute
-from tests.unit.builders import FLAG_ID, HOUR, NOW, thing
+from tests.unit.builders import FLAG_ID, HOUR, NOW, obj
 
 RULES: Final = Rules(max_retries=1, max_lateness=timedelta(minutes=10))
 DAY: Final = timedelta(days=1)
@@ -204,7 +204,7 @@ class Cluster(RuleBasedStateMachine):
         wanted = {key: value for key, value in self.wish.items() if value is not None}
         asking = {} if self.request is None else {"flagschedule.io/retry-requested-at": self.request}
         about = {"annotations": asking, "deleting": self.deleting, "status": self.status}
-        self.views.append(thing(generation=self.generation, **about, **wanted))
+        self.views.append(obj(generation=self.generation, **about, **wanted))
 
     def _mirror(self, view: FlagSchedule) -> None:
         facts = Facts(record=self.record, row=self.row, flag_id=self.flag, replay=None, now=self.now)

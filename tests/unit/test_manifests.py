@@ -13,7 +13,7 @@ import yaml
 import flagschedule
 from flagschedule.services.cleanup import TIME_BUDGET
 
-Thing = dict[str, Any]
+Document = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
 LABELS = {
@@ -26,7 +26,7 @@ LABELS = {
 PROGRAMS = {"operator": "operator", "processor": "process", "cleanup": "cleanup", "migrate": "migrate"}
 
 
-def rendered(folder: Path) -> list[Thing]:
+def rendered(folder: Path) -> list[Document]:
     """What `kubectl kustomize` prints."""
     kubectl = Path(sys.executable).with_name("kubectl")  # the wheel's: the tests need nothing on PATH
     done = subprocess.run([str(kubectl), "kustomize", str(folder)], capture_output=True, text=True, check=True)
@@ -34,31 +34,31 @@ def rendered(folder: Path) -> list[Thing]:
 
 
 @pytest.fixture(scope="module")
-def base() -> list[Thing]:
+def base() -> list[Document]:
     """What `kubectl kustomize manifests/base` prints."""
     return rendered(ROOT / "manifests" / "base")
 
 
-def find(base: list[Thing], kind: str, name: str) -> Thing:
+def find(base: list[Document], kind: str, name: str) -> Document:
     """The one object of this kind and name."""
-    [found] = [thing for thing in base if thing["kind"] == kind and thing["metadata"]["name"] == name]
+    [found] = [obj for obj in base if obj["kind"] == kind and obj["metadata"]["name"] == name]
     return found
 
 
-def templates(base: list[Thing]) -> Iterator[tuple[str, Thing]]:
+def templates(base: list[Document]) -> Iterator[tuple[str, Document]]:
     """Every pod template, by the name of its container."""
-    for thing in base:
-        spec = thing.get("spec", {})
-        if thing["kind"] == "CronJob":
+    for obj in base:
+        spec = obj.get("spec", {})
+        if obj["kind"] == "CronJob":
             spec = spec["jobTemplate"]["spec"]
-        if thing["kind"] in {"CronJob", "Deployment", "Job"}:
+        if obj["kind"] in {"CronJob", "Deployment", "Job"}:
             template = spec["template"]
             yield template["spec"]["containers"][0]["name"], template
 
 
-def test_everything_is_there(base: list[Thing]) -> None:
+def test_everything_is_there(base: list[Document]) -> None:
     """The base holds what the design names, and nothing else."""
-    found = sorted((thing["kind"], thing["metadata"]["name"]) for thing in base)
+    found = sorted((obj["kind"], obj["metadata"]["name"]) for obj in base)
 
     assert found == sorted([
         ("Namespace", "flagschedule-system"),
@@ -83,11 +83,9 @@ def test_everything_is_there(base: list[Thing]) -> None:
     ])  # fmt: skip
 
 
-def test_every_object_carries_the_labels(base: list[Thing]) -> None:
+def test_every_object_carries_the_labels(base: list[Document]) -> None:
     """Objects and pod templates have the recommended labels, with this version; programs name their component."""
-    incomplete = [
-        thing["metadata"]["name"] for thing in base if not thing["metadata"]["labels"].items() >= LABELS.items()
-    ]
+    incomplete = [obj["metadata"]["name"] for obj in base if not obj["metadata"]["labels"].items() >= LABELS.items()]
     components = {name: template["metadata"]["labels"] for name, template in templates(base)}
 
     assert incomplete == []
@@ -100,7 +98,7 @@ def test_every_object_carries_the_labels(base: list[Thing]) -> None:
     }
 
 
-def test_the_selectors_hold_only_what_never_changes(base: list[Thing]) -> None:
+def test_the_selectors_hold_only_what_never_changes(base: list[Document]) -> None:
     """A new version needs no new Deployment; disruption budget and spread mean the same pods, old and new."""
     deployment = find(base, "Deployment", "flagschedule-operator")["spec"]
     [spread] = deployment["template"]["spec"]["topologySpreadConstraints"]
@@ -114,16 +112,16 @@ def test_the_selectors_hold_only_what_never_changes(base: list[Thing]) -> None:
         }
 
 
-def test_every_namespaced_object_is_in_our_namespace(base: list[Thing]) -> None:
+def test_every_namespaced_object_is_in_our_namespace(base: list[Document]) -> None:
     """Nothing lands in the namespace of whoever applies it."""
     kinds = {"ServiceAccount", "Job", "Deployment", "CronJob", "Role", "RoleBinding", "PodDisruptionBudget"}
-    namespaced = [thing for thing in base if thing["kind"] in kinds]
+    namespaced = [obj for obj in base if obj["kind"] in kinds]
 
     assert len(namespaced) == 11
-    assert {thing["metadata"]["namespace"] for thing in namespaced} == {"flagschedule-system"}
+    assert {obj["metadata"]["namespace"] for obj in namespaced} == {"flagschedule-system"}
 
 
-def test_every_pod_is_restricted(base: list[Thing]) -> None:
+def test_every_pod_is_restricted(base: list[Document]) -> None:
     """Pod Security restricted, a read-only root, a fixed user and group, limits, and a writable /tmp only."""
     for name, template in templates(base):
         pod, [container] = template["spec"], template["spec"]["containers"]
@@ -144,10 +142,10 @@ def test_every_pod_is_restricted(base: list[Thing]) -> None:
         assert container["resources"]["requests"].keys() == {"cpu", "memory"}, name
 
 
-def test_only_the_operator_has_a_token(base: list[Thing]) -> None:
+def test_only_the_operator_has_a_token(base: list[Document]) -> None:
     """Programs that never speak to the API server hold no key to it."""
     tokens = {name: template["spec"].get("automountServiceAccountToken", True) for name, template in templates(base)}
-    accounts = [thing for thing in base if thing["kind"] == "ServiceAccount"]
+    accounts = [obj for obj in base if obj["kind"] == "ServiceAccount"]
 
     assert tokens == {"operator": True, "processor": False, "cleanup": False, "migrate": False}
     assert {account["metadata"]["name"]: account.get("automountServiceAccountToken", True) for account in accounts} == {
@@ -155,7 +153,7 @@ def test_only_the_operator_has_a_token(base: list[Thing]) -> None:
     }
 
 
-def test_each_program_runs_from_the_one_image(base: list[Thing]) -> None:
+def test_each_program_runs_from_the_one_image(base: list[Document]) -> None:
     """The image is set in one place, never pulled when present, and each program gets its subcommand."""
     containers = {name: template["spec"]["containers"][0] for name, template in templates(base)}
 
@@ -167,7 +165,7 @@ def test_each_program_runs_from_the_one_image(base: list[Thing]) -> None:
     assert not any("command" in container for container in containers.values())
 
 
-def test_addresses_come_from_the_secret_only(base: list[Thing]) -> None:
+def test_addresses_come_from_the_secret_only(base: list[Document]) -> None:
     """No address or password is written into a manifest; Redis may be absent."""
     for name, template in templates(base):
         wanted = {"DATABASE_URL": {"name": "flagschedule", "key": "database-url"}}
@@ -204,7 +202,7 @@ def test_each_program_can_have_its_own_database_user(tmp_path: Path) -> None:
     }
 
 
-def test_the_processor_has_the_designed_figures(base: list[Thing]) -> None:
+def test_the_processor_has_the_designed_figures(base: list[Document]) -> None:
     """Every minute, overlapping so that somebody always looks, bounded in time and memory, no retry by Kubernetes."""
     spec = find(base, "CronJob", "flagschedule-processor")["spec"]
     job, pod = spec["jobTemplate"]["spec"], spec["jobTemplate"]["spec"]["template"]["spec"]
@@ -221,7 +219,7 @@ def test_the_processor_has_the_designed_figures(base: list[Thing]) -> None:
     assert spec["failedJobsHistoryLimit"] <= 5
 
 
-def test_the_cleanup_runs_once_a_day(base: list[Thing]) -> None:
+def test_the_cleanup_runs_once_a_day(base: list[Document]) -> None:
     """Nightly in UTC, never two at once, no retry by Kubernetes, with time for the run to end by itself."""
     spec = find(base, "CronJob", "flagschedule-cleanup")["spec"]
     job, pod = spec["jobTemplate"]["spec"], spec["jobTemplate"]["spec"]["template"]["spec"]
@@ -232,7 +230,7 @@ def test_the_cleanup_runs_once_a_day(base: list[Thing]) -> None:
     assert job["activeDeadlineSeconds"] > TIME_BUDGET
 
 
-def test_the_monitoring_component_adds_to_the_base(base: list[Thing], tmp_path: Path) -> None:
+def test_the_monitoring_component_adds_to_the_base(base: list[Document], tmp_path: Path) -> None:
     """It brings a monitor of the operator's pods, the alerts and the dashboard, and changes nothing else."""
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
     shutil.copytree(ROOT / "crds", tmp_path / "crds")
@@ -241,15 +239,15 @@ def test_the_monitoring_component_adds_to_the_base(base: list[Thing], tmp_path: 
     choice = {"resources": ["../base"], "components": ["../components/monitoring"]}
     (overlay / "kustomization.yaml").write_text(yaml.safe_dump(choice))
 
-    added = [thing for thing in rendered(overlay) if thing not in base]
+    added = [obj for obj in rendered(overlay) if obj not in base]
 
-    assert sorted(thing["kind"] for thing in added) == ["ConfigMap", "PodMonitor", "PrometheusRule"]
-    assert {thing["metadata"]["namespace"] for thing in added} == {"flagschedule-system"}
+    assert sorted(obj["kind"] for obj in added) == ["ConfigMap", "PodMonitor", "PrometheusRule"]
+    assert {obj["metadata"]["namespace"] for obj in added} == {"flagschedule-system"}
     selector = find(base, "Deployment", "flagschedule-operator")["spec"]["selector"]["matchLabels"]
     assert find(added, "PodMonitor", "flagschedule-operator")["spec"]["selector"]["matchLabels"] == selector
 
 
-def test_the_operator_is_probed_and_has_time_to_finish(base: list[Thing]) -> None:
+def test_the_operator_is_probed_and_has_time_to_finish(base: list[Document]) -> None:
     """Two replicas of which one may always go, both probes on the named port, 45 seconds to finish transactions."""
     spec = find(base, "Deployment", "flagschedule-operator")["spec"]
     [container] = spec["template"]["spec"]["containers"]
@@ -263,16 +261,16 @@ def test_the_operator_is_probed_and_has_time_to_finish(base: list[Thing]) -> Non
     assert spec["template"]["spec"]["terminationGracePeriodSeconds"] == 45
 
 
-def test_the_namespace_enforces_restricted(base: list[Thing]) -> None:
+def test_the_namespace_enforces_restricted(base: list[Document]) -> None:
     """A pod that is not restricted is refused in our namespace."""
     labels = find(base, "Namespace", "flagschedule-system")["metadata"]["labels"]
 
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_no_role_is_broad(base: list[Thing]) -> None:
+def test_no_role_is_broad(base: list[Document]) -> None:
     """No wildcard, no secrets, no right to raise one's own rights; status belongs to the operator alone."""
-    roles = [(thing["metadata"]["name"], thing["rules"]) for thing in base if thing["kind"] in {"ClusterRole", "Role"}]
+    roles = [(obj["metadata"]["name"], obj["rules"]) for obj in base if obj["kind"] in {"ClusterRole", "Role"}]
     granted = [(name, word) for name, rules in roles for rule in rules
                for words in rule.values() for word in words]  # fmt: skip
 
@@ -280,15 +278,15 @@ def test_no_role_is_broad(base: list[Thing]) -> None:
     assert {name for name, word in granted if word == "flagschedules/status"} == {"flagschedule-operator"}
 
 
-def test_scheduling_comes_with_admin_only(base: list[Thing]) -> None:
+def test_scheduling_comes_with_admin_only(base: list[Document]) -> None:
     """Viewing aggregates to view, edit and admin; scheduling to admin alone."""
     prefix = "rbac.authorization.k8s.io/aggregate-to-"
     aggregated = {
-        thing["metadata"]["name"]: sorted(
-            label.removeprefix(prefix) for label in thing["metadata"]["labels"] if label.startswith(prefix)
+        obj["metadata"]["name"]: sorted(
+            label.removeprefix(prefix) for label in obj["metadata"]["labels"] if label.startswith(prefix)
         )
-        for thing in base
-        if thing["kind"] == "ClusterRole"
+        for obj in base
+        if obj["kind"] == "ClusterRole"
     }
 
     assert aggregated == {
@@ -298,12 +296,10 @@ def test_scheduling_comes_with_admin_only(base: list[Thing]) -> None:
     }
 
 
-def test_every_policy_denies_and_fails_closed(base: list[Thing]) -> None:
+def test_every_policy_denies_and_fails_closed(base: list[Document]) -> None:
     """Each policy is bound with Deny, and a policy that cannot be evaluated refuses."""
-    policies = {
-        thing["metadata"]["name"]: thing["spec"] for thing in base if thing["kind"] == "ValidatingAdmissionPolicy"
-    }
-    bindings = [thing["spec"] for thing in base if thing["kind"] == "ValidatingAdmissionPolicyBinding"]
+    policies = {obj["metadata"]["name"]: obj["spec"] for obj in base if obj["kind"] == "ValidatingAdmissionPolicy"}
+    bindings = [obj["spec"] for obj in base if obj["kind"] == "ValidatingAdmissionPolicyBinding"]
 
     assert {policy["failurePolicy"] for policy in policies.values()} == {"Fail"}
     assert {binding["policyName"] for binding in bindings} == policies.keys()
@@ -317,19 +313,19 @@ def samples() -> list[Path]:
 
 def test_samples_have_names_of_their_own() -> None:
     """All samples can be applied together, and none lies in the near future or in a namespace of ours."""
-    things = [thing for path in samples() for thing in yaml.safe_load_all(path.read_text())]
-    names = [thing["metadata"]["name"] for thing in things]
+    objects = [obj for path in samples() for obj in yaml.safe_load_all(path.read_text())]
+    names = [obj["metadata"]["name"] for obj in objects]
 
     assert len(set(names)) == len(names) >= 6
-    assert all(thing["spec"]["scheduledAt"] > "2035" for thing in things)
-    assert not any("namespace" in thing["metadata"] for thing in things)
+    assert all(obj["spec"]["scheduledAt"] > "2035" for obj in objects)
+    assert not any("namespace" in obj["metadata"] for obj in objects)
 
 
 def test_every_field_of_the_spec_has_a_sample() -> None:
     """Whatever a spec can say is shown by a sample."""
     crd = yaml.safe_load((ROOT / "crds" / "flagschedules.yaml").read_text())
     schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
-    specs = [thing["spec"] for path in samples() for thing in yaml.safe_load_all(path.read_text())]
+    specs = [obj["spec"] for path in samples() for obj in yaml.safe_load_all(path.read_text())]
 
     assert {field for spec in specs for field in spec} == schema.keys()
     assert {field for spec in specs for field in spec["updates"]} == schema["updates"]["properties"].keys()

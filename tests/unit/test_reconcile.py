@@ -70,17 +70,17 @@ class _Mirror:
         self.released: list[FlagSchedule] = []
         self.failures: list[Exception] = []
 
-    async def reconcile(self, thing: FlagSchedule) -> None:
+    async def reconcile(self, obj: FlagSchedule) -> None:
         """Note it."""
         if self.failures:
             raise self.failures.pop()
-        self.reconciled.append(thing)
+        self.reconciled.append(obj)
 
-    async def release(self, thing: FlagSchedule) -> None:
+    async def release(self, obj: FlagSchedule) -> None:
         """Note it."""
         if self.failures:
             raise self.failures.pop()
-        self.released.append(thing)
+        self.released.append(obj)
 
 
 class _Scene:
@@ -126,7 +126,7 @@ def test_a_new_object_is_guarded_before_it_is_mirrored() -> None:
         on.reconciler.notice(new)
         await on.is_idle(_REF)
         assert on.api.writes == [["others/one", FINALIZER]]
-        assert [thing.guarded for thing in on.mirror.reconciled] == [True]
+        assert [obj.guarded for obj in on.mirror.reconciled] == [True]
 
     _play(new, play)
 
@@ -209,7 +209,7 @@ def test_an_object_that_vanished_is_released() -> None:
         on.api.get = unavailable  # type: ignore[method-assign]  # with its kind everything of the object may be gone
         on.reconciler.notice(_body(), gone=True)
         await on.is_idle(_REF)
-        assert [thing.deleting for thing in on.mirror.released] == [True]
+        assert [obj.deleting for obj in on.mirror.released] == [True]
         assert on.api.writes == []
 
     _play(None, play)
@@ -251,7 +251,7 @@ def test_an_object_that_changed_is_looked_at_again() -> None:
     async def play(on: _Scene) -> None:
         on.reconciler.notice(_body())
         await on.is_idle(_REF)
-        assert [thing.generation for thing in on.mirror.reconciled] == [2]
+        assert [obj.generation for obj in on.mirror.reconciled] == [2]
 
     _play(live, play)
 

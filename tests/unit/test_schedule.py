@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flagschedule.domain.schedule import RETRY_ANNOTATION, FlagSchedule, Spec, parse_time
-from tests.unit.builders import body, thing
+from tests.unit.builders import body, obj
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_every_offset_means_the_same_instant(local: datetime, minutes: int) -> N
 )
 def test_a_fault_names_its_field(fields: dict[str, Any], fault: str) -> None:
     """A spec that cannot be used is no exception: the object carries a sentence that names the field."""
-    found = thing(**fields)
+    found = obj(**fields)
 
     assert found.spec is None
     assert fault in (found.fault or "")
@@ -118,7 +118,7 @@ def test_no_spec_can_break_the_parser(spec: object) -> None:
 )
 def test_what_the_rules_allow_is_read_unchanged(key: str, rollout: int, enabled: bool) -> None:
     """Every allowed key and every pair of updates comes through as written."""
-    spec = thing(flagKey=key, updates={"enabled": enabled, "rolloutPercentage": rollout}).spec
+    spec = obj(flagKey=key, updates={"enabled": enabled, "rolloutPercentage": rollout}).spec
 
     assert spec is not None
     assert (spec.flag_key, spec.updates.as_json()) == (key, {"enabled": enabled, "rolloutPercentage": rollout})
@@ -158,7 +158,7 @@ def test_suspend_and_cancel_never_arm(fields: dict[str, Any]) -> None:
 @given(st.text(st.characters(), max_size=300))
 def test_whatever_a_retry_request_says_can_be_stored_anywhere(request: str) -> None:
     """A short line of ASCII is kept as it is; else a digest, also for databases that are not in UTF-8."""
-    kept = thing(annotations={RETRY_ANNOTATION: request}).retry_request
+    kept = obj(annotations={RETRY_ANNOTATION: request}).retry_request
 
     assert kept is not None
     assert kept.isascii()
@@ -168,6 +168,6 @@ def test_whatever_a_retry_request_says_can_be_stored_anywhere(request: str) -> N
 
 
 def _spec(**fields: Any) -> Spec:
-    spec = thing(**fields).spec
+    spec = obj(**fields).spec
     assert spec is not None
     return spec

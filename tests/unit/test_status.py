@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
 from flagschedule.domain.status import compute
-from tests.unit.builders import HOUR, NOW, ROW_ID, row, thing
+from tests.unit.builders import HOUR, NOW, ROW_ID, obj, row
 
 
 def record(**fields: Any) -> Record:
-    """The record of the object that `thing()` makes."""
-    made = thing()
+    """The record of the object that `obj()` makes."""
+    made = obj()
     assert made.spec is not None
     values: dict[str, Any] = {
         "ref": made.ref,
@@ -32,8 +32,8 @@ def record(**fields: Any) -> Record:
 
 
 def status(found: Row | None, known: Record | None = None, **fields: Any) -> dict[str, Any]:
-    """The status of an object made by `thing(**fields)`."""
-    computed = compute(thing(**fields), Snapshot(record=known or record(), row=found, now=NOW))
+    """The status of an object made by `obj(**fields)`."""
+    computed = compute(obj(**fields), Snapshot(record=known or record(), row=found, now=NOW))
     assert computed is not None
     return computed
 
@@ -293,7 +293,7 @@ def test_no_message_becomes_untrue_while_time_passes(
     fields = {"cancel": phase == "Cancelled"}
     first = status(found, record(**known), **fields)
 
-    later = compute(thing(**fields, status=first), Snapshot(record=record(**known), row=found, now=NOW + passed))
+    later = compute(obj(**fields, status=first), Snapshot(record=record(**known), row=found, now=NOW + passed))
 
     assert later == first
 
@@ -310,7 +310,7 @@ def test_a_cancel_that_was_undone_says_that_it_stays(edit: dict[str, Any]) -> No
 
 def test_a_file_edited_and_created_again_says_so() -> None:
     """A replayed change with other updates was not made with them: they are not shown as if they had been."""
-    first = thing().spec
+    first = obj().spec
     assert first
     known = record(
         schedule_id=None, state=State.APPLIED, reason=Reason.REPLAYED, applied_at=NOW, change_hash=first.change_hash
@@ -326,7 +326,7 @@ def test_a_file_edited_and_created_again_says_so() -> None:
 def test_times_in_status_sort_as_text() -> None:
     """A time with an offset is shown in UTC, so that kubectl's sorting by text is sorting by time."""
     made = [
-        status(row(scheduled_at=thing(scheduledAt=at).spec.scheduled_at))["scheduledAt"]  # type: ignore[union-attr]  # it is a good spec
+        status(row(scheduled_at=obj(scheduledAt=at).spec.scheduled_at))["scheduledAt"]  # type: ignore[union-attr]  # it is a good spec
         for at in ("2035-01-01T09:30:00Z", "2035-01-01T10:00:00+01:00", "2034-12-31T23:00:00-11:00")
     ]
 
@@ -410,7 +410,7 @@ def test_transition_time_moves_only_with_the_status() -> None:
 
 def test_nothing_recorded_is_no_status() -> None:
     """An object that was never mirrored keeps the status it has."""
-    assert compute(thing(), Snapshot(record=None, row=None, now=NOW)) is None
+    assert compute(obj(), Snapshot(record=None, row=None, now=NOW)) is None
 
 
 purgeable = st.builds(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from flagschedule.domain.outcome import Phase, Reason, Record, Row, Snapshot, State
 from flagschedule.domain.status import compute
-from tests.unit.builders import HOUR, NOW, ROW_ID, row, thing
+from tests.unit.builders import HOUR, NOW, ROW_ID, obj, row
 
 CRD = yaml.safe_load((Path(__file__).parents[2] / "crds" / "flagschedules.yaml").read_text())
 SCHEMA = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
@@ -59,15 +59,15 @@ rows = st.builds(
 )
 records = st.builds(
     Record,
-    ref=st.just(thing().ref),
+    ref=st.just(obj().ref),
     created_at=st.just(NOW),
     schedule_id=st.sampled_from([None, ROW_ID]),
     generation=st.integers(0, 5),
     flag_key=st.sampled_from([None, "k" * 128]),
     environment=st.sampled_from([None, "e" * 64]),
     scheduled_at=times,
-    arming_hash=st.sampled_from([None, thing().spec.arming_hash]),  # type: ignore[union-attr]  # it is a good spec
-    change_hash=st.sampled_from([None, thing().spec.change_hash]),  # type: ignore[union-attr]  # it is a good spec
+    arming_hash=st.sampled_from([None, obj().spec.arming_hash]),  # type: ignore[union-attr]  # it is a good spec
+    change_hash=st.sampled_from([None, obj().spec.change_hash]),  # type: ignore[union-attr]  # it is a good spec
     retry_request=texts,
     state=st.one_of(st.none(), st.sampled_from(State)),
     reason=reasons,
@@ -87,7 +87,7 @@ cases = st.tuples(st.one_of(st.none(), rows), records, specs)
 
 def computed(found: Row | None, known: Record, fields: dict[str, Any], before: Any = None) -> dict[str, Any] | None:
     """The status of that object, which has had the status `before`."""
-    return compute(thing(**fields, status=before), Snapshot(record=known, row=found, now=NOW + timedelta(minutes=1)))
+    return compute(obj(**fields, status=before), Snapshot(record=known, row=found, now=NOW + timedelta(minutes=1)))
 
 
 def faults(value: Any, schema: dict[str, Any], path: str = "status") -> list[str]:

@@ -61,7 +61,7 @@ def test_all_that_the_demo_installs_is_marked() -> None:
 
     objects = rendered.split("\n---\n")
     assert len(objects) > 10
-    assert all('flagschedule.io/demo: "true"' in thing for thing in objects)
+    assert all('flagschedule.io/demo: "true"' in obj for obj in objects)
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
@@ -97,9 +97,9 @@ def test_the_demo_lingers_like_the_product() -> None:
     kubectl = commands.kubectl_program()
     shipped, shown = (
         next(
-            thing["spec"]
-            for thing in yaml.safe_load_all(commands.run([kubectl, "kustomize", installation.ROOT / folder]))
-            if (thing["kind"], thing["metadata"]["name"]) == ("CronJob", "flagschedule-processor")
+            obj["spec"]
+            for obj in yaml.safe_load_all(commands.run([kubectl, "kustomize", installation.ROOT / folder]))
+            if (obj["kind"], obj["metadata"]["name"]) == ("CronJob", "flagschedule-processor")
         )
         for folder in ("manifests/base", "dev/demo/overlay")
     )
