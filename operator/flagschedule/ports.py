@@ -89,8 +89,13 @@ class MirrorStore(Protocol):
     async def waiting(self) -> Sequence[ObjectRef]:
         """Objects in state Waiting whose flag exists by now, or whose time has passed."""
 
-    async def status_entries(self, limit: int) -> Sequence[StatusEntry]:
-        """The oldest outcomes that wait to be written, of objects that live."""
+    async def status_entries(self, limit: int, known: Sequence[int] = ()) -> Sequence[StatusEntry]:
+        """Return outcomes that wait to be written, of objects that live: the oldest of each namespace, in turns.
+
+        Args:
+            limit: how many at most.
+            known: the ids of entries to leave out.
+        """
 
     async def delete_status_entries(self, ids: Sequence[int]) -> None:
         """The entries were served."""

@@ -409,6 +409,25 @@ def test_status_entries_are_served_once(database_url: str, flagschedule: Run) ->
     played(database_url, play)
 
 
+def test_status_entries_of_namespaces_take_turns(database_url: str) -> None:
+    """However many outcomes of one namespace wait, the oldest of another is read with its first; known ones are not."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        for name, namespace in [*((f"flood-{number}", "noisy") for number in range(5)), ("one", "quiet")]:
+            obj = on.thing(name=name)
+            row = row_of(await on.mirror(replace(obj, ref=replace(obj.ref, namespace=namespace))))
+            on.database.run("INSERT INTO flag_schedule_status_outbox (schedule_id) VALUES (%s)", row.id)
+
+        first = await on.store.status_entries(3)
+        then = await on.store.status_entries(2, [entry.id for entry in first])
+
+        assert [entry.ref.name for entry in first] == ["flood-0", "one", "flood-1"]
+        assert [entry.ref.name for entry in then] == ["flood-2", "flood-3"]
+
+    played(database_url, play)
+
+
 def test_a_cluster_name_belongs_to_one_live_cluster(database_url: str) -> None:
     """A second cluster of the same name is refused while the first one lives, and takes over when it is stale."""
 

@@ -1,10 +1,13 @@
 """Work that waits for its turn."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flagschedule.services.queue import ORDINARY, URGENT, Backoff, Rank, RetryQueue
 
@@ -15,7 +18,7 @@ _STOP: Rank = (URGENT, 0.0)
 class _Bench:
     """Work that is held until it is let go, and what was begun."""
 
-    def __init__(self, **options: int) -> None:
+    def __init__(self, **options: Any) -> None:
         self.begun: list[str] = []
         self.answers: dict[str, list[Backoff | Exception | None]] = {}
         self.held: dict[str, asyncio.Event] = {}
@@ -175,3 +178,66 @@ def test_a_pause_grows_to_its_longest() -> None:
     backoff = Backoff(1, 10, jitter=0)
 
     assert [backoff.pause(failures) for failures in (0, 1, 2, 3, 4, 10**6)] == [1, 2, 4, 8, 10, 10]
+
+
+def test_groups_take_turns() -> None:
+    """Keys of one group wait for one key of each other group at most, however many these have and however urgent."""
+
+    async def play(bench: _Bench) -> None:
+        bench.hold("first-0")
+        bench.queue.add("first-0")
+        for key in ("flood-1", "flood-2", "flood-3", "quiet-1", "late-1", "late-2"):
+            bench.queue.add(key, (1, 0.0) if key.startswith("flood") else (2, 0.0))
+        await bench.reaches(lambda: len(bench.begun) == 1)
+        bench.held["first-0"].set()
+        await bench.is_idle()
+        assert bench.begun == ["first-0", "flood-1", "quiet-1", "late-1", "flood-2", "late-2", "flood-3"]
+
+    _play(play, at_once=1, group=lambda key: key.partition("-")[0])
+
+
+def test_a_group_that_comes_later_does_not_wait_for_the_turns_of_the_others() -> None:
+    """A group whose first key comes while others had many turns is next; one that was idle has saved no turns."""
+
+    async def play(bench: _Bench) -> None:
+        keys = [f"flood-{number}" for number in range(6)]
+        bench.hold(*keys)
+        bench.queue.add("idle-0")
+        for key in keys:
+            bench.queue.add(key)
+        for number, key in enumerate(keys):
+            if number == 3:
+                bench.queue.add("idle-1")
+                bench.queue.add("idle-2")
+            await bench.reaches(lambda: key in bench.begun)  # noqa: B023 -- it is waited for at once
+            bench.held[key].set()
+        await bench.is_idle()
+        assert bench.begun == ["idle-0", *keys[:3], "idle-1", keys[3], "idle-2", *keys[4:]]
+
+    _play(play, at_once=1, group=lambda key: key.partition("-")[0])
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2)), min_size=1, max_size=40))
+def test_no_group_waits_for_two_keys_of_another(added: list[tuple[str, int]]) -> None:
+    """Between two keys of a group that waits all the time each other group has at most one more turn than it."""
+
+    async def play(bench: _Bench) -> None:
+        bench.hold("first")
+        bench.queue.add("first")
+        await bench.reaches(lambda: len(bench.begun) == 1)
+        for number, (group, rank) in enumerate(added):
+            bench.queue.add(f"{group}-{number}", (1, float(rank)))
+        bench.held["first"].set()
+        await bench.is_idle()
+        order = bench.begun[1:]
+        assert sorted(order) == sorted(f"{group}-{number}" for number, (group, _) in enumerate(added))
+        waiting = Counter(key[0] for key in order)
+        for place in range(len(order)):
+            served = Counter(key[0] for key in order[:place])
+            left = [group for group in waiting if served[group] < waiting[group]]
+            assert max(served.values(), default=0) - min((served[group] for group in left), default=0) <= 1
+        for group in waiting:  # the lowest rank first, and of one rank in order
+            own = [int(key[2:]) for key in order if key[0] == group]
+            assert own == sorted(own, key=lambda number: (added[number][1], number))
+
+    _play(play, at_once=1, group=lambda key: key.partition("-")[0])

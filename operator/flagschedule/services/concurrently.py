@@ -7,7 +7,7 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 
-async def for_each(items: Iterable[_T], work: Callable[[_T], Awaitable[None]], *, at_once: int = 20) -> None:
+async def for_each(items: Iterable[_T], work: Callable[[_T], Awaitable[None]], *, at_once: int = 6) -> None:
     """Call `work` for every item, `at_once` at a time; an error of one ends all."""
     remaining = iter(items)
 

@@ -1,7 +1,7 @@
-"""Work that waits for its turn, or for its next try. Used by the reconciler and the status writer.
+"""Work that waits for its turn, or for its next try. Used by the reconciler, the status writer and the event recorder.
 
 Each key is worked on by one task at a time. A key that failed waits here and not in a task, so that its wait takes
-no other key's turn.
+no other key's turn. Groups of keys, which are namespaces, take turns: a flood of one delays the others by one key.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import heapq
 import random
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import structlog
 
@@ -48,11 +48,58 @@ class _Entry:
     timer: asyncio.TimerHandle | None = None
 
 
+class _Line(Generic[_K]):
+    """Keys in line. The group that had the fewest turns goes first, with its key of the lowest rank."""
+
+    def __init__(self) -> None:
+        self._groups: dict[Hashable, list[tuple[Rank, int, _K]]] = {}
+        self._turns: dict[Hashable, int] = {}
+        self._turn = 0  # of the group that was served last
+        self._heads: list[tuple[int, Rank, int, Hashable]] = []  # with entries that are outdated
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+    def push(self, group: Hashable, rank: Rank, ticket: int, key: _K) -> None:
+        """Put a key in line; tickets are unique."""
+        keys = self._groups.get(group)
+        if keys is None:  # a group that waited for nothing has no turns saved
+            keys = self._groups[group] = []
+            self._turns[group] = max(self._turns.get(group, 0), self._turn)
+        heapq.heappush(keys, (rank, ticket, key))
+        if keys[0][1] == ticket:
+            self._offer(group)
+
+    def pop(self) -> tuple[int, _K]:
+        """Take the next key. Returns its ticket and the key."""
+        while True:
+            turn, _, head, group = heapq.heappop(self._heads)
+            keys = self._groups.get(group)
+            if keys and (turn, head) == (self._turns[group], keys[0][1]):
+                break
+        _, ticket, key = heapq.heappop(keys)
+        self._turn = turn
+        self._turns[group] = turn + 1
+        if keys:
+            self._offer(group)
+        else:
+            del self._groups[group]
+        if not self._groups:
+            self._heads.clear()
+            self._turns.clear()
+            self._turn = 0
+        return ticket, key
+
+    def _offer(self, group: Hashable) -> None:
+        rank, ticket, _ = self._groups[group][0]
+        heapq.heappush(self._heads, (self._turns[group], rank, ticket, group))
+
+
 @dataclass
-class _Class:
+class _Class(Generic[_K]):
     """The keys of one class that are in line, and the tasks at work on others."""
 
-    line: list[Any] = field(default_factory=list)
+    line: _Line[_K] = field(default_factory=_Line)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
 
@@ -62,21 +109,30 @@ class RetryQueue(Generic[_K]):
     So neither a flood of stops nor a flood of new objects leaves the other without a turn.
     """
 
-    def __init__(self, work: Callable[[_K], Awaitable[Backoff | None]], *, at_once: int, reserved: int = 0) -> None:
+    def __init__(
+        self,
+        work: Callable[[_K], Awaitable[Backoff | None]],
+        *,
+        at_once: int,
+        reserved: int = 0,
+        group: Callable[[_K], Hashable] = lambda _: None,
+    ) -> None:
         """Make a queue.
 
         Args:
             work: brings one key in line. Returns: None when that is done, else the backoff of the next try.
             at_once: how many keys of one class are worked on at the same time.
             reserved: how many more of the other class.
+            group: the group of a key; groups take turns.
         """
         self._work = work
+        self._group = group
         self._at_once = at_once
         self._in_all = at_once + reserved
         self._entries: dict[_K, _Entry] = {}
         self._tickets = 0
-        self._urgent = _Class()
-        self._ordinary = _Class()
+        self._urgent: _Class[_K] = _Class()
+        self._ordinary: _Class[_K] = _Class()
         self._open = False
 
     def __contains__(self, key: _K) -> bool:
@@ -85,14 +141,19 @@ class RetryQueue(Generic[_K]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def in_line(self) -> int:
+        """Return how many keys wait for their turn or are worked on, without those that wait for their next try."""
+        return sum(entry.working or bool(entry.ticket) for entry in self._entries.values())
+
     def add(self, key: _K, rank: Rank = ORDINARY) -> None:
         """Put a key in line, also one that waits for its next try; one that is being worked on gets another turn."""
         entry = self._entries.setdefault(key, _Entry())
+        keeps_its_place = entry.ticket and entry.rank == rank
         entry.rank = rank
-        entry.failures = 0  # what it failed at before says nothing of what is asked now
+        entry.failures = 0  # what it failed at before says nothing of what is requested now
         if entry.working:
             entry.again = True
-        else:
+        elif not keeps_its_place:
             self._enqueue(key, entry)
 
     def retry(self, key: _K, backoff: Backoff, rank: Rank = ORDINARY) -> None:
@@ -119,7 +180,7 @@ class RetryQueue(Generic[_K]):
         self._tickets += 1
         entry.ticket = self._tickets
         line = (self._urgent if entry.rank[0] == URGENT else self._ordinary).line
-        heapq.heappush(line, (entry.rank, entry.ticket, key))
+        line.push(self._group(key), entry.rank, entry.ticket, key)
         self._start()
 
     def _wait(self, key: _K, entry: _Entry, backoff: Backoff) -> None:
@@ -131,7 +192,7 @@ class RetryQueue(Generic[_K]):
         """Start as many tasks as there are slots for."""
         for own, other in ((self._urgent, self._ordinary), (self._ordinary, self._urgent)):
             while self._open and own.line and len(own.tasks) < min(self._at_once, self._in_all - len(other.tasks)):
-                _, ticket, key = heapq.heappop(own.line)
+                ticket, key = own.line.pop()
                 entry = self._entries.get(key)
                 if entry is None or entry.ticket != ticket:
                     continue  # it has another place by now

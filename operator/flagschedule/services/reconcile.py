@@ -25,8 +25,8 @@ from flagschedule.services.mirror import Mirror
 from flagschedule.services.queue import URGENT, Backoff, Rank, RetryQueue
 
 _log = structlog.get_logger()
-_AT_ONCE: Final = 20
-_RESERVED: Final = 8
+_AT_ONCE: Final = 8  # more would not be quicker, but make each wait for the others at every step
+_RESERVED: Final = 4
 _FRESH: Final = 30.0  # seconds; what was seen longer ago is looked at again, as the watch may have stalled
 _CHANGED: Final = Backoff(0.05, 60)  # somebody else wrote to the object meanwhile
 _STOP: Final = Backoff(0.05, 0.25)  # a person waits, and the row's lock may end at any moment
@@ -58,7 +58,9 @@ class Reconciler:
     def __init__(self, client: ObjectClient, mirror: Mirror) -> None:
         self._client = client
         self._mirror = mirror
-        self._queue: RetryQueue[ObjectRef] = RetryQueue(self._work, at_once=_AT_ONCE, reserved=_RESERVED)
+        self._queue: RetryQueue[ObjectRef] = RetryQueue(
+            self._work, at_once=_AT_ONCE, reserved=_RESERVED, group=lambda ref: ref.namespace
+        )
         self._seen: dict[ObjectRef, _Seen] = {}
         self._first_tries: dict[ObjectRef, asyncio.Event] = {}
         self._released: set[Uid] = set()

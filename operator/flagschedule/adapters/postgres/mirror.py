@@ -172,9 +172,9 @@ class PostgresMirrorStore:
         """See ports.MirrorStore."""
         return [mapping.to_ref(found) for found in await self._fetch("waiting")]
 
-    async def status_entries(self, limit: int) -> Sequence[StatusEntry]:
+    async def status_entries(self, limit: int, known: Sequence[int] = ()) -> Sequence[StatusEntry]:
         """See ports.MirrorStore."""
-        found = await self._fetch("status_entries", limit=limit)
+        found = await self._fetch("status_entries", limit=limit, known=list(known))
         return [StatusEntry(id=entry["id"], ref=mapping.to_ref(entry)) for entry in found]
 
     async def delete_status_entries(self, ids: Sequence[int]) -> None:
