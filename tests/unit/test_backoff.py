@@ -10,7 +10,7 @@ from flagschedule.domain import backoff
 
 
 def test_waits_double_until_the_cap() -> None:
-    """The waits are 2, 4, 8, 16 and 32 minutes, then 59.5 for ever."""
+    """The waits are 2, 4, 8, 16 and 32 minutes, then 59.5 for every further retry."""
     minutes = [backoff.delay(count) / timedelta(minutes=1) for count in range(8)]
 
     assert minutes == [2, 4, 8, 16, 32, 59.5, 59.5, 59.5]

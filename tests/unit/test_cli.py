@@ -57,7 +57,7 @@ def test_a_database_that_cannot_be_reached_ends_with_2_or_3(program: str, url: s
 def test_a_bug_ends_with_1_and_no_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What nobody expected ends with 1, names itself a bug and says how to see more."""
+    """An unexpected error ends with 1, names itself a bug and says how to see more."""
 
     def broken(*_: object) -> None:
         raise KeyError("hunter2")

@@ -68,7 +68,7 @@ def test_a_missing_flag_waits_and_is_mirrored_when_it_appears() -> None:
     assert later.record.state is None
 
 
-def test_a_row_that_somebody_postponed_does_not_expire() -> None:
+def test_a_row_that_another_program_postponed_does_not_expire() -> None:
     """Another program moved the row: without an edit of the object that is no lateness of ours."""
     record, postponed = mirrored(obj(), scheduled_at=NOW + DAY)
 
@@ -120,7 +120,7 @@ def test_the_same_change_is_not_made_twice() -> None:
 
 
 def test_an_edit_before_its_time_changes_the_row() -> None:
-    """An edit of a pending schedule takes effect without arming it anew."""
+    """An edit of a pending schedule takes effect without arming it again."""
     record, found = mirrored(obj())
     edited = obj(at=NOW + 2 * HOUR, updates={"rolloutPercentage": 5}, generation=2)
 
@@ -130,7 +130,7 @@ def test_an_edit_before_its_time_changes_the_row() -> None:
 
 
 def test_an_edit_to_a_past_time_expires() -> None:
-    """A time too far back expires here, whoever wrote it: policies let GitOps in, and may be missing."""
+    """A time too far back expires here for every writer: policies let GitOps in, and may be missing."""
     record, found = mirrored(obj())
 
     assert outcome(decide(obj(at=NOW - HOUR, generation=2), facts(record, found), RULES)) == (
@@ -197,29 +197,29 @@ def test_a_retry_request_acts_once() -> None:
     record, found = mirrored(
         obj(startingDeadlineSeconds=60), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED, retry_count=3
     )
-    asking = obj(startingDeadlineSeconds=60, annotations={"flagschedule.io/retry-requested-at": "now"})
+    requesting = obj(startingDeadlineSeconds=60, annotations={"flagschedule.io/retry-requested-at": "now"})
     late = {"now": NOW + 5 * HOUR}
 
-    first = decide(asking, facts(record, found, **late), RULES)
+    first = decide(requesting, facts(record, found, **late), RULES)
     assert first.row is not None
     again = replace(first.row, state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
-    second = decide(asking, facts(first.record, again, **late), RULES)
+    second = decide(requesting, facts(first.record, again, **late), RULES)
 
     assert (first.row.state, first.row.arming, first.row.not_after) == (State.PENDING, 1, None)
     assert second.row == again
     assert second.record.retry_request == "now"
 
 
-def test_a_request_or_an_edit_has_a_schedule_that_stepped_aside_tried_at_once() -> None:
-    """Nobody waits for set_aside_until who has mended the cause; what asks for nothing changes nothing."""
+def test_a_request_or_an_edit_retries_a_set_aside_schedule_at_once() -> None:
+    """A user who fixed the cause does not wait for set_aside_until; an edit that requests nothing changes nothing."""
     record, found = mirrored(obj(), set_aside_count=3, set_aside_until=NOW + HOUR)
     known = facts(record, found)
 
-    asked = decide(obj(annotations={"flagschedule.io/retry-requested-at": "now"}), known, RULES)
+    requested = decide(obj(annotations={"flagschedule.io/retry-requested-at": "now"}), known, RULES)
     edited = decide(obj(generation=2, updates={"rolloutPercentage": 5}), known, RULES)
 
     assert decide(obj(), known, RULES).row == found
-    for decision in (asked, edited):
+    for decision in (requested, edited):
         assert decision.row
         assert (decision.row.state, decision.row.set_aside_until) == (State.PENDING, None)
 
@@ -227,23 +227,23 @@ def test_a_request_or_an_edit_has_a_schedule_that_stepped_aside_tried_at_once() 
 def test_a_retry_request_does_not_wake_what_expired() -> None:
     """A retry is no way around lateness."""
     record, found = mirrored(obj(), state=State.FAILED, reason=Reason.EXPIRED)
-    asking = obj(annotations={"flagschedule.io/retry-requested-at": "now"})
+    requesting = obj(annotations={"flagschedule.io/retry-requested-at": "now"})
 
-    assert decide(asking, facts(record, found), RULES).row == found
+    assert decide(requesting, facts(record, found), RULES).row == found
 
 
 @pytest.mark.parametrize("value", ["", "2026-12-01T09:00:00+00:00", "please"])
 def test_every_value_of_a_request_acts_once(value: str) -> None:
-    """Whatever the annotation says, also nothing, it is acted on once, and taking it away asks for nothing."""
+    """Any value of the annotation, also an empty one, is acted on once; removing it requests nothing."""
     record, found = mirrored(obj(), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
-    asking = obj(annotations={"flagschedule.io/retry-requested-at": value})
+    requesting = obj(annotations={"flagschedule.io/retry-requested-at": value})
 
-    first = decide(asking, facts(record, found), RULES)
+    first = decide(requesting, facts(record, found), RULES)
     assert first.row
     failed = facts(first.record, replace(first.row, state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED))
 
     assert first.row.arming == 1
-    for view in (asking, obj()):
+    for view in (requesting, obj()):
         assert decide(view, failed, RULES) == Decision(record=first.record, row=failed.row)
     assert first.record.retry_request == value
 
@@ -262,20 +262,20 @@ def test_every_value_of_a_request_acts_once(value: str) -> None:
 def test_a_request_with_nothing_to_retry_is_noted(state: dict[str, Any]) -> None:
     """A request that there is nothing to retry for changes no row, and is remembered as handled."""
     record, found = mirrored(obj(), **state)
-    asking = obj(annotations={"flagschedule.io/retry-requested-at": "now"})
+    requesting = obj(annotations={"flagschedule.io/retry-requested-at": "now"})
 
-    decision = decide(asking, facts(record, found), RULES)
+    decision = decide(requesting, facts(record, found), RULES)
 
     assert decision == Decision(record=replace(record, retry_request="now"), row=found)
 
 
-def test_a_request_while_another_attempt_is_due_starts_anew() -> None:
+def test_a_request_while_another_attempt_is_due_arms_again() -> None:
     """A Retrying schedule is tried at once, with all its retries ahead of it again."""
     retrying = {"state": State.FAILED, "reason": Reason.ATTEMPT_FAILED, "retry_count": 2, "next_retry_at": NOW + HOUR}
     record, found = mirrored(obj(), last_error="no", **retrying)
-    asking = obj(annotations={"flagschedule.io/retry-requested-at": "now"})
+    requesting = obj(annotations={"flagschedule.io/retry-requested-at": "now"})
 
-    assert decide(asking, facts(record, found), RULES).row == row(arming=1)
+    assert decide(requesting, facts(record, found), RULES).row == row(arming=1)
 
 
 @pytest.mark.parametrize(
@@ -291,8 +291,8 @@ def test_a_request_while_another_attempt_is_due_starts_anew() -> None:
     ],
 )
 @pytest.mark.parametrize("edit", [{}, {"updates": {"enabled": False}, "at": NOW + 2 * HOUR}])
-def test_cancel_ends_whatever_is_unhandled(unhandled: dict[str, Any] | None, edit: dict[str, Any]) -> None:
-    """spec.cancel ends every schedule that is not handled as Cancelled, whatever else the edit says."""
+def test_cancel_ends_every_unhandled_schedule(unhandled: dict[str, Any] | None, edit: dict[str, Any]) -> None:
+    """spec.cancel ends every unhandled schedule as Cancelled, regardless of the rest of the edit."""
     record, found = mirrored(obj(), **unhandled or {})
     waiting = decide(obj(), facts(flag_id=None), RULES).record
     known = facts(waiting, flag_id=None) if unhandled is None else facts(record, found)
@@ -304,7 +304,7 @@ def test_cancel_ends_whatever_is_unhandled(unhandled: dict[str, Any] | None, edi
 
 
 def test_a_cancelled_row_is_a_note_of_the_last_spec() -> None:
-    """An edit that cancels and changes the plan as well leaves a row that equals the spec, by whatever way."""
+    """An edit that cancels and changes the plan at once leaves a row that equals the spec."""
     record, found = mirrored(obj())
 
     decision = decide(obj(cancel=True, generation=2, updates={"enabled": False}), facts(record, found), RULES)
@@ -314,14 +314,14 @@ def test_a_cancelled_row_is_a_note_of_the_last_spec() -> None:
     )
 
 
-def test_nobody_arms_what_was_deleted() -> None:
+def test_a_deleted_schedule_is_never_armed() -> None:
     """A view of the object from before its deletion, with an edit that was never mirrored, comes too late."""
     record, found = mirrored(obj(), state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
     gone = decide(obj(generation=3, deleting=True), facts(record, found), RULES)
-    asking = {"flagschedule.io/retry-requested-at": "now"}
+    annotations = {"flagschedule.io/retry-requested-at": "now"}
 
     assert gone.record.deleted
-    for before in (obj(generation=2, maxRetries=5), obj(generation=2, annotations=asking)):
+    for before in (obj(generation=2, maxRetries=5), obj(generation=2, annotations=annotations)):
         assert decide(before, facts(gone.record, gone.row), RULES) == gone
 
 
@@ -370,7 +370,7 @@ def test_a_status_that_says_applied_is_believed_over_a_restored_row() -> None:
     assert restored.row.applied_at == forgotten.record.applied_at == NOW - HOUR
 
 
-def test_whatever_a_restored_database_plans_is_not_applied_again() -> None:
+def test_no_plan_of_a_restored_database_is_applied_again() -> None:
     """Applied once is applied for good: a forgotten edit, a planned retry or a deletion does not change that."""
     record, found = mirrored(obj())
     retrying = replace(found, state=State.FAILED, reason=Reason.ATTEMPT_FAILED, next_retry_at=NOW)
@@ -398,9 +398,9 @@ def test_a_row_made_after_the_backup_is_not_made_a_second_time() -> None:
     record, found = mirrored(obj(**planned))
     later = said_applied(scheduleId="00000000-0000-7000-8000-0000000000ff")
     moved = obj(**planned, generation=2, flagKey="other", status={**later, "observedGeneration": 2})
-    asked = obj(**planned, status={**later, "lastHandledRetryRequest": "now"})
+    requested = obj(**planned, status={**later, "lastHandledRetryRequest": "now"})
 
-    for knowing in (moved, asked):
+    for knowing in (moved, requested):
         restored = decide(knowing, facts(record, found), RULES)
         assert outcome(restored) == (State.APPLIED, Reason.RESTORED_FROM_STATUS)
         assert (restored.row, restored.record.schedule_id) == (None, None)
@@ -409,7 +409,7 @@ def test_a_row_made_after_the_backup_is_not_made_a_second_time() -> None:
 
 
 def test_what_was_accepted_in_time_is_not_made_days_later() -> None:
-    """Created in time while no operator ran: made within a day, whatever the allowance; then it wants a person."""
+    """Created in time while no operator ran: made within a day, with any allowance; later it needs a person."""
     before = {"created_at": NOW - 40 * DAY}
 
     late = decide(obj(at=NOW - 23 * HOUR, **before), facts(), RULES)
@@ -442,8 +442,8 @@ def test_an_edit_that_was_too_late_stays_so_after_a_restore() -> None:
         ({"maxRetries": 1}, Reason.HISTORY),  # one edit of all old files
     ],
 )
-def test_history_is_what_nobody_expected(edit: dict[str, Any], reason: Reason) -> None:
-    """Long past at first sight is history, and stays so until somebody plans it anew; then it is an accident."""
+def test_a_time_long_past_at_first_sight_is_history(edit: dict[str, Any], reason: Reason) -> None:
+    """Long past at first sight is history until a person plans it again; then it is an accident."""
     first = decide(obj(at=NOW - 40 * DAY, created_at=NOW), facts(), RULES)
     assert outcome(first) == (State.EXPIRED, Reason.HISTORY)
 
@@ -482,7 +482,7 @@ def test_lateness_is_judged_again_at_every_re_arming() -> None:
         assert outcome(after[1])[0] is (State.FAILED if state is State.EXPIRED else State.PENDING)
 
 
-def test_a_deletion_counts_whatever_its_generation() -> None:
+def test_a_deletion_counts_at_any_generation() -> None:
     """A deletion is final: after a restore of etcd an object may be deleted at a generation below its record's."""
     record, found = mirrored(obj(generation=7))
 
@@ -517,7 +517,7 @@ FORGED: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("case", "claim"), FORGED, ids=[case for case, _ in FORGED])
 def test_a_status_that_cannot_be_true_ends_no_plan(case: str, claim: dict[str, Any]) -> None:
-    """A status that somebody edited to Applied is believed only where row and times fit; else the plan goes on."""
+    """A status that a user edited to Applied is believed only if row and times fit; otherwise the plan continues."""
     planned = {"at": NOW - HOUR, "created_at": NOW - 3 * HOUR}
     record, found = mirrored(obj(**planned))
     claiming = obj(**planned, status={key: value for key, value in said_applied(**claim).items() if value})
@@ -559,7 +559,7 @@ def test_no_deadline_lets_an_old_file_be_applied(
 
 
 def test_an_edit_makes_nothing_a_day_late() -> None:
-    """A pending schedule that is moved to last year is not made, whatever its deadline; mirrored in time it is."""
+    """A pending schedule moved to last year is not made, with any deadline; one mirrored in time is made."""
     record, found = mirrored(obj())
     deadline = {"startingDeadlineSeconds": 400 * 86400}
 
@@ -599,14 +599,14 @@ def test_what_failed_for_another_flag_stays_failed() -> None:
 
 @pytest.mark.parametrize("edit", [{"flagKey": "other"}, {"environment": "staging"}, {"cancel": True}])
 def test_a_handled_row_keeps_its_flag(edit: dict[str, Any]) -> None:
-    """Whoever wrote it, and without any policy: an edit of a handled schedule changes neither row nor record."""
+    """For every writer, also without a policy, an edit of a handled schedule changes neither row nor record."""
     record, found = mirrored(obj(), state=State.APPLIED, reason=Reason.APPLIED, applied_at=NOW)
 
     assert decide(obj(generation=2, **edit), facts(record, found), RULES) == Decision(record=record, row=found)
 
 
 def test_a_cancel_cannot_be_undone() -> None:
-    """One way, whoever wrote it: a cancelled schedule stays cancelled when the field leaves the file."""
+    """For every writer a cancelled schedule stays cancelled when the field leaves the file."""
     record, found = mirrored(obj())
     gone = decide(obj(cancel=True, generation=2), facts(record, found), RULES)
 

@@ -1,4 +1,4 @@
-"""A person, two operators, a processor and a clock act in any order: what must hold whatever they do.
+"""A person, two operators, a processor and a clock act in any order; what must hold after each step.
 
 The database, the processor and the trigger that keeps a lost row's outcome are a few lines here; the decisions and the
 statuses are the product's. The same orders of work on a real Postgres are the business of the tests of races.
@@ -77,8 +77,8 @@ class Cluster(RuleBasedStateMachine):
 
     @precondition(lambda self: not self.deleting)
     @rule(again=st.booleans())
-    def ask(self, again: bool) -> None:
-        """Ask for a retry with a new value, or take the request away."""
+    def request_retry(self, again: bool) -> None:
+        """Request a retry with a new value, or take the request away."""
         self.requests += again
         self.request = str(self.requests) if again else None
         self._see()
@@ -105,7 +105,7 @@ class Cluster(RuleBasedStateMachine):
 
     @precondition(lambda self: not self.deleting)
     @rule()
-    def tell(self) -> None:
+    def write_status(self) -> None:
         """Write the status."""
         status = compute(self.views[-1], Snapshot(record=self.record, row=self.row, now=self.now))
         if status is None:
@@ -187,7 +187,7 @@ class Cluster(RuleBasedStateMachine):
         assert any(attempt.applied for attempt in self.attempts) == (self._outcome()[0] is State.APPLIED)
 
     @invariant()
-    def what_is_armed_is_what_was_asked_for(self) -> None:
+    def an_armed_row_holds_the_mirrored_plan(self) -> None:
         """A row that may still be applied holds the plan of the newest generation that was mirrored."""
         if self.row is None or self.row.finished or self.record is None:
             return
@@ -202,8 +202,8 @@ class Cluster(RuleBasedStateMachine):
 
     def _see(self) -> None:
         wanted = {key: value for key, value in self.wish.items() if value is not None}
-        asking = {} if self.request is None else {"flagschedule.io/retry-requested-at": self.request}
-        about = {"annotations": asking, "deleting": self.deleting, "status": self.status}
+        annotations = {} if self.request is None else {"flagschedule.io/retry-requested-at": self.request}
+        about = {"annotations": annotations, "deleting": self.deleting, "status": self.status}
         self.views.append(obj(generation=self.generation, **about, **wanted))
 
     def _mirror(self, view: FlagSchedule) -> None:

@@ -28,7 +28,7 @@ def test_what_kubectl_sets_stays(page: Path) -> None:
 
 @pytest.mark.parametrize("name", ["configuration", "install", "monitoring", "operations", "threat-model"])
 def test_lines_of_the_log_that_a_page_names_are_logged(name: str) -> None:
-    """Whoever looks for a line, or waits for it, waits for one that a program writes."""
+    """Every log line that the pages search or wait for is one that a program writes."""
     text = re.sub(r"```.*?```", "", (ROOT / "docs" / f"{name}.md").read_text(), flags=re.DOTALL)
     sources = "".join(path.read_text() for path in (ROOT / "operator").rglob("*.py"))
     named = set(re.findall(r"`([A-Z][a-z]+(?: [^`|]+)+)`", text))

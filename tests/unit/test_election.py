@@ -18,7 +18,7 @@ TERMS = Terms(answer_within=1000)  # time is simulated; the real time limit must
 
 
 class _FaultyBook:
-    """A lease in memory that loses requests and answers, which the real API server does not do when asked to.
+    """A lease in memory that loses requests and answers, which a test cannot make the real API server do.
 
     `before_write` runs between a candidate's look and its write.
     """
@@ -76,7 +76,7 @@ def test_a_standby_waits_as_long_as_the_holder_promised() -> None:
 
 
 def test_what_counts_is_when_we_saw_the_renewal() -> None:
-    """A standby that starts late, or looks seldom, begins to count at its own first look."""
+    """A standby that starts late, or checks rarely, begins to count at its own first check."""
     world = _World()
     world.attempt(0)
     world.now += 1000
@@ -85,7 +85,7 @@ def test_what_counts_is_when_we_saw_the_renewal() -> None:
 
 
 def test_a_released_lease_is_free_at_once() -> None:
-    """After an orderly end nobody waits."""
+    """After an orderly end the next candidate takes over without waiting."""
     world = _World()
     world.attempt(0)
     asyncio.run(world.candidates[0].release())
@@ -107,7 +107,7 @@ def test_only_ones_own_lease_is_released() -> None:
     assert world.book.lease.holder == "candidate-1"
 
 
-def test_a_holder_stops_before_anybody_takes_over() -> None:
+def test_a_holder_stops_before_another_candidate_takes_over() -> None:
     """A holder that cannot renew is done after 10 seconds, while a standby waits for 15."""
     world = _World()
     world.attempt(0)
@@ -140,7 +140,7 @@ def test_of_two_that_see_the_same_lease_one_gets_it() -> None:
 
 
 def test_a_deleted_lease_is_made_again() -> None:
-    """Somebody who deletes the lease stops nobody for long."""
+    """A deleted lease delays the election only shortly."""
     world = _World()
     world.attempt(0)
     world.book.lease = None
@@ -158,7 +158,7 @@ steps = st.lists(
 
 @given(steps)
 def test_there_are_never_two_leaders(steps: list[tuple[int, float, str]]) -> None:
-    """Whatever gets lost or delayed, by the one clock that rules the simulation there is at most one leader."""
+    """Regardless of what gets lost or delayed, there is at most one leader by the clock of the simulation."""
     world = _World(candidates=3)
     for number, pause, fault in steps:
         world.book.lose_request = fault == "request lost"
@@ -199,7 +199,7 @@ def test_a_successor_holds_on() -> None:
         elector = Elector(book, "candidate", Terms(look_every=0.01, renew_every=0.01))
         await elector.acquire()
         holding = asyncio.create_task(elector.hold())
-        while book.writes < 5 and not holding.done():  # noqa: ASYNC110 -- the book tells nobody
+        while book.writes < 5 and not holding.done():  # noqa: ASYNC110 -- the lease store has no event to wait for
             await asyncio.sleep(0.01)
         holding.cancel()
         return book.writes >= 5

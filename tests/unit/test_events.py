@@ -81,14 +81,14 @@ def test_an_edge_has_its_event(old: dict[str, Any], new: dict[str, Any], expecte
         (PENDING, NEW),
     ],
 )
-def test_a_step_that_nobody_waits_for_has_none(old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Holding, releasing and planning anew are what somebody just did by hand."""
+def test_a_step_made_by_hand_has_no_event(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """A person who holds, releases or plans again has just done it by hand and needs no Event."""
     assert edges(old, new) == []
 
 
 @given(cases, cases)
 def test_any_step_has_few_short_events(first: Any, second: Any) -> None:
-    """Whatever happened between two looks there is no Event without an edge, and its text has an end."""
+    """Without an edge in the status there is no Event, and the text of each Event has a limited length."""
     old = computed(*first) or NEW
     found, known, fields = second
     new = computed(found, known, fields, old)
@@ -108,7 +108,7 @@ def test_any_step_has_few_short_events(first: Any, second: Any) -> None:
 
 @pytest.mark.parametrize("known", [PENDING, HELD, WAITING, RETRYING, APPLIED, EXHAUSTED])
 def test_nothing_new_has_none(known: dict[str, Any]) -> None:
-    """A restart or a resync finds the status as it is, and tells nothing."""
+    """A restart or a resync that finds the status unchanged makes no Event."""
     assert edges(known, {**known, "observedGeneration": 7}) == []
 
 

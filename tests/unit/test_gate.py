@@ -16,7 +16,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class _Database:
-    """Answers, or not; counts what it is asked."""
+    """A database that answers or does not, and counts the calls."""
 
     def __init__(self, *, silent_pings: int = 0) -> None:
         self.silent_pings = silent_pings
@@ -43,7 +43,7 @@ async def _run_many(gate: Gate, database: _Database) -> list[str]:
     return await asyncio.gather(*(gate.run(database.operation) for _ in range(100)))
 
 
-def test_everybody_gets_through_once_the_database_is_back() -> None:
+def test_all_operations_end_once_the_database_is_back() -> None:
     """No caller sees the outage: all their operations are repeated until they succeed."""
     database = _Database(silent_pings=3)
     gate = Gate(database.ping, concurrency=5)
@@ -52,7 +52,7 @@ def test_everybody_gets_through_once_the_database_is_back() -> None:
     assert gate.away is False
 
 
-def test_one_prober_asks_for_all() -> None:
+def test_one_prober_serves_all_operations() -> None:
     """A hundred callers that fail cause one series of pings, not a hundred."""
     database = _Database(silent_pings=10)
 

@@ -1,4 +1,4 @@
-"""Logs: one line is one JSON object, whatever is in it; no text of a foreign exception."""
+"""Logs: one line is one JSON object for any content; no text of a foreign exception."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ HOSTILE = 'a\n{"event": "Schedule applied"}\r\x1b[31m"\x00\u2028'
 
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
-    """Logging is as before, for whoever comes next."""
+    """Restore the logging for the tests that follow."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -40,7 +40,7 @@ def fail(secret: str) -> None:
         raise FlagScheduleError("a sentence of ours") from ExceptionGroup(secret, [error])
 
 
-def test_a_line_is_one_object_whatever_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_is_one_object_for_any_content(capsys: pytest.CaptureFixture[str]) -> None:
     """A value with line breaks, quotes and escape sequences stays inside of its field."""
     logs.configure(style="json")
 

@@ -1,4 +1,4 @@
-"""The manifests keep the promises on rights, pod security and figures; no cluster is asked."""
+"""The manifests keep the promises on rights, pod security and figures. No cluster is needed."""
 
 import shutil
 import subprocess
@@ -113,7 +113,7 @@ def test_the_selectors_hold_only_what_never_changes(base: list[Document]) -> Non
 
 
 def test_every_namespaced_object_is_in_our_namespace(base: list[Document]) -> None:
-    """Nothing lands in the namespace of whoever applies it."""
+    """No object lands in the namespace of the user who applies the manifests."""
     kinds = {"ServiceAccount", "Job", "Deployment", "CronJob", "Role", "RoleBinding", "PodDisruptionBudget"}
     namespaced = [obj for obj in base if obj["kind"] in kinds]
 
@@ -203,7 +203,7 @@ def test_each_program_can_have_its_own_database_user(tmp_path: Path) -> None:
 
 
 def test_the_processor_has_the_designed_figures(base: list[Document]) -> None:
-    """Every minute, overlapping so that somebody always looks, bounded in time and memory, no retry by Kubernetes."""
+    """Every minute, overlapping so that a run is always active, bounded in time and memory, no retry by Kubernetes."""
     spec = find(base, "CronJob", "flagschedule-processor")["spec"]
     job, pod = spec["jobTemplate"]["spec"], spec["jobTemplate"]["spec"]["template"]["spec"]
 
@@ -322,7 +322,7 @@ def test_samples_have_names_of_their_own() -> None:
 
 
 def test_every_field_of_the_spec_has_a_sample() -> None:
-    """Whatever a spec can say is shown by a sample."""
+    """A sample shows every field that a spec can have."""
     crd = yaml.safe_load((ROOT / "crds" / "flagschedules.yaml").read_text())
     schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
     specs = [obj["spec"] for path in samples() for obj in yaml.safe_load_all(path.read_text())]

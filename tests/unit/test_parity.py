@@ -1,4 +1,4 @@
-"""The pages that tell what proves each promise name tests that exist."""
+"""The pages that list the proof of each promise name tests that exist."""
 
 import ast
 import re

@@ -26,11 +26,11 @@ async def main():
 
 asyncio.run(main())
 """
-_ASK = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+_REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def serve(play: Callable[[int], Awaitable[None]]) -> None:
-    """Run a scene beside a server; it gets the port."""
+    """Run a scene while a server runs; the scene gets the port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
 
@@ -44,7 +44,7 @@ def serve(play: Callable[[int], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-async def answer(port: int, host: str = "127.0.0.1", request: bytes = _ASK) -> bytes:
+async def answer(port: int, host: str = "127.0.0.1", request: bytes = _REQUEST) -> bytes:
     """Send a request, and return all that comes until the server closes the connection."""
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(request)
@@ -95,7 +95,7 @@ def test_a_taken_port_is_an_error() -> None:
     "request_", [b"", b"GET /healthz HTTP/1.1\r\n", b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"]
 )
 def test_a_client_that_sends_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch, request_: bytes) -> None:
-    """A connection without a request, with half of one, or without its body does not stay for ever."""
+    """A connection without a request, with half of one, or without its body is closed after a time."""
     monkeypatch.setattr(probes, "_IDLE_SECONDS", 0.5)
     monkeypatch.setattr(probes, "_UNREAD_BODY_SECONDS", 0.5)
 
@@ -111,7 +111,7 @@ def test_silent_clients_do_not_keep_a_probe_out() -> None:
     async def play(port: int) -> None:
         silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2 * probes._CONNECTIONS)]
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(_ASK)
+        writer.write(_REQUEST)
 
         assert (await reader.readline()).startswith(b"HTTP/1.1 200 OK")
 

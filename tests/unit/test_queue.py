@@ -94,7 +94,7 @@ def test_an_unexpected_error_concerns_its_key_alone() -> None:
 
 
 def test_a_key_that_is_seen_again_begins_with_the_first_pause() -> None:
-    """What failed for long is not kept waiting when something new is asked of it, and fails once more."""
+    """A key that failed for long and gets a new request is tried without delay, and may fail once more."""
 
     async def play(bench: _Bench) -> None:
         bench.answers = {"one": [Backoff(0.001, 3600)] * 30}
@@ -126,7 +126,7 @@ def test_a_key_is_worked_on_by_one_task_at_a_time() -> None:
 
 @pytest.mark.parametrize(("flood", "lone"), [(ORDINARY, _STOP), (_STOP, ORDINARY)], ids=["stop", "edit"])
 def test_a_flood_of_one_class_leaves_slots_to_the_other(flood: Rank, lone: Rank) -> None:
-    """Slots that are reserved serve whichever class the flood is not of."""
+    """Reserved slots serve the class that is not flooded."""
 
     async def play(bench: _Bench) -> None:
         keys = [f"flood-{number}" for number in range(50)]

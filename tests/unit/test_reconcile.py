@@ -1,4 +1,4 @@
-"""One object at a time, from what the watch shows to what the mirror is asked."""
+"""One object at a time, from what the watch shows to what the mirror is called with."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -63,7 +63,7 @@ class _Api:
 
 
 class _Mirror:
-    """Notes what it is asked; fails as often as it is told."""
+    """Record the calls; raise the failures that a test has listed."""
 
     def __init__(self) -> None:
         self.reconciled: list[FlagSchedule] = []
@@ -118,7 +118,7 @@ _REF = FlagSchedule.from_body(_body()).ref
 
 
 def test_a_new_object_is_guarded_before_it_is_mirrored() -> None:
-    """The finalizer is on the object that the mirror gets, beside those of others."""
+    """The object that the mirror gets has our finalizer, next to those of others."""
     new = _body()
     new["metadata"]["finalizers"] = ["others/one"]
 
@@ -149,10 +149,10 @@ def test_a_new_object_is_guarded_before_it_is_mirrored() -> None:
         ),
         (_body(guarded=True, annotations={"argocd.argoproj.io/tracking-id": "x"}, status=_SETTLED), 0),
     ],
-    ids=["settled", "new", "edited", "finalizer lost", "retry asked", "retry handled", "others' annotation"],
+    ids=["settled", "new", "edited", "finalizer lost", "retry requested", "retry handled", "others' annotation"],
 )
 def test_only_what_the_object_leaves_open_is_done(body: dict[str, Any], mirrored: int) -> None:
-    """An object whose status speaks of all that it asks for is left alone."""
+    """An object whose status covers all that it requests is left alone."""
 
     async def play(on: _Scene) -> None:
         on.reconciler.notice(body)
@@ -173,7 +173,7 @@ def test_only_what_the_object_leaves_open_is_done(body: dict[str, Any], mirrored
     ids=["progress", "delayed", "diff base", "request"],
 )
 def test_annotations_of_a_tenant_do_not_keep_an_object(annotations: dict[str, str]) -> None:
-    """A deleted object is released and let go, whatever stands in its annotations."""
+    """A deleted object is released and its finalizer removed, regardless of its annotations."""
     body = _body(guarded=True, deleting=True, annotations=annotations)
 
     async def play(on: _Scene) -> None:
@@ -200,7 +200,7 @@ def test_the_finalizer_goes_after_the_release_alone() -> None:
 
 
 def test_an_object_that_vanished_is_released() -> None:
-    """Somebody who strips the finalizer cannot leave a plan behind."""
+    """A user who strips the finalizer cannot leave a plan behind."""
 
     async def unavailable(_: ObjectRef) -> Mapping[str, Any]:
         raise DependencyUnavailableError
@@ -231,7 +231,7 @@ def test_what_was_released_is_not_released_when_it_goes() -> None:
 
 
 def test_our_own_write_is_no_news() -> None:
-    """The event of the finalizer, which comes while the object is worked on, asks for nothing more."""
+    """The event of our own finalizer patch, which comes while the object is worked on, causes no second round."""
     new = _body()
 
     async def play(on: _Scene) -> None:
@@ -257,7 +257,7 @@ def test_an_object_that_changed_is_looked_at_again() -> None:
 
 
 def test_a_comparison_hears_when_everything_was_tried() -> None:
-    """Whoever asks for several objects goes on when each had one try, also one that failed."""
+    """A caller that waits for several objects continues when each had one try, also one that failed."""
     body = _body(guarded=True)
 
     async def play(on: _Scene) -> None:
@@ -274,12 +274,12 @@ def test_a_comparison_hears_when_everything_was_tried() -> None:
 @pytest.mark.parametrize("after", [{"status": _SETTLED}, {"status": _SETTLED, "generation": 2}])
 def test_a_retry_request_that_is_taken_away_at_once_is_not_lost(after: dict[str, Any]) -> None:
     """Flux removes what kubectl has set, and may edit the object with it, while the operator waits for the database."""
-    asking = _body(guarded=True, status=_SETTLED, annotations={RETRY_ANNOTATION: "now"})
+    requesting = _body(guarded=True, status=_SETTLED, annotations={RETRY_ANNOTATION: "now"})
     quiet = _body(guarded=True, **after)
 
     async def play(on: _Scene) -> None:
         on.mirror.failures = [DependencyUnavailableError("away"), ConflictError()]
-        on.reconciler.notice(asking)
+        on.reconciler.notice(requesting)
         on.reconciler.notice(quiet)
         await on.is_idle(_REF)
         last = on.mirror.reconciled[-1]
@@ -302,8 +302,8 @@ def test_a_newer_retry_request_counts() -> None:
     _play(second, play)
 
 
-def test_a_finalizer_that_a_policy_refuses_is_said_once_and_tried_again() -> None:
-    """The API server answers a policy's refusal like a conflict: an object that is the same at the next look is told.
+def test_a_finalizer_that_a_policy_refuses_is_reported_once_and_tried_again() -> None:
+    """A policy's refusal has the status code of a conflict; an object unchanged at the second read gets the refusal.
 
     Once the refusal ends, the object is guarded and mirrored.
     """

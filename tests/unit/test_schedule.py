@@ -60,7 +60,7 @@ def test_anything_else_is_refused(text: object) -> None:
     st.integers(-14 * 60, 14 * 60),
 )
 def test_every_offset_means_the_same_instant(local: datetime, minutes: int) -> None:
-    """Whatever its offset, a written time parses to the instant it names."""
+    """A written time with any offset parses to the instant that it names."""
     instant = local.replace(tzinfo=timezone(timedelta(minutes=minutes)))
 
     assert parse_time(instant.isoformat()) == instant
@@ -102,7 +102,7 @@ def test_a_fault_names_its_field(fields: dict[str, Any], fault: str) -> None:
     )
 )
 def test_no_spec_can_break_the_parser(spec: object) -> None:
-    """Whatever stands in spec, reading the object raises nothing."""
+    """Reading an object raises nothing for any content of spec."""
     found = FlagSchedule.from_body({**body(), "spec": spec})
 
     assert found.spec is None
@@ -145,7 +145,7 @@ def test_the_same_instant_written_otherwise_is_no_other_change() -> None:
     [{"maxRetries": 5}, {"startingDeadlineSeconds": 60}, {"updates": {"enabled": False}}, {"flagKey": "other"}],
 )
 def test_what_arms_again_changes_the_arming_hash(fields: dict[str, Any]) -> None:
-    """Each field whose edit arms a failed schedule again changes the hash that tells so."""
+    """Each field whose edit arms a failed schedule again changes the hash that shows the edit."""
     assert _spec(**fields).arming_hash != _spec().arming_hash
 
 
@@ -156,7 +156,7 @@ def test_suspend_and_cancel_never_arm(fields: dict[str, Any]) -> None:
 
 
 @given(st.text(st.characters(), max_size=300))
-def test_whatever_a_retry_request_says_can_be_stored_anywhere(request: str) -> None:
+def test_any_retry_request_can_be_stored_anywhere(request: str) -> None:
     """A short line of ASCII is kept as it is; else a digest, also for databases that are not in UTF-8."""
     kept = obj(annotations={RETRY_ANNOTATION: request}).retry_request
 

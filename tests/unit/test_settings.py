@@ -73,7 +73,7 @@ FAULTS = {
 }
 
 
-def test_all_faults_are_told_at_once_and_no_value_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_faults_are_reported_at_once_and_no_value_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each faulty variable has its line, and none of them repeats what was in it."""
     for name, value in FAULTS.items():
         monkeypatch.setenv(name, value)
@@ -110,7 +110,7 @@ def test_what_belongs_to_no_url_is_dropped(monkeypatch: pytest.MonkeyPatch, befo
 
 
 def test_urls_may_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Files hold the URLs, and that of the database is read again each time it is asked for."""
+    """Files hold the URLs, and the file of the database's URL is read again at each use."""
     database, cache = tmp_path / "database-url", tmp_path / "redis-url"
     database.write_text(f"{URL}\n")
     cache.write_text("redis://cache.example:6379/0\n")
@@ -130,8 +130,8 @@ def test_urls_may_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         loaded.database()
 
 
-def test_faults_of_files_are_told_with_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A variable beside its file, a file that is not there and another fault are three lines."""
+def test_faults_of_files_are_reported_with_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A variable together with its file, a missing file and another fault are reported in three lines."""
     monkeypatch.setenv("DATABASE_URL_FILE", str(tmp_path / "database-url"))
     monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "nothing"))
     monkeypatch.setenv("FLAG_SCHEDULE_BATCH_SIZE", "0")
@@ -159,7 +159,7 @@ def test_an_empty_cache_is_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_secrets_are_not_in_the_representation() -> None:
-    """Whoever prints the settings prints no password."""
+    """Printed settings contain no password."""
     assert "hunter2" not in repr(settings.load())
 
 

@@ -165,7 +165,7 @@ def test_change_and_times_are_for_people() -> None:
     assert (made["retryCount"], made["maxRetries"], made["scheduleId"]) == (1, 3, str(ROW_ID))
 
 
-def test_a_retry_tells_what_happened_and_what_happens_next() -> None:
+def test_a_retry_shows_what_happened_and_what_happens_next() -> None:
     """A Retrying object names the attempt, the error and the next time."""
     made = status(row(**FAILED, retry_count=2, next_retry_at=NOW + timedelta(minutes=8)))
 
@@ -178,7 +178,7 @@ def test_a_retry_tells_what_happened_and_what_happens_next() -> None:
 @pytest.mark.parametrize(
     "columns", [{}, {"state": State.FAILED, "retry_count": 1, "next_retry_at": NOW - HOUR}], ids=["first", "retry"]
 )
-def test_what_stepped_aside_tells_why_and_until_when(columns: dict[str, Any]) -> None:
+def test_a_set_aside_schedule_shows_why_and_until_when(columns: dict[str, Any]) -> None:
     """A schedule that the database refused for no outcome says so: the condition, and when it is tried again."""
     found = row(
         set_aside_count=2,
@@ -196,8 +196,8 @@ def test_what_stepped_aside_tells_why_and_until_when(columns: dict[str, Any]) ->
     )
 
 
-def test_what_stepped_aside_too_often_tells_of_a_failed_attempt() -> None:
-    """Once it counts as failed, the ordinary sentence tells it."""
+def test_a_schedule_set_aside_too_often_shows_a_failed_attempt() -> None:
+    """Once it counts as failed, the ordinary sentence of a failed attempt describes it."""
     found = row(**FAILED, retry_count=1, next_retry_at=NOW + HOUR, set_aside_count=5, set_aside_until=NOW + HOUR)
 
     assert status(found)["conditions"][1]["message"].startswith("Attempt 1 of 4 failed: ")
@@ -253,7 +253,7 @@ def test_a_message_says_what_happened_and_what_happens_next(found: Row, sentence
 
 @pytest.mark.parametrize("reason", [Reason.EXPIRED, Reason.DEADLINE_EXCEEDED])
 def test_a_request_to_retry_what_came_too_late_is_refused_in_words(reason: Reason) -> None:
-    """Who asks for a retry of what was never tried in time reads that this does not help, and what does."""
+    """A retry request for a schedule that was never tried in time is answered with: this does not help; this does."""
     made = status(row(state=State.FAILED, reason=reason), record(retry_request="now"))
 
     message = made["conditions"][1]["message"]
@@ -300,7 +300,7 @@ def test_no_message_becomes_untrue_while_time_passes(
 
 @pytest.mark.parametrize("edit", [{"cancel": False}, {"cancel": None}, {"cancel": True, "updates": {"enabled": False}}])
 def test_a_cancel_that_was_undone_says_that_it_stays(edit: dict[str, Any]) -> None:
-    """A cancelled schedule stays cancelled; a spec that says something else is told so, and is no failure."""
+    """A cancelled schedule stays cancelled; a spec that says something else is reported, and is no failure."""
     made = status(row(state=State.CANCELLED, reason=Reason.CANCELLED), generation=3, **edit)
 
     assert made["phase"] == "Cancelled"
@@ -333,7 +333,7 @@ def test_times_in_status_sort_as_text() -> None:
     assert made == ["2035-01-01T09:30:00Z", "2035-01-01T09:00:00Z", "2035-01-01T10:00:00Z"]
 
 
-def test_the_loser_of_a_tie_is_not_told_of_a_later_time() -> None:
+def test_the_loser_of_a_tie_shows_no_later_time() -> None:
     """Of two schedules with the same time the one created later wins; both messages leave that open."""
     messages = [
         status(row(**APPLIED, reason=reason, sets=("enabled",)))["message"]
@@ -367,7 +367,7 @@ def test_an_invalid_object_shows_no_change() -> None:
 )
 @pytest.mark.parametrize("reason", [Reason.APPLIED, Reason.SUPERSEDED])
 def test_every_edit_that_came_too_late_says_so(late: dict[str, Any], reason: Reason) -> None:
-    """Whichever field was edited too late, Ready says so, so that the freeze lets the edit be taken back."""
+    """After a late edit of any field Ready says so, so that the freeze lets the edit be taken back."""
     found = row(**APPLIED, reason=reason)
 
     assert conditions(status(found, generation=2, **late))["Ready"] == ("True", "EditTooLate")
@@ -383,7 +383,7 @@ def test_a_held_object_that_was_applied_before_is_no_edit() -> None:
 
 @pytest.mark.parametrize("reason", [Reason.EXPIRED, Reason.HISTORY, Reason.DEADLINE_EXCEEDED])
 def test_what_came_too_late_says_that_a_retry_is_refused(reason: Reason) -> None:
-    """Who asks for a retry of what came too late reads that it is refused."""
+    """A retry request for a schedule that came too late is refused in the status."""
     made = status(row(state=State.FAILED, reason=reason), record(retry_request="now"))
 
     assert "a request to retry is refused" in made["conditions"][0]["message"]

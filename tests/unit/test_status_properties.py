@@ -1,4 +1,4 @@
-"""Whatever database and object say, the status is one that the API server accepts and that programs understand."""
+"""For every database row and object the status is one that the API server accepts and that programs understand."""
 
 import re
 from datetime import timedelta
@@ -149,7 +149,7 @@ def test_every_status_is_a_line_of_the_table(case: tuple[Row | None, Record, dic
 
 @given(cases)
 def test_ready_never_speaks_of_applied(case: tuple[Row | None, Record, dict[str, Any]]) -> None:
-    """What is planned, held, retried or done is Ready alike; only what needs somebody is not."""
+    """What is planned, held, retried or done is Ready; only what needs a person is not."""
     made = computed(*case)
     if made is None:
         return
@@ -183,7 +183,7 @@ def test_transition_times_move_with_the_status_only(
 
 @given(cases)
 def test_every_status_settles(case: tuple[Row | None, Record, dict[str, Any]]) -> None:
-    """Computed on top of itself nothing changes, so that nothing is written for ever."""
+    """A status computed from itself does not change, so writing it comes to an end."""
     first = computed(*case)
     if first is not None:
         assert computed(*case, first) == first

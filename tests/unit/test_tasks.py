@@ -10,7 +10,7 @@ import pytest
 from flagschedule.entrypoints.tasks import run_until_one_ends
 
 
-async def _forever() -> None:
+async def _never_end() -> None:
     await asyncio.Event().wait()
 
 
@@ -18,15 +18,15 @@ async def _deaf(times: int) -> None:
     """Does not notice that many cancellations, as `asyncio.wait_for` of Python 3.11 at times."""
     for _ in range(times):
         try:
-            await _forever()
+            await _never_end()
         except asyncio.CancelledError:
             continue
-    await _forever()
+    await _never_end()
 
 
 async def _fail_when_cancelled() -> None:
     try:
-        await _forever()
+        await _never_end()
     finally:
         raise RuntimeError("cancelled")
 
@@ -61,10 +61,10 @@ def test_children_end_and_others_live() -> None:
     """Tasks that were started by those that end are ended, those from before are left alone."""
 
     async def scene() -> None:
-        other = asyncio.create_task(_forever())
+        other = asyncio.create_task(_never_end())
         stop = asyncio.Event()
         stop.set()
-        child = asyncio.create_task(_forever())
+        child = asyncio.create_task(_never_end())
 
         await run_until_one_ends([asyncio.create_task(stop.wait())], stop, [other, *_current()])
 
@@ -88,7 +88,7 @@ def test_the_first_failure_is_raised() -> None:
 
 
 def test_what_others_fail_with_is_not_reported_as_lost() -> None:
-    """Python logs a failure that no one has looked at when it collects the task, in whatever is at work by then."""
+    """Python logs an unread failure when it collects the task, during other work; our code must read it before."""
     reports: list[object] = []
 
     async def scene() -> None:
@@ -103,8 +103,8 @@ def test_what_others_fail_with_is_not_reported_as_lost() -> None:
     assert reports == []
 
 
-def test_whoever_is_told_to_end_may_fail() -> None:
-    """An orderly end is one, whatever the parts say while they end."""
+def test_a_task_that_is_ending_may_fail() -> None:
+    """A task that fails while the program ends does not make the end a failure."""
 
     async def scene() -> None:
         stop = asyncio.Event()

@@ -13,7 +13,7 @@ _CONFTEST = """
 from pathlib import Path
 from tests import builds
 builds._ROOT = Path(__file__).parent.parent
-builds._CHOICES.update(apiserver={"the thing": ("slow_build", "x")}, node={"the thing": ("slow_build", "y")})
+builds._CHOICES.update(apiserver={"the slow build": ("slow_build", "x")}, node={"the slow build": ("slow_build", "y")})
 pytest_plugins = ["tests.builds"]
 wait = builds._wait
 def note_that_it_waits(build, say):
@@ -78,7 +78,7 @@ def test_quick_tests_run_while_it_builds(tmp_path: Path) -> None:
 
 
 def test_a_worker_shows_the_progress_as_well(tmp_path: Path) -> None:
-    """Nobody has to wonder what several workers wait for."""
+    """Each worker prints what it waits for and how far the build is."""
     done = _pytest(tmp_path, "--numprocesses=2")
 
     assert done.returncode == 0, done.stdout

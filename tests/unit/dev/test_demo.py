@@ -56,7 +56,7 @@ def test_an_image_of_the_readers_is_installed(tmp_path: Path) -> None:
 
 
 def test_all_that_the_demo_installs_is_marked() -> None:
-    """Every object of the demo carries its mark, so that it can be told from somebody else's."""
+    """Every object of the demo carries its mark, which distinguishes it from the objects of others."""
     rendered = commands.run([commands.kubectl_program(), "kustomize", clusters.OVERLAY])
 
     objects = rendered.split("\n---\n")
@@ -83,7 +83,7 @@ def test_demo_once(value: str, once: bool) -> None:
 
 
 def test_the_cluster_needs_root_without_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is not root and has no Docker is told so before anything happens."""
+    """A user who is not root and has no Docker gets an error message before the demo changes anything."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("dev.localkind.kind_binary.is_own", lambda: True)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
@@ -133,14 +133,14 @@ def test_an_interrupted_command_leaves_no_process(tmp_path: Path) -> None:
     file = tmp_path / "child"
 
     with pytest.raises(KeyboardInterrupt):
-        # The shell's child tells us its number, and then us to stop: often before we know that it was started.
+        # The shell's child prints its number and then stops us, often before we know that it was started.
         commands.run(["sh", "-c", f"sh -c 'echo $$ > {file}; kill -INT {os.getpid()}; sleep 60' & wait"])
 
     child = file.read_text()
     eventually(lambda: not guard.is_running(int(child)), "the child has ended")
 
 
-def test_a_failed_command_tells_what_was_said() -> None:
+def test_a_failed_command_shows_its_output() -> None:
     """The error of a program reaches the reader with the command."""
     with pytest.raises(CommandFailedError, match="`sh -c echo no >&2; exit 3` failed: no"):
         commands.run(["sh", "-c", "echo no >&2; exit 3"])

@@ -8,7 +8,7 @@ def test_the_table_of_settings_is_fresh() -> None:
     assert generate.CONFIGURATION.read_text() == generate.configuration()
 
 
-def test_the_table_tells_allowed_values() -> None:
+def test_the_table_shows_allowed_values() -> None:
     """Bounds and words are taken from the code, so that they cannot drift."""
     rows = [line for line in generate.configuration().splitlines() if line.startswith("| `")]
     values = {row.split(" | ")[0].strip("| `"): row.split(" | ")[2] for row in rows}

@@ -25,7 +25,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_nothing_changed_nothing_to_build(tree: Path) -> None:
-    """The fingerprint is the same for the same inputs, whatever else lies about."""
+    """The fingerprint is the same for the same inputs; other files do not change it."""
     before = context.fingerprint(tree, "base")
     (tree / "notes").write_text("not an input")
     (tree / "operator" / "__pycache__").mkdir()
@@ -77,7 +77,7 @@ def test_the_base_image_can_be_named_by_digest() -> None:
 
 
 def test_every_install_checks_hashes() -> None:
-    """Whatever comes from an index is locked."""
+    """Every package that comes from an index is locked."""
     installs = [line for line in DOCKERFILE.splitlines() if "pip" in line and "install --" in line]
 
     assert len(installs) == 3
