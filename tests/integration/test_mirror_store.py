@@ -415,7 +415,7 @@ def test_status_entries_of_namespaces_take_turns(database_url: str) -> None:
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
         for name, namespace in [*((f"flood-{number}", "noisy") for number in range(5)), ("one", "quiet")]:
-            obj = on.thing(name=name)
+            obj = on.obj(name=name)
             row = row_of(await on.mirror(replace(obj, ref=replace(obj.ref, namespace=namespace))))
             on.database.run("INSERT INTO flag_schedule_status_outbox (schedule_id) VALUES (%s)", row.id)
 
