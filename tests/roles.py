@@ -15,7 +15,7 @@ from dev.localkind.servers.postgres import Postgres
 Program = Literal["migrate", "operator", "process", "cleanup"]
 
 HOST: Final = "shop"  # owns the tables that the application had before we came
-STRANGER: Final = "landlord"  # owns what the migrator may not touch
+OUTSIDER: Final = "landlord"  # owns what the migrator may not touch
 _USERS: Final[dict[Program, str]] = {
     "migrate": "flags_migrate",
     "operator": "flags_operate",
@@ -45,7 +45,7 @@ def create(server: Postgres) -> None:
             USERS.replace("'secret'", f"'{server.password}'"),
             SCHEMA,
             f"CREATE ROLE {HOST} NOLOGIN; GRANT CREATE ON SCHEMA public TO {HOST}",
-            f"CREATE ROLE {STRANGER} NOLOGIN",
+            f"CREATE ROLE {OUTSIDER} NOLOGIN",
             SCHEDULES,
         ):
             session.execute(statements.encode())

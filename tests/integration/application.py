@@ -10,7 +10,7 @@ from psycopg.rows import dict_row
 
 from tests.waiting import eventually
 
-# Whatever can be set, locked, prepared or left open in a session, as the next client of a pool finds it.
+# All that can be set, locked, prepared or left open in a session, as the next client of a pool finds it.
 LEFT = """
 SELECT (SELECT jsonb_object_agg(name, setting) FROM pg_settings WHERE source = 'session') AS settings,
        (SELECT count(*) FROM pg_prepared_statements) AS prepared,
@@ -42,7 +42,7 @@ class Application:
                     self.found.append(found)
 
     @contextmanager
-    def beside(self) -> Iterator[None]:
+    def observing(self) -> Iterator[None]:
         """Look until the work inside is done, and once more after that."""
         self._thread.start()
         try:

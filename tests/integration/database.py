@@ -45,7 +45,7 @@ class Database:
         return found
 
     def schedule(self, flag: UUID, updates: object, *, due: timedelta = timedelta(minutes=-1), **columns: Any) -> UUID:
-        """A new row, due a minute ago unless told; `columns` are set after that."""
+        """Insert a row, by default due since a minute; `columns` are set after that."""
         made: UUID = self.value(
             "INSERT INTO feature_flag_schedules (flag_id, scheduled_at, updates) "
             "VALUES (%s, now() + %s, %s) RETURNING id",

@@ -82,12 +82,12 @@ def test_each_cause_has_a_sentence_of_its_own(
     """What is wrong and what to do is said for each cause, without a part of the address."""
     server, part = CAUSES[cause]
 
-    async def ask() -> None:
+    async def query() -> None:
         async with ApiServer() as api:
             await api.request("GET", "version")
 
     with cluster(server.format_map(ports), tmp_path, monkeypatch), pytest.raises(DependencyUnavailableError) as raised:
-        asyncio.run(ask())
+        asyncio.run(query())
 
     assert part in str(raised.value)
     assert "localhost" not in str(raised.value)
@@ -109,7 +109,7 @@ def test_a_token_that_is_rotated_is_read_again(
     monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
     monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(authority.certificate))
 
-    async def ask() -> None:
+    async def query() -> None:
         token.write_text("first")
         async with ApiServer() as api:
             await api.request("GET", "version")
@@ -119,12 +119,12 @@ def test_a_token_that_is_rotated_is_read_again(
     with terminated(authority.server("localhost"), ports["plain"]) as tls:
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "localhost")
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(tls))
-        asyncio.run(ask())
+        asyncio.run(query())
 
     assert _Recorder.tokens[-2:] == ["bearer first", "bearer second"]
 
 
-def test_a_quiet_watch_is_asked_for_a_sign_of_life() -> None:
+def test_a_quiet_watch_is_probed_for_a_sign_of_life() -> None:
     """A watch's socket has keepalive on, so that one whose peer has forgotten it ends within a minute."""
     address = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 0))
 

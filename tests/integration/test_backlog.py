@@ -13,7 +13,7 @@ from tests.integration.database import Database
 
 
 def _backlogs(url: str, *between: object) -> list[Backlog]:
-    async def ask() -> list[Backlog]:
+    async def query() -> list[Backlog]:
         async with PostgresMirrorStore(roles.url(url, "operator"), "default", ()) as store:
             found = [await store.backlog()]
             for step in between:
@@ -22,11 +22,11 @@ def _backlogs(url: str, *between: object) -> list[Backlog]:
                 found.append(await store.backlog())
             return found
 
-    return asyncio.run(ask())
+    return asyncio.run(query())
 
 
 def test_it_counts_what_waits(database: Database, database_url: str) -> None:
-    """Due schedules, retries and outboxes are counted whoever made them; what is held, planned or done is not."""
+    """Due schedules, retries and outboxes are counted for every writer; what is held, planned or done is not."""
     flag = database.flag("checkout")
     change = {"enabled": True}
     database.schedule(flag, change, due=timedelta(minutes=-3))

@@ -1,4 +1,4 @@
-"""The cleaner on a real Postgres: what was finished long ago goes, nothing else does, and nobody has to wait."""
+"""The cleaner on a real Postgres: what was finished long ago goes, nothing else does, and no transaction waits."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def cleaned(run: subprocess.CompletedProcess[str], *, dry_run: bool = False, com
 
 
 def finished(database: Database, days: int, hours: int, **columns: Any) -> Any:
-    """A row that was finished at a time; applied unless told."""
+    """Insert a row that was finished at a time, by default applied."""
     at = ago(database, days, hours)
     values = {"status": "applied", "applied_at": at, "updated_at": at, **columns}
     return database.schedule(database.flag(f"flag-{uuid4()}"), {"enabled": True}, **values)
@@ -164,7 +164,7 @@ def test_a_purged_schedule_still_wins_over_an_older_one(database: Database, flag
     assert database.state(flag) == (True, 0)
 
 
-def test_a_purged_row_leaves_its_outcome_and_tells_nobody(database: Database, flagschedule: Run) -> None:
+def test_a_purged_row_leaves_its_outcome_and_notifies_no_object(database: Database, flagschedule: Run) -> None:
     """The object's record keeps state, reason and time; no object has to be looked at for it."""
     row = finished(database, 90, OLD, reason="PartlySuperseded")
     uid = of_object(database, row)
@@ -179,7 +179,7 @@ def test_a_purged_row_leaves_its_outcome_and_tells_nobody(database: Database, fl
 
 
 def test_a_dry_run_counts_and_touches_nothing(database: Database, flagschedule: Run) -> None:
-    """`--dry-run` tells what the next run will delete, and not even the version of a tuple changes."""
+    """`--dry-run` shows what the next run will delete, and changes not even the version of a tuple."""
     of_object(database, finished(database, 90, OLD))
     finished(database, 30, OLD, status="cancelled")
     attempt(database, uuid4(), ago(database, 180, OLD))
@@ -192,16 +192,14 @@ def test_a_dry_run_counts_and_touches_nothing(database: Database, flagschedule: 
     )
     before = database.query(tuples)
 
-    foretold = cleaned(flagschedule("cleanup", "--dry-run", "--output", "json"), dry_run=True)
+    predicted = cleaned(flagschedule("cleanup", "--dry-run", "--output", "json"), dry_run=True)
 
     assert database.query(tuples) == before
-    assert foretold == {**NOTHING, "applied": 1, "cancelled": 1, "attempts": 1, "records": 1, "runs": 1}
-    assert cleaned(flagschedule("cleanup", "--output", "json")) == foretold
+    assert predicted == {**NOTHING, "applied": 1, "cancelled": 1, "attempts": 1, "records": 1, "runs": 1}
+    assert cleaned(flagschedule("cleanup", "--output", "json")) == predicted
 
 
-def test_a_row_that_somebody_holds_is_left_to_the_next_run(
-    database: Database, database_url: str, flagschedule: Run
-) -> None:
+def test_a_locked_row_is_left_to_the_next_run(database: Database, database_url: str, flagschedule: Run) -> None:
     """The cleaner waits for no row lock; what was held goes the next time."""
     held = finished(database, 90, OLD)
     finished(database, 90, OLD)
@@ -278,7 +276,7 @@ def test_a_window_is_read_by_itself(history: Database, database_url: str, kind: 
 
 @pytest.fixture
 def gate(history: Database, database_url: str) -> Iterator[Database]:
-    """Whoever deletes a schedule stops at an advisory lock, which is held until the fixture's database lets go."""
+    """Every DELETE of a schedule stops at an advisory lock, which the fixture's database holds until it lets go."""
     history.run(
         """
         CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -335,7 +333,7 @@ def test_rows_that_the_host_protects_keep_nothing_else(history: Database, flagsc
     assert [line["kind"] for line in logged(run, "Row left to the next run")] == ["schedules"] * protected
 
 
-def test_a_database_that_refuses_everything_is_told(history: Database, flagschedule: Run) -> None:
+def test_a_database_that_refuses_everything_is_reported(history: Database, flagschedule: Run) -> None:
     """Where every deletion is refused the run ends with 3 and a line that says why, in words of ours."""
     history.run("CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'secret'; END $$")
     history.run("CREATE TRIGGER no BEFORE DELETE ON feature_flag_schedules FOR EACH ROW EXECUTE FUNCTION no()")

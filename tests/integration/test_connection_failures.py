@@ -30,14 +30,14 @@ SETUP = f"""
 CREATE ROLE clerk LOGIN PASSWORD '{PASSWORD}';
 CREATE ROLE crowded LOGIN PASSWORD '{PASSWORD}' CONNECTION LIMIT 0;
 CREATE ROLE club NOLOGIN PASSWORD '{PASSWORD}';
-CREATE ROLE stranger LOGIN PASSWORD '{PASSWORD}';
+CREATE ROLE outsider LOGIN PASSWORD '{PASSWORD}';
 """
 DATABASES = ("CREATE DATABASE closed ALLOW_CONNECTIONS false", "CREATE DATABASE private")
 
 # The cause: the URL's authority and the rest of it, a part of the sentence, and the type of the error.
 CAUSES: dict[str, tuple[str, str, type[FlagScheduleError]]] = {
     "wrong password": ("clerk:wrong@{server}/postgres", "refuses the user or the password", CredentialsRefusedError),
-    "unknown user": ("nobody:x@{server}/postgres", "refuses the user or the password", CredentialsRefusedError),
+    "unknown user": ("norole:x@{server}/postgres", "refuses the user or the password", CredentialsRefusedError),
     "no password": ("clerk@{server}/postgres", "has no password", CredentialsRefusedError),
     "a group": ("club:{password}@{server}/postgres", "may not log in", CredentialsRefusedError),
     "unknown database": ("clerk:{password}@{server}/nothing", "no database of the name", DependencyUnavailableError),
@@ -73,7 +73,7 @@ CAUSES: dict[str, tuple[str, str, type[FlagScheduleError]]] = {
         "is for another host",
         DependencyUnavailableError,
     ),
-    "no line in pg_hba.conf": ("stranger:{password}@{server}/postgres", "pg_hba.conf", DependencyUnavailableError),
+    "no line in pg_hba.conf": ("outsider:{password}@{server}/postgres", "pg_hba.conf", DependencyUnavailableError),
     "too many connections": ("crowded:{password}@{server}/postgres", "no connection left", DependencyUnavailableError),
     "no primary": (
         "clerk:{password}@{server}/postgres?target_session_attrs=standby",
@@ -95,7 +95,7 @@ CAUSES: dict[str, tuple[str, str, type[FlagScheduleError]]] = {
         "refuses the user or the password",
         CredentialsRefusedError,
     ),
-    "pooler: unknown user": ("nobody:x@{pooler}/postgres", "user", CredentialsRefusedError),
+    "pooler: unknown user": ("norole:x@{pooler}/postgres", "user", CredentialsRefusedError),
     "pooler: unknown database": (
         "clerk:{password}@{pooler}/nothing",
         "no database of the name",
@@ -114,7 +114,7 @@ def server() -> Iterator[Postgres]:
             for statement in DATABASES:
                 session.execute(statement)
             session.execute("REVOKE CONNECT ON DATABASE private FROM PUBLIC")
-        (server.data / "pg_hba.conf").write_text("host all stranger all reject\nhost all all all scram-sha-256\n")
+        (server.data / "pg_hba.conf").write_text("host all outsider all reject\nhost all all all scram-sha-256\n")
         server.restart("fast")
         yield server
 
@@ -158,7 +158,7 @@ def test_each_cause_has_a_sentence_of_its_own(places: dict[str, str], cause: str
     sentence = str(raised.value)
     assert part in sentence
     assert type(raised.value) is kind
-    words = {"clerk", "nobody", "crowded", "club", "stranger", PASSWORD, "wrong", "127.0.0.1", "nowhere", "nothing"}
+    words = {"clerk", "norole", "crowded", "club", "outsider", PASSWORD, "wrong", "127.0.0.1", "nowhere", "nothing"}
     assert words & set(re.findall(r"[\w.]+", sentence)) - {"nothing" if part == "nothing listens" else ""} == set()
 
 

@@ -28,8 +28,8 @@ apiVersion: v1
 kind: Config
 current-context: away
 clusters: [{name: away, cluster: {server: "http://127.0.0.1:1"}}]
-contexts: [{name: away, context: {cluster: away, user: nobody}}]
-users: [{name: nobody, user: {}}]
+contexts: [{name: away, context: {cluster: away, user: norole}}]
+users: [{name: norole, user: {}}]
 """
 # As the program is, but for the time after which a refusal is final.
 IMPATIENT_OPERATOR = """

@@ -37,7 +37,7 @@ def make_due(database: Database) -> None:
     database.run("UPDATE feature_flag_schedules SET next_retry_at = now() WHERE next_retry_at IS NOT NULL")
 
 
-def test_a_refused_row_is_retried_and_blocks_nobody(database: Database, flagschedule: Run) -> None:
+def test_a_refused_row_is_retried_and_blocks_no_other(database: Database, flagschedule: Run) -> None:
     """Of 40 rows in a batch the refused one is planned again with backoff, the others are applied at once."""
     guard(database, "P0001")
     good = [database.schedule(database.flag(f"flag-{number}"), {"enabled": True}) for number in range(39)]
@@ -98,7 +98,7 @@ def test_no_detail_of_the_database_is_shown(database: Database, flagschedule: Ru
 def test_what_a_trigger_says_is_kept_for_those_who_may_read_it(
     database: Database, flagschedule: Run, sqlstate: str, shown: bool
 ) -> None:
-    """The text that a host's trigger raises is in the attempt, cut and escaped; in the row only if somebody said so."""
+    """The text that a host's trigger raises is in the attempt, cut and escaped; in the row only by a setting."""
     database.run("CREATE FUNCTION says() RETURNS text RETURN E'frozen by change board\\x1b[31m' || repeat('x', 600)")
     database.run(GUARD.replace("'secret detail of the host'", "'%', says()"))
     create = f"CREATE TRIGGER guard BEFORE UPDATE ON feature_flags FOR EACH ROW EXECUTE FUNCTION guard('{sqlstate}')"

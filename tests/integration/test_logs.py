@@ -21,7 +21,7 @@ def outcomes(stderr: str) -> list[dict[str, Any]]:
 
 
 def test_the_messages_and_fields_of_the_original(database: Database, flagschedule: Run) -> None:
-    """First success, failure, success on a retry and exhaustion are told as the original told them."""
+    """First success, failure, success on a retry and exhaustion are logged in the original's words."""
     guard(database, "P0001")
     good = database.schedule(database.flag("good", "staging"), {"enabled": True})
     bad = database.schedule(database.flag("bad"), {"rolloutPercentage": 95}, max_retries=1)

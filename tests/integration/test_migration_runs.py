@@ -1,4 +1,4 @@
-"""One migration at a time, whatever lies between it and Postgres, and none on tables that it cannot work with."""
+"""One migration at a time, also through a pooler, and none on tables that it cannot work with."""
 
 import os
 import re
@@ -56,7 +56,7 @@ def test_a_pooler_is_no_hindrance(pooler: PgBouncer, empty_database_url: str) ->
     url = pooler.url(roles.url(empty_database_url, "migrate"))
     application = Application(url)
 
-    with application.beside():
+    with application.observing():
         assert migrate(url) == ALL
         assert migrate(url) == 0
 

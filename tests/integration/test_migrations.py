@@ -1,4 +1,4 @@
-"""Migrations: whatever stage a database is at, it ends complete, and the host's own table is not touched."""
+"""Migrations: from any earlier stage a database ends complete, and the host's own table is not touched."""
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +35,7 @@ def at_stage(url: str, stage: list[str]) -> None:
 
 
 def dump(postgres: Postgres, url: str, *options: str) -> str:
-    """pg_dump without the token that newer versions draw anew each time."""
+    """pg_dump without the token that newer versions generate for each dump."""
     text = subprocess.run([postgres.tool("pg_dump"), *options, url], check=True, capture_output=True, text=True).stdout
     return "\n".join(line for line in text.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
 
@@ -178,7 +178,7 @@ def test_new_tables_never_go_to_the_servers_own_schema(empty_database_url: str) 
 @pytest.mark.parametrize(
     ("search_path", "sentence"), [("a,b", "different schemas"), ("nowhere", "no schema")], ids=["two", "none"]
 )
-def test_a_schema_that_cannot_be_chosen_is_told(
+def test_a_schema_that_cannot_be_chosen_is_reported(
     empty_database_url: str, flagschedule: Run, search_path: str, sentence: str
 ) -> None:
     """Two schemas with a table each, or none to create tables in: exit code 2 and a sentence, nothing is changed."""

@@ -118,7 +118,7 @@ def test_a_new_object_has_a_row_that_the_processor_finds(database_url: str) -> N
 
 @pytest.mark.parametrize("word", ["", "APPLIED", "\x01"])
 def test_a_word_that_is_no_state_keeps_no_object(database_url: str, word: str) -> None:
-    """A record whose state nobody knows can be stopped and deleted, and its object plans nothing."""
+    """A record with an unknown state can be stopped and deleted, and its object plans nothing."""
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
@@ -237,7 +237,7 @@ def test_a_locked_row_is_not_waited_for(database_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "state", "reason", "told"),
+    ("columns", "state", "reason", "notified"),
     [
         ({}, State.FAILED, Reason.FLAG_DELETED, True),
         ({"status": "failed", "next_retry_at": "now"}, State.FAILED, Reason.FLAG_DELETED, True),
@@ -247,11 +247,11 @@ def test_a_locked_row_is_not_waited_for(database_url: str) -> None:
     ],
 )
 def test_an_outcome_survives_the_loss_of_its_row(
-    database_url: str, columns: dict[str, str], state: State, reason: Reason, told: bool
+    database_url: str, columns: dict[str, str], state: State, reason: Reason, notified: bool
 ) -> None:
     """When the flag is deleted its rows go; a final outcome stays, an unfinished schedule is FlagDeleted.
 
-    The object is told only if the outcome is a new one.
+    The object gets a status entry only if the outcome is a new one.
     """
 
     async def play(on: Scene) -> None:
@@ -269,7 +269,7 @@ def test_an_outcome_survives_the_loss_of_its_row(
         assert snapshot.row is None
         assert snapshot.record
         assert (snapshot.record.state, snapshot.record.reason) == (state, reason)
-        assert [entry.ref.uid for entry in await on.store.status_entries(10)] == [obj.ref.uid] * told
+        assert [entry.ref.uid for entry in await on.store.status_entries(10)] == [obj.ref.uid] * notified
         assert snapshot.record.schedule_id == row.id
 
     played(database_url, play)
@@ -445,10 +445,10 @@ def test_a_cluster_name_belongs_to_one_live_cluster(database_url: str) -> None:
 
 
 def test_a_database_that_is_away_is_no_objects_fault() -> None:
-    """Without a database the store says that it is unavailable, whatever was asked."""
+    """Without a database every operation of the store says that it is unavailable."""
 
     async def play() -> None:
-        async with PostgresMirrorStore("postgresql://nobody@127.0.0.1:1/x?connect_timeout=1", "default", ()) as store:
+        async with PostgresMirrorStore("postgresql://norole@127.0.0.1:1/x?connect_timeout=1", "default", ()) as store:
             with pytest.raises(DependencyUnavailableError, match="DATABASE_URL"):
                 await store.ping()
 
@@ -476,7 +476,7 @@ def test_a_flag_that_vanishes_in_between_leaves_the_object_waiting(database_url:
     played(database_url, play)
 
 
-def test_nobody_is_given_a_connection_that_the_server_has_ended(database_url: str) -> None:
+def test_a_connection_that_the_server_has_ended_is_never_handed_out(database_url: str) -> None:
     """After the server has ended every idle connection, the next callers are served all the same."""
 
     async def play(on: Scene) -> None:

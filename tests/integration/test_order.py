@@ -1,4 +1,4 @@
-"""Whatever the order of work, a flag ends as if its schedules had been applied one by one, by time."""
+"""After work in any order a flag ends as if its schedules had been applied one by one, by time."""
 
 import json
 import random
@@ -85,7 +85,7 @@ def test_four_processors_end_like_a_chronological_replay(database: Database, fla
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_reason_tells_who_holds_the_flag(database: Database, flagschedule: Run, seed: int) -> None:
+def test_the_reason_shows_which_schedule_holds_the_flag(database: Database, flagschedule: Run, seed: int) -> None:
     """Per flag and property exactly one schedule holds it at the end, and it is one that says it set something."""
     plan(database, seed)
     flagschedule("process", FLAG_SCHEDULE_BATCH_SIZE="50")

@@ -18,7 +18,7 @@ from tests.integration.test_mirror_store import Scene, played
 
 @pytest.fixture(scope="module", params=["transaction", "session"])
 def pooler(request: pytest.FixtureRequest, postgres: Postgres, migrated_template: str) -> Iterator[PgBouncer]:
-    """A pooler with two sessions for each user, so that whatever is left in one meets another client soon."""
+    """A pooler with two sessions for each user, so that what one client leaves meets another client soon."""
     assert migrated_template
     with PgBouncer(postgres, request.param, size=2) as pooler:
         yield pooler
@@ -32,7 +32,7 @@ def test_the_processor_leaves_nothing_in_a_session(
     url = pooler.url(roles.url(database_url, "process"))
     application = Application(url)
 
-    with application.beside():
+    with application.observing():
         done = flagschedule("process", DATABASE_URL=url, FLAG_SCHEDULE_BATCH_SIZE="20")
 
     assert done.returncode == 0, done.stderr
@@ -72,7 +72,7 @@ def test_the_operators_store_leaves_nothing_in_a_session(pooler: PgBouncer, data
         assert (await on.store.backlog()).due == 0
         await on.store.ping()
 
-    with application.beside():
+    with application.observing():
         played(database_url, play, connect_to=url)
 
     assert len(application.found) == 1, application.found
@@ -88,7 +88,7 @@ def test_the_cleaner_leaves_nothing_in_a_session(
     url = pooler.url(roles.url(database_url, "cleanup"))
     application = Application(url)
 
-    with application.beside():
+    with application.observing():
         done = flagschedule("cleanup", DATABASE_URL=url)
 
     assert done.returncode == 0, done.stderr
@@ -124,7 +124,7 @@ LEFTOVERS = {
 def test_what_a_neighbour_left_does_no_harm(
     postgres: Postgres, database: Database, database_url: str, flagschedule: Run, left: str
 ) -> None:
-    """Whatever another client of the pool left in the session, processor, operator and cleaner do their work."""
+    """Processor, operator and cleaner do their work in any session that another client of the pool left."""
     database.connection.execute(
         "CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.flag_schedule_runs (); "
         "GRANT USAGE ON SCHEMA elsewhere TO PUBLIC"

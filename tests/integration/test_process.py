@@ -48,7 +48,7 @@ def logged(run: subprocess.CompletedProcess[str], event: str) -> list[dict[str, 
 
 
 def test_a_due_schedule_changes_its_flag(database: Database, flagschedule: Run) -> None:
-    """The flag has the new values, the row says applied, and the attempt tells before and after."""
+    """The flag has the new values, the row says applied, and the attempt shows before and after."""
     flag = database.flag("checkout-v2")
     schedule = database.schedule(flag, {"enabled": True, "rolloutPercentage": 25})
 
@@ -105,8 +105,8 @@ def test_nothing_is_early(database: Database, flagschedule: Run) -> None:
     assert database.state(flag) == (False, 0)
 
 
-def test_bad_updates_fail_for_good_and_block_nobody(database: Database, flagschedule: Run) -> None:
-    """Every kind of bad updates fails permanently with a sentence, while good rows beside them are applied."""
+def test_bad_updates_fail_permanently_and_block_no_other(database: Database, flagschedule: Run) -> None:
+    """Every kind of bad updates fails permanently with a sentence, while the good rows of the batch are applied."""
     flag, good = database.flag("bad"), database.flag("good")
     bad = [database.schedule(flag, updates) for updates in INVALID]
     database.schedule(good, {"rolloutPercentage": 50.0})
@@ -182,7 +182,7 @@ class Faulty(PostgresProcessStore):
         raise NotImplementedError
 
     def beside(self) -> Self:
-        """One that is spoilt as soon as it works along."""
+        """Connect another store, which is spoilt as soon as it does its share."""
         other = super().beside()
         other.apply = partial(self._spoilt, other)  # type: ignore[method-assign]  # for one of two
         self.connected.set()
@@ -201,7 +201,7 @@ class Faulty(PostgresProcessStore):
         return found
 
 
-# Whoever changes a flag says on which connection.
+# Each change of a flag records its connection.
 WHO = """
 CREATE TABLE connections (pid integer);
 GRANT INSERT ON connections TO PUBLIC;
@@ -313,7 +313,7 @@ def test_a_run_waits_for_no_further_connection(database: Database, database_url:
     over = Event()
 
     class Queueing(PostgresProcessStore):
-        """As if the pooler let the second connection wait for ever."""
+        """Let the second connection wait without an end, as a pooler may."""
 
         def beside(self) -> Self:
             over.wait()
@@ -351,7 +351,7 @@ def test_five_processors_apply_five_rows_once(database: Database, flagschedule: 
 def test_a_lingering_run_applies_what_comes_due_meanwhile(
     database: Database, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    """A run told to linger finds what comes due after it began, and goes on."""
+    """A lingering run finds what comes due after it began, and continues."""
     flag = database.flag("checkout-v2")
     run = start(FLAG_SCHEDULE_LINGER_SECONDS="600")
     eventually(lambda: database.query("SELECT * FROM flag_schedule_runs"))
@@ -407,7 +407,7 @@ def test_what_another_program_sets_back_to_pending_is_applied_again(database: Da
 
 @pytest.mark.parametrize("time", ["-infinity", "0044-03-15 00:00:00+00 BC", "2026-11-01 09:00:00.123456+00"])
 def test_any_time_can_be_the_end_of_a_batch(database: Database, database_url: str, time: str) -> None:
-    """Whatever time Postgres can hold, the next batch begins there: of two schedules of that time none is left out."""
+    """The next batch can begin at any time that Postgres can hold: of two schedules of that time none is left out."""
     for number in range(2):
         schedule = database.schedule(database.flag(f"flag-{number}"), {"enabled": True})
         database.run("UPDATE feature_flag_schedules SET scheduled_at = %s WHERE id = %s", time, schedule)
@@ -419,7 +419,7 @@ def test_any_time_can_be_the_end_of_a_batch(database: Database, database_url: st
 
 
 def test_how_soon_the_next_one_comes_due(database: Database) -> None:
-    """A run is told of the next schedule or retry within a second, and of none that is later, held or due already."""
+    """A run learns of the next schedule or retry within a second, and of none that is later, held or due already."""
     flag, second = database.flag("checkout-v2"), timedelta(seconds=1)
     look = statements.read("seconds_until_due")
     with database.connection.transaction():  # in which it is the same moment throughout
@@ -439,19 +439,19 @@ def test_how_soon_the_next_one_comes_due(database: Database) -> None:
 def test_a_lingering_run_wakes_when_the_next_one_comes_due(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It sleeps until the next time that the database tells, and for a second where it tells none."""
-    told: list[float | None] = [0.25, None]
+    """It sleeps until the next time that the database returns, and for a second where it returns none."""
+    answers: list[float | None] = [0.25, None]
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
 
-    class Telling(PostgresProcessStore):
+    class Answering(PostgresProcessStore):
         """As if something came due soon."""
 
         def seconds_until_due(self) -> float | None:
-            return told.pop(0)
+            return answers.pop(0)
 
-    with Telling(roles.url(database_url, "process")) as store:
-        Processor(store, None, Pace(linger=60), stopping=lambda: not told).run()
+    with Answering(roles.url(database_url, "process")) as store:
+        Processor(store, None, Pace(linger=60), stopping=lambda: not answers).run()
 
     assert slept == [0.25, 1.0]
     assert database.query("SELECT finished_at FROM flag_schedule_runs WHERE finished_at IS NOT NULL")
@@ -460,7 +460,7 @@ def test_a_lingering_run_wakes_when_the_next_one_comes_due(
 def test_what_comes_due_between_two_questions_is_not_passed(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What comes due right after a lingering run has asked how long to sleep is applied before it sleeps."""
+    """What comes due right after a lingering run queried how long to sleep is applied before it sleeps."""
     flag = database.flag("checkout-v2")
     made: list[UUID] = []
     states: list[str] = []
@@ -559,7 +559,7 @@ def test_every_run_is_recorded(database: Database, flagschedule: Run) -> None:
     assert run["finished_at"] > run["started_at"]
 
 
-def test_status_entries_that_nobody_serves_are_pruned(database: Database, flagschedule: Run) -> None:
+def test_status_entries_that_no_operator_serves_are_pruned(database: Database, flagschedule: Run) -> None:
     """Rows that other programs made have no object: their status entries go after a minute, not before."""
     database.schedule(database.flag("checkout-v2"), {"enabled": True})
     flagschedule("process")

@@ -29,7 +29,7 @@ from tests.integration.worlds import ACTIONS, KINDS, NEW, OLD, Action, Kind, Tri
 from tests.unit.builders import body
 
 RULES = Rules(max_retries=3, max_lateness=timedelta(minutes=10))
-# A request to retry what was never tried asks for nothing.
+# A request to retry what was never tried requests nothing.
 TRIALS = [each for each in itertools.product(ACTIONS, KINDS) if each != ("retry", "pending")]
 ROUNDS = 20
 SPREAD = 0.03  # seconds over which what happens to the objects of a round is spread
@@ -82,11 +82,11 @@ class Stage:
 
     @contextmanager
     def held(self, flags: list[str]) -> Iterator[Callable[[], None]]:
-        """No processor touches these flags until the function is called: a stranger holds their rows."""
-        with connected(self.url) as stranger:
-            stranger.run("BEGIN")
-            stranger.run("SELECT FROM feature_flags WHERE flag_key = ANY (%s) FOR NO KEY UPDATE", flags)
-            yield partial(stranger.run, "ROLLBACK")
+        """No processor touches these flags until the function is called: another client holds their rows."""
+        with connected(self.url) as client:
+            client.run("BEGIN")
+            client.run("SELECT FROM feature_flags WHERE flag_key = ANY (%s) FOR NO KEY UPDATE", flags)
+            yield partial(client.run, "ROLLBACK")
 
     async def plan(self, action: Action, kind: Kind, flag: str) -> Object:
         """An object of this flag, mirrored, whose next attempt is due."""
@@ -193,18 +193,18 @@ def processors(url: str, number: int, seed: int) -> Iterator[None]:
 
 
 def test_an_edit_meets_the_processor_at_any_moment(database_url: str) -> None:
-    """Whatever is done to an object around its instant either comes first or does nothing, and is told truly."""
+    """An action on an object around its instant either comes first or does nothing, and the status shows which."""
     seed = random.randrange(10**6)  # noqa: S311 -- a scene, not a secret
     print(f"seed {seed}")  # noqa: T201 -- pytest shows it when the test fails
     chance = random.Random(seed)  # noqa: S311 -- the same
-    told: dict[UUID, State] = {}
+    answered: dict[UUID, State] = {}
 
     async def round_of(on: Stage) -> None:
         async def disturb(made: Object) -> None:
             await asyncio.sleep(chance.uniform(0, SPREAD))
             snapshot = await on.mirror(made.edited)
             assert snapshot.row
-            told[made.trial.uid] = snapshot.row.state
+            answered[made.trial.uid] = snapshot.row.state
 
         async def echo(made: Object) -> None:  # a replica that still sees the object as it was created
             await asyncio.sleep(chance.uniform(0, SPREAD))
@@ -226,7 +226,7 @@ def test_an_edit_meets_the_processor_at_any_moment(database_url: str) -> None:
         first = await on.judged()
         print(sorted(Counter((each.trial.action, first[each.trial.uid]) for each in on.objects).items()))  # noqa: T201 -- the same
         # Who committed first said so at once, and it stays so.
-        said = {uid: "processor" if state is State.APPLIED else "edit" for uid, state in told.items()}
+        said = {uid: "processor" if state is State.APPLIED else "edit" for uid, state in answered.items()}
         assert said == first
 
     staged(database_url, play)
@@ -254,7 +254,7 @@ def test_an_edit_while_the_change_is_made_comes_too_late(database_url: str, kind
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_processor_leaves_what_is_being_edited(database_url: str, kind: Kind) -> None:
-    """A processor that comes while an edit is being stored passes by, and the next one finds what was asked for."""
+    """A processor skips a flag while an edit is being stored, and the next one applies what the edit requested."""
 
     async def play(on: Stage) -> None:
         with PostgresProcessStore(roles.url(database_url, "process")) as processor:
@@ -269,7 +269,7 @@ def test_the_processor_leaves_what_is_being_edited(database_url: str, kind: Kind
 
 
 def test_an_edit_that_came_too_late_is_taken_back(database_url: str) -> None:
-    """Reverting such an edit clears the reason; however often one edits and asks, nothing is made again."""
+    """Reverting such an edit clears the reason; further edits and retry requests apply nothing again."""
 
     async def play(on: Stage) -> None:
         made = [await on.plan(*trial, on.flag()) for trial in TRIALS if trial[0] not in {"delete", "retry"}]
@@ -277,10 +277,10 @@ def test_an_edit_that_came_too_late_is_taken_back(database_url: str) -> None:
             look(processor)
             before = on.database.query("SELECT * FROM feature_flag_schedules ORDER BY id")
             for each in made:
-                asking = replace(each.edited, retry_request="again")
+                requesting = replace(each.edited, retry_request="again")
                 for obj, reason, generation in (
                     (each.edited, "EditTooLate", 2),
-                    (asking, "EditTooLate", 2),
+                    (requesting, "EditTooLate", 2),
                     (each.reverted, "Applied", 3),
                 ):
                     await on.mirror(obj)

@@ -63,7 +63,7 @@ def aside(database: Database, schedule: UUID) -> dict[str, Any]:
 def test_older_rows_that_are_refused_keep_no_later_one_waiting(
     database: Database, flagschedule: Run, sqlstate: str
 ) -> None:
-    """150 older rows of a flag that the host refuses, with whatever state, step aside; the run does the others."""
+    """150 older rows of a flag that the host refuses, with any SQLSTATE, are set aside; the run applies the others."""
     refuse(database, raising(sqlstate))
     flag = database.flag("refused")
     database.run(
@@ -76,9 +76,9 @@ def test_older_rows_that_are_refused_keep_no_later_one_waiting(
     run = flagschedule("process", "--output", "json", FLAG_SCHEDULE_TIME_BUDGET_SECONDS="5")
 
     assert {database.row(each)["status"] for each in good} == {"applied"}
-    told = summary(run)
-    assert (told["processed"], told["failed"], told["skipped"]) == (5, 0, 150)
-    assert told["set_aside"] >= 1  # as many as the run has time for
+    shown = summary(run)
+    assert (shown["processed"], shown["failed"], shown["skipped"]) == (5, 0, 150)
+    assert shown["set_aside"] >= 1  # as many as the run has time for
     assert database.value("SELECT count(*) FROM flag_schedule_attempts WHERE outcome <> 'applied'") == 0
     assert database.value("SELECT count(*) FROM feature_flag_schedules WHERE retry_count > 0") == 0
 
@@ -200,7 +200,7 @@ def test_a_row_refused_by_a_lock_is_tried_again_in_the_same_run(database: Databa
 def test_a_change_that_the_host_swallows_or_bends_is_a_failed_attempt(
     database: Database, flagschedule: Run, body: str, says: str
 ) -> None:
-    """What did not happen as asked is not told as Applied: it is undone, named, retried, and moves no watermark."""
+    """A change not made as requested is never Applied: it is undone, named, retried, and moves no watermark."""
     refuse(database, body)
     flag = database.flag("refused")
     bent = database.schedule(flag, {"enabled": True, "rolloutPercentage": 23})
@@ -255,7 +255,7 @@ def test_a_change_that_the_host_undoes_afterwards_is_a_failed_attempt(
     assert not database.query("SELECT FROM flag_schedule_watermarks WHERE flag_id = %s", flag)
 
 
-def test_the_attempt_tells_what_else_the_host_changed(database: Database, flagschedule: Run) -> None:
+def test_the_attempt_shows_what_else_the_host_changed(database: Database, flagschedule: Run) -> None:
     """A trigger that sets another column of the flag along is seen in the attempt."""
     refuse(database, "NEW.rollout_percentage := 100")
     schedule = database.schedule(database.flag("refused"), {"enabled": True})
@@ -267,8 +267,8 @@ def test_the_attempt_tells_what_else_the_host_changed(database: Database, flagsc
     assert (attempt["set_enabled"], attempt["set_rollout_percentage"]) == (True, None)
 
 
-def test_each_attempt_tells_only_what_it_set(database: Database, flagschedule: Run) -> None:
-    """Of three schedules of a flag in one batch, none tells another one's value as its own."""
+def test_each_attempt_shows_only_what_it_set(database: Database, flagschedule: Run) -> None:
+    """Of three schedules of a flag in one batch, none shows another one's value as its own."""
     flag = database.flag("checkout")
     older = database.schedule(flag, {"enabled": True, "rolloutPercentage": 10}, due=timedelta(minutes=-3))
     middle = database.schedule(flag, {"rolloutPercentage": 50}, due=timedelta(minutes=-2))
@@ -276,16 +276,16 @@ def test_each_attempt_tells_only_what_it_set(database: Database, flagschedule: R
 
     flagschedule("process")
 
-    told = [
+    shown = [
         (attempt["reason"], attempt["after_enabled"], attempt["after_rollout_percentage"])
         for each in (older, middle, latest)
         for attempt in database.attempts(each)
     ]
-    assert told == [("PartlySuperseded", True, 0), ("Superseded", False, 0), ("Applied", False, 90)]
+    assert shown == [("PartlySuperseded", True, 0), ("Superseded", False, 0), ("Applied", False, 90)]
 
 
-def test_the_time_told_is_the_time_of_the_change(database: Database, flagschedule: Run) -> None:
-    """applied_at comes after what the change waited for; the attempt tells when it was claimed, too."""
+def test_the_reported_time_is_the_time_of_the_change(database: Database, flagschedule: Run) -> None:
+    """applied_at comes after what the change waited for; the attempt shows also when it was claimed."""
     refuse(database, "PERFORM pg_sleep(0.2)")
     schedule = database.schedule(database.flag("refused"), {"enabled": True})
 
@@ -297,7 +297,7 @@ def test_the_time_told_is_the_time_of_the_change(database: Database, flagschedul
     assert applied_at - attempt["claimed_at"] >= timedelta(seconds=0.2)
 
 
-def test_what_is_locked_for_long_is_told(database: Database, flagschedule: Run, database_url: str) -> None:
+def test_a_long_lock_is_reported(database: Database, flagschedule: Run, database_url: str) -> None:
     """A due schedule whose flag a transaction holds is counted and named as such; the run ends well."""
     flag = database.flag("held")
     held = database.schedule(flag, {"enabled": True})
@@ -323,10 +323,10 @@ def test_what_is_locked_for_long_is_told(database: Database, flagschedule: Run, 
     ],
     ids=["hidden", "read-only"],
 )
-def test_what_row_level_security_hides_is_told(
+def test_flags_that_row_level_security_hides_are_reported(
     database: Database, flagschedule: Run, policies: str, reason: str
 ) -> None:
-    """A due schedule whose flag a policy hides, or lets be seen and not changed, is counted and told."""
+    """A due schedule whose flag a policy hides, or shows and does not let change, is counted and reported."""
     database.schedule(database.flag("hidden"), {"enabled": True})
     database.connection.execute(f"ALTER TABLE feature_flags ENABLE ROW LEVEL SECURITY; {policies}".encode())
 
@@ -354,7 +354,7 @@ def test_a_policy_that_refuses_the_new_row_keeps_no_other_one(database: Database
 ODD_TIMES = ["infinity", "-infinity", "0044-03-15 00:00:00+00 BC", "12345-01-01 00:00:00+00"]
 ODD_NUMBERS = ["1" + "0" * 5000, "1e100000", "0." + "0" * 5000 + "1"]
 DEEP = "[" * 1500 + "]" * 1500
-# In a column of the schedule or of its flag, whatever is due all the same.
+# In a column of the schedule or of its flag; the schedule is due with each of them.
 ODD = [
     *[("feature_flags", "updated_at", time) for time in ODD_TIMES],
     *[("feature_flags", "created_at", time) for time in ODD_TIMES],
@@ -374,7 +374,7 @@ REFUSED = ["none", "23514", "FF001"]
 
 @pytest.mark.parametrize("refused", REFUSED)
 def test_no_odd_value_stops_a_run(database: Database, flagschedule: Run, refused: str) -> None:
-    """Whatever Postgres can hold in a row, refused by the host or not: the run ends well and does the others."""
+    """With any value that Postgres can hold in a row, refused or not, the run ends well and does the others."""
     if refused != "none":
         database.connection.execute(
             f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.flag_key LIKE 'odd%' THEN "
@@ -396,9 +396,9 @@ def test_no_odd_value_stops_a_run(database: Database, flagschedule: Run, refused
 
     run = flagschedule("process", "--output", "json")
 
-    told = summary(run)
+    shown = summary(run)
     assert {database.row(each)["status"] for each in good} == {"applied"}
-    assert told["processed"] + told["set_aside"] == len(odd) + len(good)
+    assert shown["processed"] + shown["set_aside"] == len(odd) + len(good)
     names = {line["scheduleId"] for line in map(json.loads, run.stderr.splitlines()) if "scheduleId" in line}
     assert names == {str(each) for each in [*odd, *good]}
 
@@ -423,7 +423,7 @@ def test_a_locked_table_lets_a_run_go_on(
 
 
 def test_one_refused_cache_key_keeps_no_other_one(database: Database, flagschedule: Run, redis_url: str) -> None:
-    """A key that Redis refuses to delete is told and kept for later; the others are deleted, by later runs too."""
+    """A key that Redis refuses to delete is reported and kept for later; the others are deleted, by later runs too."""
     environments = ["production", "forbidden", "staging"]
     for environment in environments:
         database.schedule(database.flag("checkout", environment), {"enabled": True})
@@ -518,7 +518,7 @@ def test_two_flags_that_may_not_both_be_on_keep_no_other_one(database: Database,
     assert (summary(run)["processed"], summary(run)["failed"]) == (7, 1)
 
 
-def test_a_schedule_whose_flag_is_gone_is_told(database: Database, flagschedule: Run) -> None:
+def test_a_schedule_whose_flag_is_gone_is_reported(database: Database, flagschedule: Run) -> None:
     """A flag that was deleted while triggers were off, as a restore does it, leaves a row that no claim finds."""
     flag = database.flag("gone")
     dangling = database.schedule(flag, {"enabled": True})
@@ -533,7 +533,7 @@ def test_a_schedule_whose_flag_is_gone_is_told(database: Database, flagschedule:
     assert (line["reason"], line["scheduleIds"]) == ("the flag does not exist", [str(dangling)])
 
 
-def test_schedules_that_row_level_security_hides_are_told(database: Database, flagschedule: Run) -> None:
+def test_schedules_that_row_level_security_hides_are_reported(database: Database, flagschedule: Run) -> None:
     """With row-level security on our own table a run may see nothing that is due: it says so."""
     database.schedule(database.flag("hidden"), {"enabled": True})
     database.connection.execute(b"ALTER TABLE feature_flag_schedules ENABLE ROW LEVEL SECURITY")

@@ -87,7 +87,7 @@ def test_a_flag_deleted_before_its_change_is_made(database_url: str, flagschedul
 
 
 def test_a_flag_that_is_created_again_needs_a_request(database_url: str, flagschedule: Run) -> None:
-    """A schedule whose flag was deleted stays Failed when the flag is back, until somebody asks; then it is applied."""
+    """A schedule whose flag was deleted stays Failed when the flag is back; a retry request then applies it."""
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
@@ -108,7 +108,7 @@ def test_a_flag_that_is_created_again_needs_a_request(database_url: str, flagsch
 
 
 def test_a_truncated_table_makes_nothing_happen_twice(database_url: str, flagschedule: Run) -> None:
-    """TRUNCATE tells no trigger: what was unfinished is Failed; what was applied stays so, by its object's status."""
+    """TRUNCATE fires no trigger: what was unfinished is Failed; what was applied stays so, by its object's status."""
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
@@ -116,14 +116,14 @@ def test_a_truncated_table_makes_nothing_happen_twice(database_url: str, flagsch
         row = row_of(await on.mirror(applied))
         await on.mirror(pending)
         await asyncio.to_thread(flagschedule, "process")
-        told = {"observedGeneration": 1, "scheduleId": str(row.id), "appliedAt": rfc3339(on.now)}
+        shown = {"observedGeneration": 1, "scheduleId": str(row.id), "appliedAt": rfc3339(on.now)}
         on.database.run("TRUNCATE feature_flags CASCADE")
         on.database.flag("checkout-v2")
 
         assert outcome(await on.mirror(pending)) == (State.FAILED, Reason.FLAG_DELETED)
         requests: tuple[dict[str, Any], ...] = ({}, RETRY)
         for request in requests:
-            again = await on.mirror(on.obj(applied.ref.uid, due=DUE, status=told, **request))
+            again = await on.mirror(on.obj(applied.ref.uid, due=DUE, status=shown, **request))
             assert outcome(again) == (State.APPLIED, Reason.RESTORED_FROM_STATUS)
         assert on.database.value("SELECT count(*) FROM feature_flag_schedules") == 0
 
@@ -174,8 +174,8 @@ def test_another_spec_under_the_same_name_is_no_replay(database_url: str, flagsc
         )
         for other in others:
             assert outcome(await on.mirror(other)) == (State.PENDING, None)
-        retold = on.obj(due=DUE, age=0, environment="production", maxRetries=9)
-        assert outcome(await on.mirror(retold)) == (State.APPLIED, Reason.REPLAYED)
+        repeated = on.obj(due=DUE, age=0, environment="production", maxRetries=9)
+        assert outcome(await on.mirror(repeated)) == (State.APPLIED, Reason.REPLAYED)
 
     played(database_url, play)
 
@@ -195,14 +195,14 @@ def test_an_edited_file_that_is_created_again_is_not_applied_again(database_url:
                 edited = on.obj(due=DUE, age=0, updates=updates)
                 again = await on.mirror(edited)
                 assert outcome(again) == (State.APPLIED, Reason.REPLAYED), purged
-                told = status.compute(edited, again)
-                assert told
-                assert (told["reason"], told["appliedAt"]) == ("EditTooLate", applied_at), purged
+                shown = status.compute(edited, again)
+                assert shown
+                assert (shown["reason"], shown["appliedAt"]) == ("EditTooLate", applied_at), purged
             on.database.run("DELETE FROM feature_flag_schedules WHERE status = 'applied'")
         same = on.obj(due=DUE, age=0)
-        told = status.compute(same, await on.mirror(same))
-        assert told
-        assert told["reason"] == "Replayed"
+        shown = status.compute(same, await on.mirror(same))
+        assert shown
+        assert shown["reason"] == "Replayed"
         await asyncio.to_thread(flagschedule, "process")
 
         assert on.database.state(flag) == before

@@ -219,7 +219,7 @@ def test_a_real_deadlock_consumes_nothing(database: Database, database_url: str)
         thread.join(PATIENCE)
 
     deadlocks: LiteralString = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
-    # A backend counts it when it ends, after its client has gone; and it is two, if the row done anew was quicker than
+    # A backend counts it when it ends, after its client has gone; and it is two, if the repeated row was quicker than
     # the other program, which then waits for it once more.
     eventually(lambda: database.value(deadlocks) >= 1)
     assert database.row(schedule)["status"] in {"pending", "applied"}  # applied once the other one had let go

@@ -67,7 +67,7 @@ FROM words GROUP BY who, relname ORDER BY 1
 
 
 def grants(database: Database) -> list[str]:
-    """All rights that anybody but the owner has, a line for each role and table."""
+    """All rights of roles other than the owner, a line for each role and table."""
     return [row["line"] for row in database.query(_ALL)]
 
 
@@ -82,7 +82,7 @@ def refused(url: str, program: roles.Program, statement: LiteralString) -> bool:
 
 
 def test_the_rights_are_exactly_these(database: Database) -> None:
-    """Nobody else has any, the bookkeeping of the migrations included."""
+    """No other role has any right, also not on the bookkeeping of the migrations."""
     assert grants(database) == GRANTS
 
 
@@ -141,7 +141,7 @@ def test_what_would_hurt_is_refused(database_url: str, program: roles.Program, s
 
 
 def test_the_application_needs_no_right_of_ours(database: Database) -> None:
-    """Whoever deletes a flag has no right on our tables, and yet the outcome of its schedules is kept."""
+    """A user who deletes a flag has no right on our tables, and yet the outcome of its schedules is kept."""
     row = database.schedule(database.flag("checkout-v2"), {"enabled": True})
     database.run(
         "INSERT INTO flag_schedule_objects (uid, schedule_id, cluster, namespace, name, generation, created_at) "
@@ -169,7 +169,7 @@ def test_no_role_is_powerful(database: Database) -> None:
 
 
 def test_one_user_for_everything_needs_no_roles() -> None:
-    """Where the roles do not exist, migrating as the one user works and grants nothing to anybody."""
+    """Where the roles do not exist, migrating as the one user works and grants no rights."""
     with Postgres() as server:
         url = server.create_database("simple")
 
@@ -179,27 +179,27 @@ def test_one_user_for_everything_needs_no_roles() -> None:
             assert grants(database) == []
 
 
-def test_a_migrator_without_rights_is_told_what_to_run(
+def test_a_migrator_without_rights_reports_what_to_run(
     postgres: Postgres, empty_database_url: str, flagschedule: Run
 ) -> None:
-    """It ends with 2, a line for each missing right and nothing changed; once that was run as told, it works."""
+    """It ends with 2, a line for each missing right and nothing changed; after those statements ran, it works."""
     with connected(empty_database_url) as database:
         for statement in (
-            f"GRANT CREATE, USAGE ON SCHEMA public TO {roles.STRANGER}",
+            f"GRANT CREATE, USAGE ON SCHEMA public TO {roles.OUTSIDER}",
             f"REVOKE CREATE ON SCHEMA public FROM flagschedule_migrator, {roles.HOST}",
             "REVOKE USAGE ON SCHEMA public FROM PUBLIC, flagschedule_cleaner",
         ):
             database.connection.execute(statement.encode())
-        _as_stranger(database)
+        _as_outsider(database)
         before = dump(postgres, empty_database_url)
 
         ended = flagschedule("migrate", DATABASE_URL=empty_database_url)
 
         assert ended.returncode == 2
         assert dump(postgres, empty_database_url) == before
-        told = [re.search(r"let an administrator run: (GRANT .*;)$", line) for line in ended.stderr.splitlines()]
-        statements = [found[1] for found in told if found]
-        assert len(statements) == len(told) == 7
+        hints = [re.search(r"let an administrator run: (GRANT .*;)$", line) for line in ended.stderr.splitlines()]
+        statements = [found[1] for found in hints if found]
+        assert len(statements) == len(hints) == 7
         for statement in statements:
             database.connection.execute(statement.encode())
         assert flagschedule("migrate", DATABASE_URL=empty_database_url).returncode == 0
@@ -207,10 +207,10 @@ def test_a_migrator_without_rights_is_told_what_to_run(
         assert of_programs == GRANTS
 
 
-def _as_stranger(database: Database) -> None:
-    """The original's tables, owned by somebody whom the migrator does not belong to."""
+def _as_outsider(database: Database) -> None:
+    """Create the original's tables, owned by a role that the migrator is no member of."""
     for name in ("flags", "schedules"):
-        text = f"SET ROLE {roles.STRANGER}; {(ORIGINAL / f'{name}.sql').read_text()}; RESET ROLE"
+        text = f"SET ROLE {roles.OUTSIDER}; {(ORIGINAL / f'{name}.sql').read_text()}; RESET ROLE"
         database.connection.execute(text.encode())
 
 

@@ -1,4 +1,4 @@
-"""No secret anywhere: whatever part of an address is wrong, no part of it is printed, logged or recorded."""
+"""No secret anywhere: with any wrong part of an address, no part of it is printed, logged or recorded."""
 
 import json
 import re
@@ -54,7 +54,7 @@ def address(postgres: Postgres, database_url: str, database: Database) -> Iterat
 
 WRONG = {
     "password": {"password": "hunter3-wrong"},
-    "user": {"user": "nobody-here"},
+    "user": {"user": "norole-here"},
     "database": {"name": "no-such-database"},
     "port": {"port": 1},
     "host": {"host": "no-such-host.invalid"},

@@ -25,7 +25,7 @@ ENVIRONMENTS: Final = ("production", "staging", "development")
 BACKENDS_ENDED: Final = 3
 BACKLOG: Final = 10_000
 BETWEEN_KILLS: Final = 300  # schedules
-DOOMED: Final = 5  # flags that the application deletes and makes anew
+DOOMED: Final = 5  # flags that the application deletes and makes again
 UNAVAILABLE: Final = 3
 
 
@@ -128,7 +128,7 @@ class Herd:
         self.codes: list[int] = []
 
     def kill_one(self) -> None:
-        """SIGKILL of one of them, wherever it is."""
+        """Kill one of them with SIGKILL, at any point of its work."""
         victim = self._alive.pop(self._chance.randrange(PROCESSORS))
         victim.kill()
         self._bury(victim)
@@ -161,7 +161,7 @@ class Herd:
 def test_a_storm_ends_like_a_chronological_replay(
     database: Database, database_url: str, redis_url: str, flagschedule: Run, flags: int, kills: int
 ) -> None:
-    """Whoever is killed, whatever else is done to the tables: no wrong flag, no deadlock, nothing lost or doubled."""
+    """With kills and other changes of the tables: no wrong flag, no deadlock, no schedule lost or applied twice."""
     seed = random.randrange(10**6)  # noqa: S311 -- a scene, not a secret
     print(f"seed {seed}")  # noqa: T201 -- pytest shows it when the test fails
     chance = random.Random(seed)  # noqa: S311 -- the same

@@ -82,7 +82,7 @@ def test_a_database_that_proves_itself_is_used(place: Place) -> None:
 
 @pytest.mark.parametrize("fault", ["another authority", "another host", "no TLS at all"])
 def test_a_database_that_cannot_prove_itself_gets_nothing(place: Place, database_url: str, fault: str) -> None:
-    """The run ends with 3 before the password is sent to whoever it is."""
+    """The run ends with 3 before the password is sent to an unknown server."""
     authority = place.other if fault == "another authority" else place.trusted
     url = {
         "another authority": place.database_url,

@@ -44,7 +44,7 @@ class Authority:
 
 @contextlib.contextmanager
 def terminated(context: ssl.SSLContext, port: int, *, postgres: bool = False) -> Iterator[int]:
-    """A port of localhost that speaks TLS and passes on to a plain one; Postgres' clients ask for TLS first."""
+    """A port of localhost that speaks TLS and forwards to a plain one; Postgres' clients request TLS first."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:

@@ -81,14 +81,14 @@ def _digest(status: Mapping[str, Any] | None, applied_at: datetime | None) -> Ma
     if status is None:
         return None
     conditions = {condition["type"]: condition for condition in status["conditions"]}
-    told = status.get("appliedAt")
+    shown = status.get("appliedAt")
     return {
         "phase": status["phase"],
         "observed": {status["observedGeneration"], *(each["observedGeneration"] for each in conditions.values())},
         "change": status.get("change"),
         "ready": (conditions["Ready"]["status"], conditions["Ready"]["reason"]),
         "applied": conditions["Applied"]["status"],
-        "true time": told == (applied_at.strftime("%Y-%m-%dT%H:%M:%SZ") if applied_at else None),
+        "true time": shown == (applied_at.strftime("%Y-%m-%dT%H:%M:%SZ") if applied_at else None),
         "request": status.get("lastHandledRetryRequest"),
     }
 
@@ -123,10 +123,10 @@ def processor_first(trial: Trial) -> Traces:
 
 
 def edit_first(trial: Trial) -> Traces:
-    """What was asked for was done, and the old plan was never carried out."""
+    """The requested action was done, and the old plan was never applied."""
     failed_before = trial.kind == "retrying"
-    planned_anew = trial.action in {"reschedule", "change", "retry"}
-    arming = int(failed_before and planned_anew)
+    planned_again = trial.action in {"reschedule", "change", "retry"}
+    arming = int(failed_before and planned_again)
     applied = trial.action in {"change", "retry"}
     state, phase, ready = {
         "reschedule": (("pending", None), "Pending", "Mirrored"),
@@ -157,7 +157,7 @@ def edit_first(trial: Trial) -> Traces:
             "status": state,
             "plan": (at, updates, trial.action == "suspend"),
             "arming": arming,
-            "retries": (int(failed_before and not planned_anew), failed_before and trial.action == "suspend"),
+            "retries": (int(failed_before and not planned_again), failed_before and trial.action == "suspend"),
             "applied": applied,
         },
         attempts=[(0, 1, "failed")] * failed_before + [(arming, 1, "applied")] * applied,
