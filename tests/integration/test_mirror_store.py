@@ -10,6 +10,7 @@ from typing import Any, LiteralString
 from uuid import UUID, uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
 from flagschedule.domain.decision import Decision, Facts, Rules, decide
@@ -173,6 +174,48 @@ def test_a_row_that_cannot_be_read_is_no_trouble_of_the_database(database_url: s
         with pytest.raises(StatementRefusedError):
             await on.store.snapshot(odd.ref.uid)
         assert row_of(await on.store.snapshot(plain.ref.uid)).reason is None
+
+    played(database_url, play)
+
+
+def test_rows_that_cannot_be_read_hide_no_other_one(database_url: str) -> None:
+    """What the server refuses because of single rows is named in the log, and every other row is read once."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        objects = {number: on.obj(UUID(int=number), name=f"launch-{number}") for number in range(1, 41)}
+        ids = {number: row_of(await on.mirror(obj)).id for number, obj in objects.items()}
+        odd = {1, 7, 8, 23, 40}
+        on.database.run("ALTER TABLE feature_flag_schedules ENABLE ROW LEVEL SECURITY")
+        refused = ", ".join(f"'{ids[number]}'" for number in odd)
+        on.database.run(
+            "CREATE POLICY odd ON feature_flag_schedules "
+            f"USING (CASE WHEN id IN ({refused}) THEN 1 / (retry_count - retry_count) = 0 ELSE true END)"
+        )
+
+        with capture_logs() as logged:
+            found = [each.record.ref.uid.int async for each in on.store.snapshots() if each.record]
+
+        assert found == sorted(set(objects) - odd)
+        assert [(line["event"], line["name"]) for line in logged] == [
+            ("Row not understood", f"launch-{number}") for number in sorted(odd)
+        ]
+
+    played(database_url, play)
+
+
+def test_a_right_that_is_missing_is_the_databases_trouble(database_url: str) -> None:
+    """What no object can be blamed for is waited for like an outage, wherever it is met."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        obj = on.obj()
+        await on.mirror(obj)
+        on.database.run("REVOKE SELECT ON feature_flag_schedules FROM flagschedule_operator")
+
+        for call in (on.mirror(obj), on.store.snapshot(obj.ref.uid), anext(aiter(on.store.snapshots()))):
+            with pytest.raises(DependencyUnavailableError):
+                await call
 
     played(database_url, play)
 

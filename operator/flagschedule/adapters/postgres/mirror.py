@@ -5,7 +5,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final, Self
+from typing import Any, Final, LiteralString, Self
 from uuid import UUID
 
 import structlog
@@ -29,11 +29,13 @@ from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 from flagschedule.ports import Backlog, StatusEntry
 
 _SNAPSHOT: Final = statements.read("snapshots") + "WHERE o.uid = %(uid)s"
-_SNAPSHOTS: Final = (
-    statements.read("snapshots") + "WHERE o.cluster = %(cluster)s AND o.deleted_at IS NULL "
+_NEXT: Final = (
+    "WHERE o.cluster = %(cluster)s AND o.deleted_at IS NULL "
     "AND (%(namespaces)s::text[] = '{}' OR o.namespace = ANY (%(namespaces)s)) "
     "AND o.uid > %(after)s ORDER BY o.uid LIMIT %(page)s"
 )
+_SNAPSHOTS: Final = statements.read("snapshots") + _NEXT
+_RECORDS: Final = statements.read("records") + _NEXT
 # Tables and rights must be there, too.
 _SERVES: Final = (
     "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool AS is_read_only, "
@@ -42,6 +44,7 @@ _SERVES: Final = (
 _TIMEOUT: Final = 5.0  # seconds, for a connection
 _PING_TIMEOUT: Final = 2.0  # seconds; the gate waits for three, and shall hear why no connection could be had
 _PAGE: Final = 1000
+_LONGEST_ERROR: Final = 200
 # Passes by itself: the flag was deleted between our look and our insertion, a conflict, a row that is locked.
 _PASSING: Final = {"23503", "40001", "40P01", "55P03", "57014"}
 # No object's trouble: a missing right, table or column.
@@ -81,21 +84,31 @@ class PostgresMirrorStore:
         except StatementRefusedError as refusal:
             raise DependencyUnavailableError(str(refusal)) from refusal
 
+    @asynccontextmanager
+    async def _serving_one(self, *, writes: bool = False) -> AsyncIterator[AsyncConnection[DictRow]]:
+        """A session for statements that the values of single rows can spoil.
+
+        Raises:
+            DependencyUnavailableError: the refusal is no object's fault.
+            ConflictError: another transaction is in the way of a write.
+            StatementRefusedError: the values are refused. To repeat that as if the database were away would keep all
+                other objects waiting.
+        """
+        try:
+            async with self._session() as session:
+                yield session
+        except StatementRefusedError as refusal:
+            if writes and refusal.sqlstate in _PASSING:
+                raise ConflictError from refusal
+            if refusal.sqlstate in _FOR_ALL | _PASSING:
+                raise DependencyUnavailableError(str(refusal)) from refusal
+            raise
+
     async def mirror(
         self, thing: FlagSchedule, decide: Callable[[Facts], Decision], *, flag_locked: bool = False
     ) -> Snapshot:
         """See ports.MirrorStore."""
-        try:
-            return await self._mirror(thing, decide, flag_locked=flag_locked)
-        except StatementRefusedError as refusal:
-            if refusal.sqlstate in _FOR_ALL:
-                raise DependencyUnavailableError(str(refusal)) from refusal
-            if refusal.sqlstate in _PASSING:
-                raise ConflictError from refusal
-            raise
-
-    async def _mirror(self, thing: FlagSchedule, decide: Callable[[Facts], Decision], *, flag_locked: bool) -> Snapshot:
-        async with self._session() as session, session.transaction():
+        async with self._serving_one(writes=True) as session, session.transaction():
             values = {**self._scope, **mapping.identity(thing)}
             await session.execute(statements.read("lock_object"), values)
             await session.execute(statements.read("lock_row"), values)
@@ -143,30 +156,47 @@ class PostgresMirrorStore:
 
     async def snapshot(self, uid: Uid) -> Snapshot | None:
         """See ports.MirrorStore."""
-        try:
-            async with self._session() as session:
-                return await self._read(session, uid)
-        except StatementRefusedError as refusal:
-            # To repeat what one row's values make impossible would keep all others waiting.
-            if refusal.sqlstate in _FOR_ALL | _PASSING:
-                raise DependencyUnavailableError(str(refusal)) from refusal
-            raise
+        async with self._serving_one() as session:
+            return await self._read(session, uid)
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
-        """See ports.MirrorStore. Page by page, so that a slow reader holds no transaction open."""
-        after = UUID(int=0)
+        """See ports.MirrorStore. Page by page, so that a slow reader holds no transaction open.
+
+        One row whose values the server refuses spoils its whole page: the pages are halved until it is alone.
+        """
+        after, size = UUID(int=0), _PAGE
         while True:
-            async with self._serving() as session:
-                values = {**self._scope, "after": after, "page": _PAGE}
-                page = await (await session.execute(_SNAPSHOTS, values)).fetchall()
+            alone = False
+            try:
+                page = await self._page(_SNAPSHOTS, after, size)
+            except StatementRefusedError:
+                if size > 1:
+                    size //= 2
+                    continue
+                page, alone = await self._page(_RECORDS, after, size), True
             for found in page:
                 try:
-                    yield mapping.to_snapshot(found)
-                except ValueError:
-                    _log.error("Row not understood", uid=str(found["uid"]), scheduleId=str(found["schedule_id"]))
-            if len(page) < _PAGE:
+                    snapshot = await self.snapshot(found["uid"]) if alone else mapping.to_snapshot(found)
+                except (StatementRefusedError, ValueError) as error:
+                    _log.error(
+                        "Row not understood",
+                        namespace=found["namespace"],
+                        name=found["name"],
+                        uid=str(found["uid"]),
+                        scheduleId=str(found["schedule_id"]),
+                        error=str(error)[:_LONGEST_ERROR],
+                    )
+                else:
+                    if snapshot:
+                        yield snapshot
+            if len(page) < size:
                 return
-            after = page[-1]["uid"]
+            after, size = page[-1]["uid"], min(2 * size, _PAGE)
+
+    async def _page(self, statement: LiteralString, after: UUID, size: int) -> list[DictRow]:
+        async with self._serving_one() as session:
+            values = {**self._scope, "after": after, "page": size}
+            return await (await session.execute(statement, values)).fetchall()
 
     async def waiting(self) -> Sequence[ObjectRef]:
         """See ports.MirrorStore."""
