@@ -16,6 +16,7 @@ REASONS = {
     "Cancelled",
     "Expired",
     "FlagNotFound",
+    "FlagAmbiguous",
     "EditTooLate",
 }
 NEW: dict[str, Any] = {"observedGeneration": -1}
@@ -32,6 +33,7 @@ def status(applied: str, reason: str, **fields: Any) -> dict[str, Any]:
 PENDING = status("Unknown", "Scheduled", retryCount=0)
 HELD = status("Unknown", "Suspended", retryCount=0)
 WAITING = status("Unknown", "FlagNotFound")
+AMBIGUOUS = status("Unknown", "FlagAmbiguous")
 RETRYING = status("Unknown", "Retrying", retryCount=1)
 APPLIED = status("True", "Applied", retryCount=0)
 EXHAUSTED = status("False", "RetriesExhausted", retryCount=3, stalled=True)
@@ -45,6 +47,10 @@ EXHAUSTED = status("False", "RetriesExhausted", retryCount=3, stalled=True)
         (WAITING, PENDING, ("Normal", "Mirrored")),
         (EXHAUSTED, PENDING, ("Normal", "Mirrored")),
         (NEW, WAITING, ("Warning", "FlagNotFound")),
+        (NEW, AMBIGUOUS, ("Warning", "FlagAmbiguous")),
+        (WAITING, AMBIGUOUS, ("Warning", "FlagAmbiguous")),
+        (AMBIGUOUS, WAITING, ("Warning", "FlagNotFound")),
+        (AMBIGUOUS, PENDING, ("Normal", "Mirrored")),
         (PENDING, status("False", "FlagDeleted", stalled=True), ("Warning", "FlagNotFound")),
         (PENDING, RETRYING, ("Warning", "AttemptFailed")),
         (RETRYING, status("Unknown", "Retrying", retryCount=2), ("Warning", "AttemptFailed")),

@@ -24,6 +24,7 @@ _EVENTS: Final[Mapping[str, str]] = {
     "Replayed": "Applied",
     "FlagNotFound": "FlagNotFound",
     "FlagDeleted": "FlagNotFound",
+    "FlagAmbiguous": "FlagAmbiguous",
     "InvalidUpdates": "AttemptFailed",
     "RetriesExhausted": "RetriesExhausted",
     "DeadlineExceeded": "Expired",
@@ -33,7 +34,7 @@ _EVENTS: Final[Mapping[str, str]] = {
 }
 APPLIED: Final = "Applied"
 REASONS: Final = frozenset({*_EVENTS.values(), EDIT_TOO_LATE})
-_WARNINGS: Final = {"AttemptFailed", "FlagNotFound"}
+_WARNINGS: Final = {"AttemptFailed", "FlagNotFound", "FlagAmbiguous"}
 _LONGEST_MESSAGE: Final = 1024  # the API's bound for the notes of newer Events
 
 
