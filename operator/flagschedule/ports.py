@@ -59,12 +59,12 @@ class MirrorStore(Protocol):
     """
 
     async def mirror(
-        self, thing: FlagSchedule, decide: Callable[[Facts], Decision], *, flag_locked: bool = False
+        self, obj: FlagSchedule, decide: Callable[[Facts], Decision], *, flag_locked: bool = False
     ) -> Snapshot:
         """Lock the row, ask `decide`, store its answer: one transaction that waits for nobody.
 
         Args:
-            thing: the object.
+            obj: the object.
             decide: from what the database knows to what it should know.
             flag_locked: the flag is known to be locked, and is not looked at.
 
@@ -169,7 +169,7 @@ class Lease:
     body: Mapping[str, Any]
 
 
-class LeaseBook(Protocol):
+class LeaseStore(Protocol):
     """Where the operator's replicas write down who holds the lease.
 
     Both methods raise DependencyUnavailableError where the API server cannot serve them.
@@ -193,7 +193,7 @@ class Telemetry(Protocol):
     def reconciled(self, seconds: float) -> None:
         """An object was mirrored or released, in so much time."""
 
-    def status_written(self, thing: FlagSchedule, status: Mapping[str, Any]) -> None:
+    def status_written(self, obj: FlagSchedule, status: Mapping[str, Any]) -> None:
         """An object, whose status is still the old one here, was told the new one."""
 
     def compared(self, phases: Mapping[str, int]) -> None:

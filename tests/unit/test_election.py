@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError
 from flagschedule.ports import Lease
-from flagschedule.services.election import Elector, Terms
+from flagschedule.services.election import LeaderElector, Terms
 from tests.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ class _World:
     def __init__(self, candidates: int = 2) -> None:
         self.now = 1000.0
         self.book = _FaultyBook()
-        self.candidates = [Elector(self.book, f"candidate-{n}", TERMS, lambda: self.now) for n in range(candidates)]
+        self.candidates = [
+            LeaderElector(self.book, f"candidate-{n}", TERMS, lambda: self.now) for n in range(candidates)
+        ]
 
     @property
     def leaders(self) -> list[int]:
@@ -113,7 +115,7 @@ def test_a_holder_stops_before_another_candidate_takes_over() -> None:
     world.attempt(0)
     world.attempt(1)
 
-    world.now += TERMS.renew_within
+    world.now += TERMS.renew_deadline
 
     assert world.leaders == []
     assert not world.attempt(1)
@@ -182,7 +184,7 @@ def test_a_stopped_renewal_is_noticed_by_its_holder() -> None:
 
     async def hold() -> None:
         book = _FaultyBook()
-        elector = Elector(book, "candidate", Terms(renew_within=0.05, renew_every=0.01))
+        elector = LeaderElector(book, "candidate", Terms(renew_deadline=0.05, renew_period=0.01))
         await elector.acquire()
         book.lose_request = True
         await elector.hold()
@@ -196,7 +198,7 @@ def test_a_successor_holds_on() -> None:
     async def succeed() -> bool:
         book = _FaultyBook()
         await book.write(None, "the dead", 0.01)
-        elector = Elector(book, "candidate", Terms(look_every=0.01, renew_every=0.01))
+        elector = LeaderElector(book, "candidate", Terms(retry_period=0.01, renew_period=0.01))
         await elector.acquire()
         holding = asyncio.create_task(elector.hold())
         while book.writes < 5 and not holding.done():  # noqa: ASYNC110 -- the lease store has no event to wait for
@@ -212,7 +214,7 @@ def test_a_holder_notices_its_successor() -> None:
 
     async def hold() -> None:
         book = _FaultyBook()
-        elector = Elector(book, "candidate", Terms(renew_every=0.01, renew_within=1000))
+        elector = LeaderElector(book, "candidate", Terms(renew_period=0.01, renew_deadline=1000))
         await elector.acquire()
         await book.write(book.lease, "another", 15)
         await elector.hold()

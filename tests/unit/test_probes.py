@@ -19,7 +19,7 @@ from flagschedule.entrypoints import probes
 async def metrics(): return b""
 
 async def main():
-    async with probes.serving(18080, sick=lambda: None, unready=lambda: None, metrics=metrics):
+    async with probes.serving(18080, liveness=lambda: None, readiness=lambda: None, metrics=metrics):
         for host in sys.argv[1:]:
             await asyncio.to_thread(urllib.request.urlopen, f"http://{host}:18080/readyz", timeout=60)
             print(host)
@@ -38,7 +38,7 @@ def serve(play: Callable[[int], Awaitable[None]]) -> None:
         return b""
 
     async def run() -> None:
-        async with probes.serving(port, sick=lambda: None, unready=lambda: None, metrics=metrics):
+        async with probes.serving(port, liveness=lambda: None, readiness=lambda: None, metrics=metrics):
             await asyncio.wait_for(play(port), PATIENCE)
 
     asyncio.run(run())

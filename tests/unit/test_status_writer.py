@@ -12,8 +12,8 @@ from flagschedule.domain.errors import DependencyUnavailableError, ObjectGoneErr
 from flagschedule.domain.schedule import ObjectRef, Uid
 from flagschedule.ports import StatusEntry
 from flagschedule.services import status as module
+from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.events import EventRecorder
-from flagschedule.services.gate import Gate
 from flagschedule.services.queue import Backoff
 from flagschedule.services.status import StatusWriter
 
@@ -78,8 +78,10 @@ def _play(play: Callable[[_Outbox, _Api], Awaitable[None]]) -> None:
     async def scene() -> None:
         outbox, api = _Outbox(), _Api()
         client = cast("ObjectClient", api)
-        gate = Gate(outbox.ping, 1)
-        writer = StatusWriter(cast("MirrorStore", outbox), client, gate, EventRecorder(client), PrometheusTelemetry())
+        breaker = CircuitBreaker(outbox.ping, 1)
+        writer = StatusWriter(
+            cast("MirrorStore", outbox), client, breaker, EventRecorder(client), PrometheusTelemetry()
+        )
         running = asyncio.create_task(writer.serve_forever())
         async with asyncio.timeout(10):
             await play(outbox, api)

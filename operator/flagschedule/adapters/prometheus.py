@@ -83,9 +83,9 @@ class PrometheusTelemetry:
         """See ports.Telemetry."""
         self._reconcile.observe(seconds)
 
-    def status_written(self, thing: FlagSchedule, status: Mapping[str, Any]) -> None:
+    def status_written(self, obj: FlagSchedule, status: Mapping[str, Any]) -> None:
         """See ports.Telemetry."""
-        for event in events.edges(thing.status, status):
+        for event in events.edges(obj.status, status):
             self._transitions.labels(event.reason).inc()
             if event.reason == events.APPLIED and not events.is_replay(status):
                 late = parse_time(status["appliedAt"]) - parse_time(status["scheduledAt"])

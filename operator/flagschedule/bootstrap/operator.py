@@ -9,19 +9,19 @@ from datetime import timedelta
 from typing import Final
 
 from flagschedule.adapters.kubernetes.client import KubernetesObjectClient
-from flagschedule.adapters.kubernetes.lease import KubernetesLeaseBook, own_namespace
+from flagschedule.adapters.kubernetes.lease import KubernetesLeaseStore, own_namespace
 from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
 from flagschedule.adapters.prometheus import PrometheusTelemetry
 from flagschedule.domain.decision import Rules
 from flagschedule.ports import MirrorStore
-from flagschedule.services.election import Elector
+from flagschedule.services.circuit_breaker import CircuitBreaker
+from flagschedule.services.election import LeaderElector
 from flagschedule.services.events import EventRecorder
-from flagschedule.services.gate import Gate
 from flagschedule.services.mirror import Mirror
 from flagschedule.services.reconcile import Reconciler
+from flagschedule.services.resync import Resync
 from flagschedule.services.scrape import Scraper
 from flagschedule.services.status import StatusWriter
-from flagschedule.services.sweep import Sweep
 from flagschedule.settings import Settings
 
 # Operations at a time on the pool of 8 connections: those of everybody, those that only a person's stop may use, and
@@ -34,14 +34,14 @@ _RESERVED: Final = 2
 class Operator:
     """The operator's services; without an elector it always works."""
 
-    elector: Elector | None
+    elector: LeaderElector | None
     store: MirrorStore
-    gate: Gate
+    breaker: CircuitBreaker
     mirror: Mirror
     reconciler: Reconciler
     writer: StatusWriter
     recorder: EventRecorder
-    sweep: Sweep
+    resync: Resync
     scraper: Scraper
 
 
@@ -62,19 +62,19 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
         )
         elector = None
         if namespace := settings.lease_namespace or own_namespace():
-            book = await stack.enter_async_context(KubernetesLeaseBook(namespace, settings.lease_name))
+            book = await stack.enter_async_context(KubernetesLeaseStore(namespace, settings.lease_name))
             # A name of its own for each process: a restarted container must not take over from itself.
-            elector = Elector(book, f"{platform.node()}_{secrets.token_hex(4)}")
-        gate = Gate(store.ping, _OPERATIONS, _RESERVED)
+            elector = LeaderElector(book, f"{platform.node()}_{secrets.token_hex(4)}")
+        breaker = CircuitBreaker(store.ping, _OPERATIONS, _RESERVED)
         recorder = EventRecorder(client)
         telemetry = PrometheusTelemetry()
-        writer = StatusWriter(store, client, gate, recorder, telemetry)
-        mirror = Mirror(store, gate, rules, writer, telemetry)
+        writer = StatusWriter(store, client, breaker, recorder, telemetry)
+        mirror = Mirror(store, breaker, rules, writer, telemetry)
         reconciler = Reconciler(client, mirror)
-        sweep = Sweep(
+        resync = Resync(
             store,
             client,
-            gate,
+            breaker,
             mirror,
             reconciler,
             writer,
@@ -86,13 +86,13 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
             yield Operator(
                 elector=elector,
                 store=store,
-                gate=gate,
+                breaker=breaker,
                 mirror=mirror,
                 reconciler=reconciler,
                 writer=writer,
                 recorder=recorder,
-                sweep=sweep,
+                resync=resync,
                 scraper=Scraper(store, telemetry),
             )
         finally:
-            gate.close()  # before the pool: nobody may wait for a database that nobody will ask any more
+            breaker.close()  # before the pool: nobody may wait for a database that nobody will ask any more

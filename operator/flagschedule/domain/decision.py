@@ -71,37 +71,37 @@ class Decision:
     replaced: Row | None = None
 
 
-def decide(thing: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
+def decide(obj: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
     """What the database should hold for this object; equal facts give an equal answer, so it may run twice."""
-    record = facts.record or Record(ref=thing.ref, created_at=thing.created_at)
+    record = facts.record or Record(ref=obj.ref, created_at=obj.created_at)
     # An older view of the object never overwrites a newer one; but a deletion is final, whoever saw it.
-    if thing.generation < record.generation and not thing.deleting:
+    if obj.generation < record.generation and not obj.deleting:
         return Decision(record=record, row=facts.row)
     # Once for each value: an annotation that was taken away asks for nothing, and is remembered.
-    asked = thing.retry_request not in {None, record.retry_request}
-    request = record.retry_request if thing.retry_request is None else thing.retry_request
-    record = replace(record, retry_request=request, deleted=thing.deleting)
-    if is_forgotten(thing, facts.record, facts.row, facts.now):
-        return _restore(thing, record, facts, rules)
-    if thing.deleting:
-        return _release(thing, record, facts)
+    asked = obj.retry_request not in {None, record.retry_request}
+    request = record.retry_request if obj.retry_request is None else obj.retry_request
+    record = replace(record, retry_request=request, deleted=obj.deleting)
+    if is_forgotten(obj, facts.record, facts.row, facts.now):
+        return _restore(obj, record, facts, rules)
+    if obj.deleting:
+        return _release(obj, record, facts)
     if _handled(record, facts.row):
         return Decision(record=record, row=facts.row)
-    if thing.spec is None:
-        return _refuse(thing, record, facts)
-    edited = record.arming_hash != thing.spec.arming_hash
-    moved_to_another_flag = _names_another_flag(record, thing.spec)
-    record = _acted_on(record, thing, thing.spec)
-    if thing.spec.cancel:
+    if obj.spec is None:
+        return _refuse(obj, record, facts)
+    edited = record.arming_hash != obj.spec.arming_hash
+    moved_to_another_flag = _names_another_flag(record, obj.spec)
+    record = _acted_on(record, obj, obj.spec)
+    if obj.spec.cancel:
         if edited and facts.row is not None:  # the note of what was given up equals the spec, however it came to be
-            plan = replace(_planned(facts.row, thing.spec, rules), suspended=thing.spec.suspend)
+            plan = replace(_planned(facts.row, obj.spec, rules), suspended=obj.spec.suspend)
             facts = replace(facts, row=plan)
         return _cancel(record, facts, Reason.CANCELLED)
     if facts.row is None:
-        return _without_row(thing, thing.spec, record, facts, rules, edited, asked)
+        return _without_row(obj, obj.spec, record, facts, rules, edited, asked)
     if moved_to_another_flag:
-        return _replace_row(thing, thing.spec, record, facts, rules)
-    return _with_row(thing.spec, record, facts.row, facts.now, rules, edited, asked)
+        return _replace_row(obj, obj.spec, record, facts, rules)
+    return _with_row(obj.spec, record, facts.row, facts.now, rules, edited, asked)
 
 
 def _handled(record: Record, row: Row | None) -> bool:
@@ -116,10 +116,10 @@ def _names_another_flag(record: Record, spec: Spec) -> bool:
     return record.flag_key is not None and known != (spec.flag_key, spec.effective_environment)
 
 
-def _acted_on(record: Record, thing: FlagSchedule, spec: Spec) -> Record:
+def _acted_on(record: Record, obj: FlagSchedule, spec: Spec) -> Record:
     return replace(
         record,
-        generation=thing.generation,
+        generation=obj.generation,
         flag_key=spec.flag_key,
         environment=spec.effective_environment,
         scheduled_at=spec.scheduled_at,
@@ -133,10 +133,10 @@ def _settle(record: Record, state: State, reason: Reason, applied_at: datetime |
     return replace(record, state=state, reason=reason, applied_at=applied_at)
 
 
-def _release(thing: FlagSchedule, record: Record, facts: Facts) -> Decision:
+def _release(obj: FlagSchedule, record: Record, facts: Facts) -> Decision:
     """The object is being deleted: what is unfinished is cancelled, what is finished stays as it is."""
     # With its generation, so that nobody who still sees the object alive arms it again: a deletion raises it, too.
-    record = replace(record, generation=max(record.generation, thing.generation))
+    record = replace(record, generation=max(record.generation, obj.generation))
     if facts.row is not None or record.state in {State.WAITING, State.INVALID}:
         return _cancel(record, facts, Reason.DELETED)
     return Decision(record=record, row=None)
@@ -151,37 +151,37 @@ def _cancel(record: Record, facts: Facts, reason: Reason) -> Decision:
     return Decision(record=record, row=row)
 
 
-def _refuse(thing: FlagSchedule, record: Record, facts: Facts) -> Decision:
+def _refuse(obj: FlagSchedule, record: Record, facts: Facts) -> Decision:
     """An edit that cannot be parsed must not leave the old plan armed."""
-    record = replace(record, generation=thing.generation, arming_hash=None, change_hash=None)
-    if thing.cancel:
+    record = replace(record, generation=obj.generation, arming_hash=None, change_hash=None)
+    if obj.cancel:
         return _cancel(record, facts, Reason.CANCELLED)
     if facts.row is None:
         return Decision(record=_settle(record, State.INVALID, Reason.INVALID_SPEC), row=None)
     return _cancel(record, facts, Reason.INVALID_SPEC)
 
 
-def _restore(thing: FlagSchedule, record: Record, facts: Facts, rules: Rules) -> Decision:
+def _restore(obj: FlagSchedule, record: Record, facts: Facts, rules: Rules) -> Decision:
     """A database restored to before an application applies nothing twice (design section 4.4)."""
     row = facts.row
     replaced: Row | None = None
-    if thing.deleting:  # as a release does, so that no older view of the object counts afterwards
-        record = replace(record, generation=max(record.generation, thing.generation))
-    if not names_row(thing, record, row):  # the row that was applied was made after the backup
+    if obj.deleting:  # as a release does, so that no older view of the object counts afterwards
+        record = replace(record, generation=max(record.generation, obj.generation))
+    if not names_row(obj, record, row):  # the row that was applied was made after the backup
         replaced = row and _give_up(row)
         row, record = None, replace(record, schedule_id=None)
-    edited_too_late = any(condition["reason"] == EDIT_TOO_LATE for condition in thing.status.get("conditions", []))
-    if thing.spec is not None and not edited_too_late:  # what was applied is what the object says
-        record = _acted_on(record, thing, thing.spec)
-        row = row and _planned(row, thing.spec, rules)
+    edited_too_late = any(condition["reason"] == EDIT_TOO_LATE for condition in obj.status.get("conditions", []))
+    if obj.spec is not None and not edited_too_late:  # what was applied is what the object says
+        record = _acted_on(record, obj, obj.spec)
+        row = row and _planned(row, obj.spec, rules)
     if row is None:
-        settled = _settle(record, State.APPLIED, Reason.RESTORED_FROM_STATUS, thing.applied_at)
+        settled = _settle(record, State.APPLIED, Reason.RESTORED_FROM_STATUS, obj.applied_at)
         return Decision(record=settled, row=None, replaced=replaced)
     row = replace(
         row,
         state=State.APPLIED,
         reason=Reason.RESTORED_FROM_STATUS,
-        applied_at=thing.applied_at,
+        applied_at=obj.applied_at,
         next_retry_at=None,
         last_error=None,
     )
@@ -189,7 +189,7 @@ def _restore(thing: FlagSchedule, record: Record, facts: Facts, rules: Rules) ->
 
 
 def _without_row(
-    thing: FlagSchedule, spec: Spec, record: Record, facts: Facts, rules: Rules, edited: bool, asked: bool
+    obj: FlagSchedule, spec: Spec, record: Record, facts: Facts, rules: Rules, edited: bool, asked: bool
 ) -> Decision:
     known = facts.record
     is_locked = facts.flag_trouble is Reason.FLAG_LOCKED and not facts.undecided
@@ -203,8 +203,8 @@ def _without_row(
         record = replace(record, change_hash=facts.replay.change_hash or record.change_hash)
         return Decision(record=_settle(record, State.APPLIED, Reason.REPLAYED, facts.replay.applied_at), row=None)
     # A wait for a lock is written to the status, too.
-    untouched = not thing.observed if facts.record is None else not edited
-    in_time = facts.undecided and thing.created_at < spec.scheduled_at and untouched
+    untouched = not obj.observed if facts.record is None else not edited
+    in_time = facts.undecided and obj.created_at < spec.scheduled_at and untouched
     if facts.now - spec.scheduled_at > _HISTORY if in_time else _late(spec, facts.now, rules):
         reason = Reason.EXPIRED if in_time else _lateness(spec, facts)  # an operator that was away is an accident
         return Decision(record=_settle(record, State.EXPIRED, reason), row=None)
@@ -224,10 +224,10 @@ def _without_row(
     return Decision(record=replace(record, state=None, reason=None), row=row)
 
 
-def _replace_row(thing: FlagSchedule, spec: Spec, record: Record, facts: Facts, rules: Rules) -> Decision:
+def _replace_row(obj: FlagSchedule, spec: Spec, record: Record, facts: Facts, rules: Rules) -> Decision:
     """A row belongs to its flag: the old one is given up, and the spec is planned like that of a new object."""
     record = replace(record, schedule_id=None, state=None, reason=None, applied_at=None)
-    found = _without_row(thing, spec, record, replace(facts, row=None), rules, edited=True, asked=False)
+    found = _without_row(obj, spec, record, replace(facts, row=None), rules, edited=True, asked=False)
     return replace(found, replaced=facts.row and _give_up(facts.row))
 
 

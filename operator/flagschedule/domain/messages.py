@@ -30,7 +30,7 @@ _APPLIED: Final = {
 }
 
 
-def explain(phase: Phase, thing: FlagSchedule, record: Record, row: Row | None) -> str:
+def explain(phase: Phase, obj: FlagSchedule, record: Record, row: Row | None) -> str:
     """One sentence or two for the object's phase; they stay true while time passes, since nothing rewrites them."""
     match phase:
         case Phase.PENDING:
@@ -48,7 +48,7 @@ def explain(phase: Phase, thing: FlagSchedule, record: Record, row: Row | None) 
         case Phase.EXPIRED:
             return _expired(row.reason if row else record.reason)
         case Phase.INVALID:
-            fault = cut(thing.fault or "see the schema", _ENOUGH)
+            fault = cut(obj.fault or "see the schema", _ENOUGH)
             return f"The spec cannot be used: {fault}. Correct it; nothing was changed."
     return _failed(record, row)
 

@@ -148,38 +148,38 @@ class Snapshot:
     now: datetime
 
 
-def is_forgotten(thing: FlagSchedule, record: Record | None, row: Row | None, now: datetime) -> bool:
+def is_forgotten(obj: FlagSchedule, record: Record | None, row: Row | None, now: datetime) -> bool:
     """Whether the status tells of an application that the database does not know: it was restored from a backup.
 
     A status that an administrator edited is believed only where it can be true, so that a slip ends no plan: it
     names the row that the database has, or is ahead of the database, and its times fit the object and the clock.
     """
     known = row or record
-    if thing.applied_at is None or (known is not None and known.state is State.APPLIED):
+    if obj.applied_at is None or (known is not None and known.state is State.APPLIED):
         return False
-    if not names_row(thing, record, row) and not _is_ahead(thing, record):
+    if not names_row(obj, record, row) and not _is_ahead(obj, record):
         return False
-    return _can_be_true(thing, thing.applied_at, now)
+    return _can_be_true(obj, obj.applied_at, now)
 
 
-def names_row(thing: FlagSchedule, record: Record | None, row: Row | None) -> bool:
+def names_row(obj: FlagSchedule, record: Record | None, row: Row | None) -> bool:
     """Whether the status speaks of the row that the database has for the object, or the database has none."""
     schedule_id = row.id if row else record.schedule_id if record else None
-    return schedule_id is None or thing.status.get("scheduleId") == str(schedule_id)
+    return schedule_id is None or obj.status.get("scheduleId") == str(schedule_id)
 
 
-def _is_ahead(thing: FlagSchedule, record: Record | None) -> bool:
+def _is_ahead(obj: FlagSchedule, record: Record | None) -> bool:
     """Whether the status speaks of an edit or a request that the database has never seen."""
     if record is None:
         return False
-    request = thing.status.get("lastHandledRetryRequest")
-    return thing.observed_generation > record.generation or request not in {None, record.retry_request}
+    request = obj.status.get("lastHandledRetryRequest")
+    return obj.observed_generation > record.generation or request not in {None, record.retry_request}
 
 
-def _can_be_true(thing: FlagSchedule, applied_at: datetime, now: datetime) -> bool:
+def _can_be_true(obj: FlagSchedule, applied_at: datetime, now: datetime) -> bool:
     """Whether a change can have been made then; the clocks of API server and databases need not agree exactly."""
-    earliest = thing.applied_schedule
+    earliest = obj.applied_schedule
     if earliest is None or applied_at < earliest.replace(microsecond=0) or applied_at > now + _CLOCK_SKEW:
         return False
     # A change that was replayed was made for an earlier object.
-    return thing.is_replayed or applied_at >= thing.created_at - _CLOCK_SKEW
+    return obj.is_replayed or applied_at >= obj.created_at - _CLOCK_SKEW

@@ -51,7 +51,7 @@ _LONGEST_ERROR: Final = 4096  # the CRD's bounds
 _LONGEST_CHANGE: Final = 256
 
 
-def compute(thing: FlagSchedule, snapshot: Snapshot) -> dict[str, Any] | None:
+def compute(obj: FlagSchedule, snapshot: Snapshot) -> dict[str, Any] | None:
     """The status the object should have, in the API's shape; None while nothing is recorded of the object.
 
     Raises nothing: whatever the row says has a phase.
@@ -62,12 +62,12 @@ def compute(thing: FlagSchedule, snapshot: Snapshot) -> dict[str, Any] | None:
     state = row.state if row else record.state
     reason = row.reason if row else record.reason
     phase = _phase(state, reason, row)
-    observed = thing.generation if phase in _HANDLED else record.generation
+    observed = obj.generation if phase in _HANDLED else record.generation
     applied_at = (row.applied_at if row else record.applied_at) if state is State.APPLIED else None
-    told = _told(thing, record, row, phase)
-    message = _kept_message(told, phase, reason) or messages.explain(phase, thing, record, row)
-    change = _change(thing, record, row, phase)
-    too_late = _edit_too_late(thing, record, phase, reason)
+    told = _told(obj, record, row, phase)
+    message = _kept_message(told, phase, reason) or messages.explain(phase, obj, record, row)
+    change = _change(obj, record, row, phase)
+    too_late = _edit_too_late(obj, record, phase, reason)
     notice = messages.edit_too_late(record, row, phase, change) if too_late else None
     status: dict[str, Any] = {
         "observedGeneration": observed,
@@ -83,7 +83,7 @@ def compute(thing: FlagSchedule, snapshot: Snapshot) -> dict[str, Any] | None:
         "lastHandledRetryRequest": record.retry_request,
         "reason": EDIT_TOO_LATE if notice else _applied_reason(phase, reason),
         "message": notice or message,
-        "conditions": _conditions(thing, phase, reason, message, observed, snapshot.now, notice),
+        "conditions": _conditions(obj, phase, reason, message, observed, snapshot.now, notice),
     }
     return {key: value for key, value in status.items() if value is not None}
 
@@ -109,34 +109,34 @@ def _phase(state: State | None, reason: Reason | None, row: Row | None) -> Phase
     return Phase.EXPIRED if reason in {Reason.EXPIRED, Reason.HISTORY} else Phase.FAILED
 
 
-def _edit_too_late(thing: FlagSchedule, record: Record, phase: Phase, reason: Reason | None) -> bool:
+def _edit_too_late(obj: FlagSchedule, record: Record, phase: Phase, reason: Reason | None) -> bool:
     """Whether the spec of a handled schedule differs from what was handled; the difference does nothing."""
     if phase is Phase.CANCELLED:
-        return _differs_from_cancelled(thing, record, reason)
+        return _differs_from_cancelled(obj, record, reason)
     if phase not in {Phase.APPLIED, Phase.SUPERSEDED}:
         return False
-    if thing.spec is None or thing.spec.cancel:
+    if obj.spec is None or obj.spec.cancel:
         return True
     if reason is Reason.REPLAYED:  # never planned here: only the change itself can differ from what was applied
-        return thing.spec.change_hash != record.change_hash
-    if thing.spec.arming_hash != record.arming_hash:
+        return obj.spec.change_hash != record.change_hash
+    if obj.spec.arming_hash != record.arming_hash:
         return True
     # The processor applies nothing that is held, so a hold beside an application was set after it.
-    return thing.spec.suspend and reason is not Reason.RESTORED_FROM_STATUS
+    return obj.spec.suspend and reason is not Reason.RESTORED_FROM_STATUS
 
 
-def _differs_from_cancelled(thing: FlagSchedule, record: Record, reason: Reason | None) -> bool:
-    if reason is Reason.CANCELLED and not thing.cancel:
+def _differs_from_cancelled(obj: FlagSchedule, record: Record, reason: Reason | None) -> bool:
+    if reason is Reason.CANCELLED and not obj.cancel:
         return True
     # A spec that could not be parsed when it was cancelled has left no hash.
-    return record.arming_hash is not None and (thing.spec is None or thing.spec.arming_hash != record.arming_hash)
+    return record.arming_hash is not None and (obj.spec is None or obj.spec.arming_hash != record.arming_hash)
 
 
-def _told(thing: FlagSchedule, record: Record, row: Row | None, phase: Phase) -> Mapping[str, Any]:
+def _told(obj: FlagSchedule, record: Record, row: Row | None, phase: Phase) -> Mapping[str, Any]:
     """What the status said of a row that is gone, while its outcome stands: still true, and known nowhere else."""
     schedule_id = str(record.schedule_id) if record.schedule_id else None
-    same = (thing.status.get("scheduleId"), thing.status.get("phase")) == (schedule_id, phase.value)
-    return thing.status if row is None and same else {}
+    same = (obj.status.get("scheduleId"), obj.status.get("phase")) == (schedule_id, phase.value)
+    return obj.status if row is None and same else {}
 
 
 def _kept_message(told: Mapping[str, Any], phase: Phase, reason: Reason | None) -> str | None:
@@ -154,17 +154,17 @@ def _last_error(row: Row) -> str | None:
     return messages.cut(row.last_error, _LONGEST_ERROR) if row.last_error else None
 
 
-def _change(thing: FlagSchedule, record: Record, row: Row | None, phase: Phase) -> str | None:
+def _change(obj: FlagSchedule, record: Record, row: Row | None, phase: Phase) -> str | None:
     """The change that was made, or is planned; never one that the spec names and nothing will make."""
     if phase is Phase.INVALID:  # what the row says is not wanted any more, and what is wanted cannot be told
         return None
     if row is not None:
         return _describe(row.updates)
-    if thing.spec is not None and thing.spec.change_hash == record.change_hash:
-        return _describe(thing.spec.updates.as_json())
-    if phase in _HANDLED and thing.status.get("phase") == phase:
+    if obj.spec is not None and obj.spec.change_hash == record.change_hash:
+        return _describe(obj.spec.updates.as_json())
+    if phase in _HANDLED and obj.status.get("phase") == phase:
         # The row is gone, and the spec is another one: what the status said of a handled schedule stays true.
-        change: str | None = thing.status.get("change")
+        change: str | None = obj.status.get("change")
         return change
     return None
 
@@ -185,7 +185,7 @@ def _describe(updates: object) -> str:
 
 
 def _conditions(
-    thing: FlagSchedule,
+    obj: FlagSchedule,
     phase: Phase,
     reason: Reason | None,
     message: str,
@@ -206,7 +206,7 @@ def _conditions(
     ]
     if shape.stalled:
         found.append(("Stalled", "True", ready_reason, message))
-    since = {old["type"]: old for old in thing.status.get("conditions", [])}
+    since = {old["type"]: old for old in obj.status.get("conditions", [])}
     return [
         {
             "type": kind,

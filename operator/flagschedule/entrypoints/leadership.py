@@ -11,14 +11,14 @@ from typing import Any, Final
 
 import structlog
 
-from flagschedule.services.election import Elector
+from flagschedule.services.election import LeaderElector
 
 _log = structlog.get_logger()
 LEASE_LOST: Final = 3  # as for any dependency that is unavailable: it was the API server that did not let us renew
 
 
 @asynccontextmanager
-async def held(elector: Elector | None, stop: asyncio.Event) -> AsyncIterator[bool]:
+async def held(elector: LeaderElector | None, stop: asyncio.Event) -> AsyncIterator[bool]:
     """Wait for the lease and hold it; False if we were told to stop before. Without an elector it is always ours."""
     if elector is None:
         yield True
@@ -49,7 +49,7 @@ async def unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -
     return True
 
 
-async def _hold(elector: Elector, stop: asyncio.Event) -> None:
+async def _hold(elector: LeaderElector, stop: asyncio.Event) -> None:
     try:
         await elector.hold()
     except Exception:  # noqa: BLE001 -- whatever it was, nobody renews the lease any more

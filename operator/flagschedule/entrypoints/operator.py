@@ -21,20 +21,20 @@ from flagschedule.domain.errors import FlagScheduleError
 from flagschedule.domain.schedule import GROUP, PLURAL, VERSION
 from flagschedule.entrypoints import health, leadership, probes, tasks
 from flagschedule.ports import MirrorStore
-from flagschedule.services.gate import Gate
+from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.reconcile import Reconciler
 from flagschedule.settings import Settings
 
 _log = structlog.get_logger()
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-_LOUDNESS: Final = {
+_LOG_LEVELS: Final = {
     "kopf": logging.WARNING,  # below that, its lines grow with the number of objects
-    "kubernetes": logging.ERROR,  # the missing kubeconfig is told by our own sentence
-    "psycopg": logging.CRITICAL,  # its lines hold the database's address; the gate says what is to be said
+    "kubernetes": logging.ERROR,  # our own message reports a missing kubeconfig
+    "psycopg": logging.CRITICAL,  # its lines hold the database's address; the circuit breaker logs failures
 }
 _DATABASE_LOOK: Final = 5.0
-# After so many objects more than before, Python looks for cycles among them. Each object that Kopf handles is thousands
-# of them, alive for seconds; to look after each 700, the default, took a fifth of an adoption (ADR 0010).
+# Python looks for reference cycles when there are so many new objects. Kopf makes thousands for each FlagSchedule, and
+# they live for seconds; with the default of 700 the search took a fifth of an adoption (ADR 0010).
 _COLLECT_AFTER: Final = 10_000
 
 
@@ -50,23 +50,23 @@ def run(settings: Settings) -> None:
     Ends the process at once, with exit code 3, if the lease is lost.
     """
     gc.set_threshold(_COLLECT_AFTER)
-    for library, level in _LOUDNESS.items():
+    for library, level in _LOG_LEVELS.items():
         logging.getLogger(library).setLevel(level)
     asyncio.run(_serve(settings))
 
 
 def build_registry(reconciler: Reconciler) -> kopf.OperatorRegistry:
-    """Everything that Kopf calls."""
+    """Return everything that Kopf calls."""
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(connection.login)
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def notice(event: kopf.RawEvent, **_: Any) -> None:
-        """An object that was there at the start, is new, has changed, or is gone."""
+        """Handle an object that was there at the start, is new, has changed, or is gone."""
         body = event["object"]
         try:
             reconciler.notice(body, gone=event["type"] == "DELETED")
-        except Exception:  # noqa: BLE001 -- one object that we stumble over must not stop the others
+        except Exception:  # noqa: BLE001 -- an error in one object must not stop the others
             _log.exception("Object not understood", uid=body["metadata"].get("uid"))
         storage.drop_what_others_write(body)
 
@@ -74,13 +74,13 @@ def build_registry(reconciler: Reconciler) -> kopf.OperatorRegistry:
 
 
 def kopf_settings() -> kopf.OperatorSettings:
-    """Kopf's settings that differ from its defaults, each with its reason."""
+    """Return Kopf's settings that differ from its defaults, each with its reason."""
     settings = kopf.OperatorSettings()
     settings.persistence.finalizer = f"{GROUP}/unused"  # Kopf would take away one that none of its handlers needs
     settings.persistence.diffbase_storage = storage.NoDiffBase()
     settings.persistence.progress_storage = storage.NoProgress()
-    settings.posting.enabled = False  # one Event for each of Kopf's own log lines; ours come from the recorder
-    settings.watching.chunk_size = 50  # a page of 500 objects that somebody made as large as can be takes gigabytes
+    settings.posting.enabled = False  # it would post an Event for each log line of Kopf; ours come from the recorder
+    settings.watching.chunk_size = 50  # a page of 500 objects of the greatest size takes gigabytes
     settings.watching.server_timeout = 600  # a second net under inactivity_timeout; the client's must be longer
     settings.watching.client_timeout = 660
     settings.watching.connect_timeout = 10
@@ -109,10 +109,10 @@ async def _serve(settings: Settings) -> None:
         refused = asyncio.create_task(_stop_when_refused(services.store, stop), name="login watcher")
         condition = health.Health(services, settings.sweep_seconds)
         async with probes.serving(
-            settings.probe_port, sick=condition.sick, unready=condition.unready, metrics=condition.metrics
+            settings.probe_port, liveness=condition.liveness, readiness=condition.readiness, metrics=condition.metrics
         ):
-            # So that a standby knows, too, whether it could work; a working operator finds out anyway.
-            watching = asyncio.create_task(services.gate.keep_looking(_DATABASE_LOOK), name="database watcher")
+            # A standby must know whether it could work; a working operator finds out by its work.
+            watching = asyncio.create_task(services.breaker.monitor(_DATABASE_LOOK), name="database watcher")
             async with leadership.held(services.elector, stop) as ours:
                 watching.cancel()
                 if ours:
@@ -124,7 +124,7 @@ async def _serve(settings: Settings) -> None:
 
 
 async def _work(services: bootstrap.Operator, settings: Settings, stop: asyncio.Event) -> None:
-    if await leadership.unless_stopped(services.sweep.prepare(), stop):
+    if await leadership.unless_stopped(services.resync.prepare(), stop):
         await _run_kopf(services, settings, stop)
 
 
@@ -141,13 +141,13 @@ async def _run_kopf(services: bootstrap.Operator, settings: Settings, stop: asyn
         namespaces=settings.namespaces,
         stop_flag=stop,
     )
-    _stop_on_signals(stop)  # Kopf has taken them over, and would not tell us a signal from a failure
+    _stop_on_signals(stop)  # Kopf has taken them over, and does not distinguish a signal from a failure
     own = [
         asyncio.create_task(services.reconciler.run_forever(), name="reconciler"),
         asyncio.create_task(services.writer.serve_forever(), name="status writer"),
         asyncio.create_task(services.recorder.post_forever(), name="event recorder"),
-        asyncio.create_task(services.sweep.run_forever(), name="sweep"),
-        asyncio.create_task(_close_at(stop, services.gate), name="gate keeper"),
+        asyncio.create_task(services.resync.run_forever(), name="resync"),
+        asyncio.create_task(_close_at(stop, services.breaker), name="breaker keeper"),
     ]
     _log.info("Operator started", namespaces=list(settings.namespaces) or "all", cluster=settings.cluster)
     await tasks.run_until_one_ends([*kopf_tasks, *own], stop, others)
@@ -162,10 +162,10 @@ async def _stop_when_refused(store: MirrorStore, stop: asyncio.Event) -> FlagSch
     return reason
 
 
-async def _close_at(stop: asyncio.Event, gate: Gate) -> None:
-    """Whoever waits for the database would keep us from ending in time."""
+async def _close_at(stop: asyncio.Event, breaker: CircuitBreaker) -> None:
+    """End all waits for the database, so that the program ends in time."""
     await stop.wait()
-    gate.close()
+    breaker.close()
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:

@@ -1,7 +1,7 @@
-"""The operator's probes, /healthz (restart me if not) and /readyz (I am at work), and /metrics. Own ones, not Kopf's.
+"""Serves the operator's probes /healthz (liveness) and /readyz (readiness), and /metrics. They replace Kopf's.
 
-Kopf's say that a web server answers; these say that objects are looked at. Waiting for the database is alive:
-a restart would not bring it back.
+Kopf's probe proves that a web server answers; these prove that objects are processed. A program that waits for the
+database is alive: a restart would not bring the database back.
 """
 
 import asyncio
@@ -15,31 +15,31 @@ from typing import Final, cast
 from aiohttp import web
 
 _TEXT_FORMAT: Final = "text/plain; version=0.0.4; charset=utf-8"
-# Whoever can reach the port could otherwise use up our file descriptors with connections that send nothing.
+# Bounds the file descriptors: any client can open connections that send nothing.
 _CONNECTIONS: Final = 100
 _IDLE_SECONDS: Final = 15.0
 _UNREAD_BODY_SECONDS: Final = 1.0
-Ailment = Callable[[], str | None]
+Probe = Callable[[], str | None]  # one word why it fails, None if it does not
 
 
 @asynccontextmanager
 async def serving(
-    port: int, *, sick: Ailment, unready: Ailment, metrics: Callable[[], Awaitable[bytes]]
+    port: int, *, liveness: Probe, readiness: Probe, metrics: Callable[[], Awaitable[bytes]]
 ) -> AsyncIterator[None]:
     """Serve the probes and the metrics.
 
     Args:
         port: on all addresses of both families, because the kubelet calls from outside of the pod.
-        sick: one word why the program should be restarted; None if it is well.
-        unready: one word why it is not at work; None if it is.
+        liveness: fails if the program must be restarted.
+        readiness: fails if the program neither works nor could take over.
         metrics: all metrics in Prometheus' text format.
     """
 
     async def healthz(_: web.Request) -> web.Response:
-        return _answer(sick())
+        return _answer(liveness())
 
     async def readyz(_: web.Request) -> web.Response:
-        return _answer(sick() or unready())
+        return _answer(liveness() or readiness())
 
     async def scrape(_: web.Request) -> web.Response:
         return web.Response(body=await metrics(), headers={"Content-Type": _TEXT_FORMAT})
@@ -77,7 +77,7 @@ def _listener(port: int) -> socket.socket:
 
 
 def _accept(server: web.Server) -> asyncio.Protocol:
-    """Make room for a new connection: those that have been open for longest are closed, so that a probe gets in."""
+    """Accept a connection. The oldest ones are closed where there are too many, so that a probe is answered."""
     for oldest in server.connections[: 1 - _CONNECTIONS]:
         oldest.force_close()
     return server()

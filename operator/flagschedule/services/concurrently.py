@@ -8,13 +8,13 @@ _T = TypeVar("_T")
 
 
 async def for_each(items: Iterable[_T], work: Callable[[_T], Awaitable[None]], *, at_once: int = 6) -> None:
-    """Call `work` for every item, `at_once` at a time; an error of one ends all."""
+    """Call `work` for every item, `at_once` at a time. An error of one ends all."""
     remaining = iter(items)
 
-    async def go_on() -> None:
+    async def run_worker() -> None:
         for item in remaining:
             await work(item)
 
     async with asyncio.TaskGroup() as group:
         for _ in range(at_once):
-            group.create_task(go_on())
+            group.create_task(run_worker())

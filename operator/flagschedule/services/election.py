@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
-from flagschedule.ports import Lease, LeaseBook
+from flagschedule.ports import Lease, LeaseStore
 
 _log = structlog.get_logger()
 
@@ -22,18 +22,18 @@ _log = structlog.get_logger()
 class Terms:
     """The figures of an election, in seconds.
 
-    A standby takes over `duration` after the holder's last renewal, or `look_every` after its orderly end. A holder
-    that could not renew for `renew_within` gives up, so that it has ended before anybody takes over.
+    A standby takes over `duration` after the holder's last renewal, or `retry_period` after its orderly end. A holder
+    that could not renew for `renew_deadline` gives up, so that it has ended before anybody takes over.
     """
 
     duration: float = 15
-    renew_within: float = 10
-    renew_every: float = 2
-    look_every: float = 1
+    renew_deadline: float = 10
+    renew_period: float = 2
+    retry_period: float = 1
     answer_within: float = 4
 
 
-class Elector:
+class LeaderElector:
     """One candidate: `acquire`, then `hold`, then `release`.
 
     Attributes:
@@ -41,7 +41,7 @@ class Elector:
     """
 
     def __init__(
-        self, book: LeaseBook, identity: str, terms: Terms = Terms(), clock: Callable[[], float] = time.monotonic
+        self, book: LeaseStore, identity: str, terms: Terms = Terms(), clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._book = book
         self._identity = identity
@@ -49,25 +49,25 @@ class Elector:
         self._clock = clock
         self._seen: Lease | None = None
         self._seen_at = 0.0
-        self._renewed_at = -terms.renew_within
+        self._renewed_at = -terms.renew_deadline
         self._failing = False
         self.looked_at: float | None = None
 
     @property
     def remaining(self) -> float:
         """For how many seconds we may still work without another renewal; zero or less: we must not."""
-        return self._renewed_at + self._terms.renew_within - self._clock()
+        return self._renewed_at + self._terms.renew_deadline - self._clock()
 
     async def acquire(self) -> None:
         """Wait until the lease is ours."""
         while not await self.attempt():  # noqa: ASYNC110 -- nothing tells us that the lease is free
-            await asyncio.sleep(self._terms.look_every)
+            await asyncio.sleep(self._terms.retry_period)
         _log.info("Lease acquired", holder=self._identity)
 
     async def hold(self) -> None:
         """Renew the lease; returns once it is lost."""
         while self.remaining > 0 and not self._is_anothers():
-            await asyncio.sleep(min(self._terms.renew_every, self.remaining))
+            await asyncio.sleep(min(self._terms.renew_period, self.remaining))
             await self.attempt(within=self.remaining)
         _log.error("Lease lost; this replica ends at once", holder=self._seen.holder if self._seen else None)
 

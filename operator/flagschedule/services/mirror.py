@@ -16,7 +16,7 @@ from flagschedule.domain.errors import ConflictError
 from flagschedule.domain.outcome import Reason, Snapshot, is_forgotten
 from flagschedule.domain.schedule import FlagSchedule
 from flagschedule.ports import MirrorStore, Telemetry
-from flagschedule.services.gate import Gate
+from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.queue import Backoff
 from flagschedule.services.status import StatusWriter
 
@@ -40,16 +40,16 @@ class Mirror:
     """The operator's use case: make the database match an object. Both methods may be called any number of times."""
 
     def __init__(
-        self, store: MirrorStore, gate: Gate, rules: Rules, writer: StatusWriter, telemetry: Telemetry
+        self, store: MirrorStore, breaker: CircuitBreaker, rules: Rules, writer: StatusWriter, telemetry: Telemetry
     ) -> None:
         self._store = store
-        self._gate = gate
+        self._breaker = breaker
         self._rules = rules
         self._writer = writer
         self._telemetry = telemetry
         self._locked: dict[_Flag, _LockedFlag] = {}
 
-    def is_stale(self, thing: FlagSchedule, snapshot: Snapshot | None) -> bool:
+    def is_stale(self, obj: FlagSchedule, snapshot: Snapshot | None) -> bool:
         """Whether mirroring the object would change anything: the same decision, on what was read without a lock."""
         if snapshot is None or snapshot.record is None:
             return True
@@ -63,38 +63,38 @@ class Mirror:
             now=snapshot.now,
             flag_trouble=trouble,
         )
-        return _is_change(facts, decision.decide(thing, facts, self._rules))
+        return _is_change(facts, decision.decide(obj, facts, self._rules))
 
-    async def reconcile(self, thing: FlagSchedule) -> None:
+    async def reconcile(self, obj: FlagSchedule) -> None:
         """Mirror the object and write its status. Waits while the database is away; API trouble is the writer's.
 
         Raises:
             ConflictError: another transaction is in the way; what the object waits for is written to its status.
         """
-        flag = _flag_to_find(thing)
+        flag = _flag_to_find(obj)
         if flag is not None and self._is_anothers_turn(flag):
-            await self._note_lock(thing)
+            await self._note_lock(obj)
             raise ConflictError(flag_locked=True)
         try:
-            snapshot, changed = await self._mirror(thing, "Schedule mirrored")
+            snapshot, changed = await self._mirror(obj, "Schedule mirrored")
         except ConflictError as conflict:
             if conflict.flag_locked:
                 if flag is not None and flag not in self._locked:
                     self._locked[flag] = _LockedFlag(0)
                     self._is_anothers_turn(flag)
-                await self._note_lock(thing)
+                await self._note_lock(obj)
             raise
         if flag is not None:
             self._locked.pop(flag, None)
-        await self._write(thing, snapshot, changed=changed)
+        await self._write(obj, snapshot, changed=changed)
 
-    async def release(self, thing: FlagSchedule) -> None:
+    async def release(self, obj: FlagSchedule) -> None:
         """Give up what an object that is being deleted had planned; returns once that is committed.
 
         Raises:
             ConflictError: another transaction is in the way.
         """
-        await self._mirror(thing, "Schedule released")
+        await self._mirror(obj, "Schedule released")
 
     def _is_anothers_turn(self, flag: _Flag) -> bool:
         """Whether the flag is locked; if so, one object tries it every few seconds for all."""
@@ -108,21 +108,21 @@ class Mirror:
         locked.tries += 1
         return False
 
-    async def _note_lock(self, thing: FlagSchedule) -> None:
+    async def _note_lock(self, obj: FlagSchedule) -> None:
         """A first look that finds the flag locked leaves a record, so that people see what the object waits for."""
-        if thing.status.get("observedGeneration") == thing.generation:
+        if obj.status.get("observedGeneration") == obj.generation:
             return
-        snapshot, changed = await self._mirror(thing, "Schedule waits for a locked flag", flag_locked=True)
-        await self._write(thing, snapshot, changed=changed)
+        snapshot, changed = await self._mirror(obj, "Schedule waits for a locked flag", flag_locked=True)
+        await self._write(obj, snapshot, changed=changed)
 
-    async def _write(self, thing: FlagSchedule, snapshot: Snapshot, *, changed: bool) -> None:
+    async def _write(self, obj: FlagSchedule, snapshot: Snapshot, *, changed: bool) -> None:
         if changed:
-            await self._writer.write_or_keep(thing.ref, thing, snapshot)
-        elif status.compute(thing, snapshot) != thing.status:
+            await self._writer.write_or_keep(obj.ref, obj, snapshot)
+        elif status.compute(obj, snapshot) != obj.status:
             # Another task already mirrored this object, so our copy of it is stale: re-read before writing.
-            await self._writer.write_or_keep(thing.ref)
+            await self._writer.write_or_keep(obj.ref)
 
-    async def _mirror(self, thing: FlagSchedule, event: str, *, flag_locked: bool = False) -> tuple[Snapshot, bool]:
+    async def _mirror(self, obj: FlagSchedule, event: str, *, flag_locked: bool = False) -> tuple[Snapshot, bool]:
         """One transaction; one line if it changed anything.
 
         Returns:
@@ -133,40 +133,40 @@ class Mirror:
 
         def decide(facts: Facts) -> Decision:
             nonlocal effect
-            effect = facts, decision.decide(thing, facts, self._rules)
+            effect = facts, decision.decide(obj, facts, self._rules)
             return effect[1]
 
         async def attempt() -> Snapshot:
-            if not thing.deleting and asyncio.get_running_loop().time() - seen_at > _FRESH:
+            if not obj.deleting and asyncio.get_running_loop().time() - seen_at > _FRESH:
                 # After a long outage what we hold may be edited or deleted: never arm yesterday's plan.
                 raise ConflictError
-            return await self._store.mirror(thing, decide, flag_locked=flag_locked)
+            return await self._store.mirror(obj, decide, flag_locked=flag_locked)
 
-        snapshot = await self._gate.run(attempt, urgent=thing.stopping)
+        snapshot = await self._breaker.run(attempt, urgent=obj.stopping)
         self._telemetry.reconciled(asyncio.get_running_loop().time() - seen_at)
         if effect is None:
             raise AssertionError("the store lets us decide before it returns")
         facts, found = effect
         changed = _is_change(facts, found)
         if changed:
-            if is_forgotten(thing, facts.record, facts.row, facts.now):
+            if is_forgotten(obj, facts.record, facts.row, facts.now):
                 event = "Restored from status"
-            _tell(event, thing, snapshot)
+            _tell(event, obj, snapshot)
         return snapshot, changed
 
 
-def _flag_to_find(thing: FlagSchedule) -> _Flag | None:
+def _flag_to_find(obj: FlagSchedule) -> _Flag | None:
     """The flag that the object's row would refer to; None where no row is to be made."""
-    if thing.spec is None or thing.spec.cancel or thing.status.get("scheduleId"):
+    if obj.spec is None or obj.spec.cancel or obj.status.get("scheduleId"):
         return None
-    return thing.spec.flag_key, thing.spec.effective_environment
+    return obj.spec.flag_key, obj.spec.effective_environment
 
 
 def _is_change(facts: Facts, found: Decision) -> bool:
     return (facts.record, facts.row) != (found.record, found.row)
 
 
-def _tell(event: str, thing: FlagSchedule, snapshot: Snapshot) -> None:
+def _tell(event: str, obj: FlagSchedule, snapshot: Snapshot) -> None:
     record = snapshot.record
     if record is None:  # deleted before it was ever mirrored: nothing was done
         return
@@ -175,9 +175,9 @@ def _tell(event: str, thing: FlagSchedule, snapshot: Snapshot) -> None:
         scheduleId=str(record.schedule_id) if record.schedule_id else None,
         flagKey=record.flag_key,
         environment=record.environment,
-        namespace=thing.ref.namespace,
-        name=thing.ref.name,
-        uid=str(thing.ref.uid),
-        generation=thing.generation,
-        phase=(status.compute(thing, snapshot) or {}).get("phase"),
+        namespace=obj.ref.namespace,
+        name=obj.ref.name,
+        uid=str(obj.ref.uid),
+        generation=obj.generation,
+        phase=(status.compute(obj, snapshot) or {}).get("phase"),
     )

@@ -46,7 +46,7 @@ class _Seen:
     `refusals` counts how often the write to the version `refused` failed.
     """
 
-    thing: FlagSchedule
+    obj: FlagSchedule
     at: float
     refused: str = ""
     refusals: int = 0
@@ -73,16 +73,16 @@ class Reconciler:
         """Work until cancelled."""
         await self._queue.run()
 
-    async def try_all(self, things: Iterable[FlagSchedule]) -> None:
+    async def try_all(self, objects: Iterable[FlagSchedule]) -> None:
         """Bring objects in line as they are when it is their turn.
 
         Returns when each is in line or has failed; a locked row is no failure, but is not waited for without an end.
         """
         tries = []
-        for thing in things:
-            tries.append(self._first_tries.setdefault(thing.ref, asyncio.Event()))
-            if thing.ref not in self._queue:
-                self.add(thing, fresh=False)
+        for obj in objects:
+            tries.append(self._first_tries.setdefault(obj.ref, asyncio.Event()))
+            if obj.ref not in self._queue:
+                self.add(obj, fresh=False)
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
                 for tried in tries:
@@ -90,21 +90,21 @@ class Reconciler:
 
     def notice(self, body: Mapping[str, Any], *, gone: bool = False) -> None:
         """An object as the watch shows it, or as it was when it went."""
-        thing = FlagSchedule.from_body(body)
+        obj = FlagSchedule.from_body(body)
         if gone:
-            if thing.ref.uid in self._released:
-                self._released.discard(thing.ref.uid)
+            if obj.ref.uid in self._released:
+                self._released.discard(obj.ref.uid)
             else:
-                self.add(replace(thing, deleting=True, finalizers=()))
-        elif not thing.settled and thing.ref.uid not in self._released:
-            self.add(thing)
+                self.add(replace(obj, deleting=True, finalizers=()))
+        elif not obj.settled and obj.ref.uid not in self._released:
+            self.add(obj)
 
-    def add(self, thing: FlagSchedule, *, fresh: bool = True) -> None:
+    def add(self, obj: FlagSchedule, *, fresh: bool = True) -> None:
         """Bring an object in line when it is its turn; unless it is `fresh`, as it is then."""
-        if before := self._seen.get(thing.ref):
-            thing = _still_asking(thing, before.thing)
-        self._seen[thing.ref] = _Seen(thing, asyncio.get_running_loop().time() if fresh else _LONG_AGO)
-        self._queue.add(thing.ref, _rank(thing))
+        if before := self._seen.get(obj.ref):
+            obj = _still_asking(obj, before.obj)
+        self._seen[obj.ref] = _Seen(obj, asyncio.get_running_loop().time() if fresh else _LONG_AGO)
+        self._queue.add(obj.ref, _rank(obj))
 
     async def _work(self, ref: ObjectRef) -> Backoff | None:
         backoff = await self._attempt(ref)
@@ -121,7 +121,7 @@ class Reconciler:
             await self._bring_in_line(seen)
         except ConflictError as conflict:
             # What is seen is kept: the watch tells of each change.
-            return _LOCKED if conflict.flag_locked else _STOP if seen.thing.stopping else _BUSY
+            return _LOCKED if conflict.flag_locked else _STOP if seen.obj.stopping else _BUSY
         except ObjectChangedError:
             backoff = _note_refusal(seen)
         except ObjectGoneError:
@@ -131,13 +131,13 @@ class Reconciler:
                 _log.warning("Objects cannot be brought in line and are tried again", error=str(error))
             self._failing = True
             backoff = _FAILED
-        except Exception:  # noqa: BLE001 -- one object that we stumble over must not stop the others
+        except Exception:  # noqa: BLE001 -- an error in one object must not stop the others
             _log.exception("Object not handled", namespace=ref.namespace, name=ref.name, uid=str(ref.uid))
             backoff = _FAILED
         else:
             self._failing = False
             latest = self._seen[ref]
-            if latest is seen or _asks_the_same(latest.thing, seen.thing):
+            if latest is seen or _asks_the_same(latest.obj, seen.obj):
                 del self._seen[ref]
             return None
         seen.at = _LONG_AGO
@@ -148,27 +148,27 @@ class Reconciler:
         if now - seen.at < _FRESH:
             return
         try:
-            found = FlagSchedule.from_body(await self._client.get(seen.thing.ref))
-            seen.thing = _still_asking(found, seen.thing)
+            found = FlagSchedule.from_body(await self._client.get(seen.obj.ref))
+            seen.obj = _still_asking(found, seen.obj)
         except ObjectGoneError:
-            seen.thing = replace(seen.thing, deleting=True, finalizers=())
+            seen.obj = replace(seen.obj, deleting=True, finalizers=())
         seen.at = now
 
     async def _bring_in_line(self, seen: _Seen) -> None:
-        thing = seen.thing
-        if thing.deleting:
-            await self._mirror.release(thing)
-            if thing.guarded:
-                await self._write_finalizers(thing, [name for name in thing.finalizers if name != FINALIZER])
-                self._remember(thing.ref.uid)
+        obj = seen.obj
+        if obj.deleting:
+            await self._mirror.release(obj)
+            if obj.guarded:
+                await self._write_finalizers(obj, [name for name in obj.finalizers if name != FINALIZER])
+                self._remember(obj.ref.uid)
             return
-        if not thing.guarded:  # before the first mirroring, so that no deletion goes unseen
-            guarded = FlagSchedule.from_body(await self._write_finalizers(thing, [*thing.finalizers, FINALIZER]))
-            seen.thing = _still_asking(guarded, thing)
-        await self._mirror.reconcile(seen.thing)
+        if not obj.guarded:  # before the first mirroring, so that no deletion goes unseen
+            guarded = FlagSchedule.from_body(await self._write_finalizers(obj, [*obj.finalizers, FINALIZER]))
+            seen.obj = _still_asking(guarded, obj)
+        await self._mirror.reconcile(seen.obj)
 
-    async def _write_finalizers(self, thing: FlagSchedule, finalizers: list[str]) -> Mapping[str, Any]:
-        return await self._client.write_finalizers(thing.ref, thing.resource_version, finalizers)
+    async def _write_finalizers(self, obj: FlagSchedule, finalizers: list[str]) -> Mapping[str, Any]:
+        return await self._client.write_finalizers(obj.ref, obj.resource_version, finalizers)
 
     def _remember(self, uid: Uid) -> None:
         """What we have released needs no look when it goes."""
@@ -179,7 +179,7 @@ class Reconciler:
 
 def _note_refusal(seen: _Seen) -> Backoff:
     """Tell a policy's refusal from a change of the object meanwhile: the API server answers both alike."""
-    version, ref = seen.thing.resource_version, seen.thing.ref
+    version, ref = seen.obj.resource_version, seen.obj.ref
     seen.refusals = seen.refusals + 1 if seen.refused == version else 1
     seen.refused = version
     if seen.refusals == 1:
@@ -189,19 +189,19 @@ def _note_refusal(seen: _Seen) -> Backoff:
     return _FAILED
 
 
-def _still_asking(thing: FlagSchedule, before: FlagSchedule) -> FlagSchedule:
+def _still_asking(obj: FlagSchedule, before: FlagSchedule) -> FlagSchedule:
     """A request to retry that is taken away before its turn, as Flux does within a second, is not lost."""
-    return replace(thing, retry_request=before.retry_request) if thing.retry_request is None else thing
+    return replace(obj, retry_request=before.retry_request) if obj.retry_request is None else obj
 
 
-def _asks_the_same(thing: FlagSchedule, handled: FlagSchedule) -> bool:
+def _asks_the_same(obj: FlagSchedule, handled: FlagSchedule) -> bool:
     """Whether a later view of an object asks for nothing but what was handled: it shows our own writes."""
-    wishes = [(it.generation, it.retry_request, it.deleting) for it in (thing, handled)]
-    return wishes[0] == wishes[1] and (thing.guarded or thing.deleting)
+    wishes = [(it.generation, it.retry_request, it.deleting) for it in (obj, handled)]
+    return wishes[0] == wishes[1] and (obj.guarded or obj.deleting)
 
 
-def _rank(thing: FlagSchedule) -> Rank:
+def _rank(obj: FlagSchedule) -> Rank:
     """A person's stop first, then edits, then new objects; of each, what is due next. The clock only orders."""
-    kind = URGENT if thing.stopping else 1 if thing.observed else 2
-    distance = abs((thing.spec.scheduled_at - datetime.now(UTC)).total_seconds()) if thing.spec else 0.0
+    kind = URGENT if obj.stopping else 1 if obj.observed else 2
+    distance = abs((obj.spec.scheduled_at - datetime.now(UTC)).total_seconds()) if obj.spec else 0.0
     return kind, distance

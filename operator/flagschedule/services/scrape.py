@@ -1,6 +1,6 @@
 """Answers a scrape of the operator's metrics. Called by its web server.
 
-It asks the database itself, past the gate: a scrape must come back while the database is away, and say so.
+It queries the database without the circuit breaker: a scrape must return while the database is away, and say so.
 """
 
 import asyncio
@@ -14,28 +14,28 @@ _FRESH: Final = 1.0
 
 
 class Scraper:
-    """One question to the database at a time, and at most one each second, however many scrape."""
+    """Queries the database once at a time and at most once each second, however many scrapes there are."""
 
     def __init__(self, store: MirrorStore, metrics: MetricsText) -> None:
         self._store = store
         self._metrics = metrics
         self._lock = asyncio.Lock()
         self._text = b""
-        self._asked_at = -_FRESH
+        self._queried_at = -_FRESH
 
     async def text(self, *, leads: bool) -> bytes:
-        """All metrics; a standby does not ask the database, so that nothing is counted twice."""
+        """Return all metrics; a standby does not query the database, so that nothing is counted twice."""
         async with self._lock:
             now = asyncio.get_running_loop().time()
-            if now - self._asked_at >= _FRESH:
-                backlog = await self._ask() if leads else None
+            if now - self._queried_at >= _FRESH:
+                backlog = await self._query() if leads else None
                 self._text = self._metrics.text(backlog, leads=leads)
-                self._asked_at = now
+                self._queried_at = now
             return self._text
 
-    async def _ask(self) -> Backlog | None:
+    async def _query(self) -> Backlog | None:
         try:
             async with asyncio.timeout(_WITHIN):
                 return await self._store.backlog()
         except (FlagScheduleError, TimeoutError):
-            return None  # the gate says why
+            return None  # the circuit breaker logs why

@@ -18,8 +18,8 @@ from flagschedule.domain.errors import DependencyUnavailableError, ObjectChanged
 from flagschedule.domain.outcome import Snapshot, is_forgotten
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 from flagschedule.ports import MirrorStore, ObjectClient, Telemetry
+from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.events import EventRecorder
-from flagschedule.services.gate import Gate
 from flagschedule.services.queue import Backoff, RetryQueue
 
 _log = structlog.get_logger()
@@ -34,11 +34,16 @@ class StatusWriter:
     """One writer at a time for each object; whoever comes later sees what the earlier one wrote."""
 
     def __init__(
-        self, store: MirrorStore, client: ObjectClient, gate: Gate, recorder: EventRecorder, telemetry: Telemetry
+        self,
+        store: MirrorStore,
+        client: ObjectClient,
+        breaker: CircuitBreaker,
+        recorder: EventRecorder,
+        telemetry: Telemetry,
     ) -> None:
         self._store = store
         self._client = client
-        self._gate = gate
+        self._breaker = breaker
         self._recorder = recorder
         self._telemetry = telemetry
         self._locks: WeakValueDictionary[Uid, asyncio.Lock] = WeakValueDictionary()
@@ -82,13 +87,13 @@ class StatusWriter:
     async def _read_outbox(self) -> None:
         """Delete the entries that were served, and put the objects of further ones in line."""
         if served := self._written_entries[:]:
-            await self._gate.run(partial(self._store.delete_status_entries, served))
+            await self._breaker.run(partial(self._store.delete_status_entries, served))
             del self._written_entries[: len(served)]
         limit = _BATCH - self._queue.in_line()
         if limit <= 0:
             return
         known = [*self._written_entries, *chain.from_iterable(self._entries.values())]
-        for entry in await self._gate.run(partial(self._store.status_entries, limit, known)):
+        for entry in await self._breaker.run(partial(self._store.status_entries, limit, known)):
             self._entries.setdefault(entry.ref, []).append(entry.id)
             self._queue.add(entry.ref)
 
@@ -110,7 +115,7 @@ class StatusWriter:
                 _log.warning("Statuses cannot be written and are kept for later", error=str(error))
             self._failing = True
             return False
-        except Exception:  # noqa: BLE001 -- one object that we stumble over must not stop the others
+        except Exception:  # noqa: BLE001 -- an error in one object must not stop the others
             _log.exception("Status not written", namespace=ref.namespace, name=ref.name, uid=str(ref.uid))
             return False
         if self._failing:
@@ -128,26 +133,26 @@ class StatusWriter:
         """Read, compute, compare, write; read both again where the object changed in between."""
         refused: str | None = None
         for _ in range(_TRIES):
-            thing = hint or FlagSchedule.from_body(await self._client.get(ref))
-            if thing.resource_version == refused:
+            obj = hint or FlagSchedule.from_body(await self._client.get(ref))
+            if obj.resource_version == refused:
                 # Not the object has changed: the API server does not accept this status, and will not later.
                 _log.error("Status refused by its schema", namespace=ref.namespace, name=ref.name, uid=str(ref.uid))
                 return
             if snapshot is None:
-                snapshot = await self._gate.run(partial(self._store.snapshot, ref.uid))
-            if snapshot is None or thing.deleting:
+                snapshot = await self._breaker.run(partial(self._store.snapshot, ref.uid))
+            if snapshot is None or obj.deleting:
                 return  # nothing to tell
-            if is_forgotten(thing, snapshot.record, snapshot.row, snapshot.now):
+            if is_forgotten(obj, snapshot.record, snapshot.row, snapshot.now):
                 return  # the mirror must first restore what only this status still knows
-            wanted = status.compute(thing, snapshot)
-            if wanted is None or wanted == thing.status:
+            wanted = status.compute(obj, snapshot)
+            if wanted is None or wanted == obj.status:
                 return
             try:
-                await self._client.write_status(ref, thing.resource_version, wanted)
+                await self._client.write_status(ref, obj.resource_version, wanted)
             except ObjectChangedError:
-                hint, snapshot, refused = None, None, thing.resource_version
+                hint, snapshot, refused = None, None, obj.resource_version
             else:
-                self._recorder.record(ref, thing.status, wanted, snapshot.now)
-                self._telemetry.status_written(thing, wanted)
+                self._recorder.record(ref, obj.status, wanted, snapshot.now)
+                self._telemetry.status_written(obj, wanted)
                 return
         raise DependencyUnavailableError("the object changes all the time")

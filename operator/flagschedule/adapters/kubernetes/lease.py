@@ -1,4 +1,4 @@
-"""The lease of the operator's replicas: an object of coordination.k8s.io. Implements ports.LeaseBook.
+"""The lease of the operator's replicas: an object of coordination.k8s.io. Implements ports.LeaseStore.
 
 It must not write but over the very version that was read: of two candidates who saw the same lease, one is refused.
 """
@@ -28,7 +28,7 @@ def own_namespace() -> str | None:
         return None
 
 
-class KubernetesLeaseBook:
+class KubernetesLeaseStore:
     """One Lease. Open it as a context manager; the API server need not be there yet."""
 
     def __init__(self, namespace: str, name: str) -> None:
@@ -43,7 +43,7 @@ class KubernetesLeaseBook:
         await self._api.__aexit__(*error)
 
     async def read(self) -> Lease | None:
-        """See ports.LeaseBook."""
+        """See ports.LeaseStore."""
         try:
             body = await self._api.request("GET", *self._place, self._name)
         except ObjectGoneError:
@@ -57,7 +57,7 @@ class KubernetesLeaseBook:
         )
 
     async def write(self, before: Lease | None, holder: str, duration: float) -> None:
-        """See ports.LeaseBook. What others have written onto the object stays."""
+        """See ports.LeaseStore. What others have written onto the object stays."""
         if before is None:
             body = {**_NEW, "metadata": {"name": self._name}, "spec": _terms({}, holder, duration)}
             await self._api.request("POST", *self._place, body=body)

@@ -42,7 +42,7 @@ _SERVES: Final = (
     "EXISTS (SELECT FROM flag_schedule_objects LIMIT 0) AS has_tables"
 )
 _TIMEOUT: Final = 5.0  # seconds, for a connection
-_PING_TIMEOUT: Final = 2.0  # seconds; the gate waits for three, and shall hear why no connection could be had
+_PING_TIMEOUT: Final = 2.0  # seconds; the breaker waits for three, and shall hear why no connection could be had
 _PAGE: Final = 1000
 _LONGEST_ERROR: Final = 200
 # Passes by itself: the flag was deleted between our look and our insertion, a conflict, a row that is locked.

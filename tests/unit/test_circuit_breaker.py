@@ -1,12 +1,12 @@
-"""The gate in front of the database."""
+"""The breaker in front of the database."""
 
 import asyncio
 
 import pytest
 
 from flagschedule.domain.errors import DependencyUnavailableError
-from flagschedule.services import gate as module
-from flagschedule.services.gate import Gate
+from flagschedule.services import circuit_breaker as module
+from flagschedule.services.circuit_breaker import CircuitBreaker
 
 
 @pytest.fixture(autouse=True)
@@ -39,33 +39,33 @@ class _Database:
         return "done"
 
 
-async def _run_many(gate: Gate, database: _Database) -> list[str]:
-    return await asyncio.gather(*(gate.run(database.operation) for _ in range(100)))
+async def _run_many(breaker: CircuitBreaker, database: _Database) -> list[str]:
+    return await asyncio.gather(*(breaker.run(database.operation) for _ in range(100)))
 
 
 def test_all_operations_end_once_the_database_is_back() -> None:
     """No caller sees the outage: all their operations are repeated until they succeed."""
     database = _Database(silent_pings=3)
-    gate = Gate(database.ping, concurrency=5)
+    breaker = CircuitBreaker(database.ping, concurrency=5)
 
-    assert asyncio.run(_run_many(gate, database)) == ["done"] * 100
-    assert gate.away is False
+    assert asyncio.run(_run_many(breaker, database)) == ["done"] * 100
+    assert breaker.away is False
 
 
 def test_one_prober_serves_all_operations() -> None:
     """A hundred callers that fail cause one series of pings, not a hundred."""
     database = _Database(silent_pings=10)
 
-    asyncio.run(_run_many(Gate(database.ping, concurrency=100), database))
+    asyncio.run(_run_many(CircuitBreaker(database.ping, concurrency=100), database))
 
     assert database.pings < 20
 
 
 def test_no_more_pass_than_there_are_connections() -> None:
-    """Callers wait at the gate and not in the pool, where waiting for long is an error."""
+    """Callers wait at the breaker and not in the pool, where waiting for long is an error."""
     database = _Database()
 
-    asyncio.run(_run_many(Gate(database.ping, concurrency=5), database))
+    asyncio.run(_run_many(CircuitBreaker(database.ping, concurrency=5), database))
 
     assert database.most_at_once == 5
 
@@ -75,12 +75,12 @@ def test_an_outage_shows() -> None:
 
     async def observe() -> bool:
         database = _Database(silent_pings=1_000_000)
-        gate = Gate(database.ping, concurrency=5)
-        caller = asyncio.create_task(gate.run(database.operation))
-        while not gate.away:  # noqa: ASYNC110 -- the condition that is tested
+        breaker = CircuitBreaker(database.ping, concurrency=5)
+        caller = asyncio.create_task(breaker.run(database.operation))
+        while not breaker.away:  # noqa: ASYNC110 -- the condition that is tested
             await asyncio.sleep(0)
         caller.cancel()
-        return gate.away
+        return breaker.away
 
     assert asyncio.run(observe())
 
@@ -92,4 +92,4 @@ def test_a_failure_of_the_object_passes() -> None:
         raise ValueError
 
     with pytest.raises(ValueError):  # noqa: PT011 -- the type is the point
-        asyncio.run(Gate(_Database().ping, concurrency=5).run(broken))
+        asyncio.run(CircuitBreaker(_Database().ping, concurrency=5).run(broken))

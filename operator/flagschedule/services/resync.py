@@ -19,8 +19,8 @@ from flagschedule.domain.errors import ConfigurationError, DependencyUnavailable
 from flagschedule.domain.outcome import Record, Snapshot
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 from flagschedule.ports import MirrorStore, ObjectClient, Telemetry
+from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.concurrently import for_each
-from flagschedule.services.gate import Gate
 from flagschedule.services.mirror import Mirror
 from flagschedule.services.reconcile import Reconciler
 from flagschedule.services.status import StatusWriter
@@ -43,7 +43,7 @@ class _Repairs:
     behind: int = 0
 
 
-class Sweep:
+class Resync:
     """Turns every `interval` seconds; every tenth turn compares everything.
 
     Attributes:
@@ -55,7 +55,7 @@ class Sweep:
         self,
         store: MirrorStore,
         client: ObjectClient,
-        gate: Gate,
+        breaker: CircuitBreaker,
         mirror: Mirror,
         reconciler: Reconciler,
         writer: StatusWriter,
@@ -66,7 +66,7 @@ class Sweep:
     ) -> None:
         self._store = store
         self._client = client
-        self._gate = gate
+        self._breaker = breaker
         self._mirror = mirror
         self._reconciler = reconciler
         self._writer = writer
@@ -119,7 +119,7 @@ class Sweep:
 
     async def _claim(self) -> None:
         uid = await self._client.cluster_uid()
-        if not await self._gate.run(partial(self._store.claim_cluster, uid)):
+        if not await self._breaker.run(partial(self._store.claim_cluster, uid)):
             raise ConfigurationError([_NAME_TAKEN.format(cluster=self._cluster)])
 
     async def _first_look(self) -> None:
@@ -128,22 +128,22 @@ class Sweep:
 
     async def _waiting(self) -> None:
         """Objects whose flag exists by now, or whose time has passed."""
-        await for_each(await self._gate.run(self._store.waiting), self._look_again)
+        await for_each(await self._breaker.run(self._store.waiting), self._look_again)
 
     async def _look_again(self, ref: ObjectRef) -> None:
         if ref in self._reconciler:
             return  # it has its own turn
         try:
-            thing = FlagSchedule.from_body(await self._client.get(ref))
+            obj = FlagSchedule.from_body(await self._client.get(ref))
         except (ObjectGoneError, DependencyUnavailableError):
             return  # the next comparison, or the next turn
-        self._reconciler.add(thing)
+        self._reconciler.add(obj)
 
     async def _everything(self) -> None:
         """Compare all objects with all records and repair both."""
         # The records first: an object that appears in between then only looks new. The other way round, a record
         # that appears in between would look like one whose object is gone.
-        known = await self._gate.run(self._snapshots)
+        known = await self._breaker.run(self._snapshots)
         found = await self._compare(known)
         self.listed_at = asyncio.get_running_loop().time()
         if found.behind:
@@ -164,29 +164,29 @@ class Sweep:
         async for body in self._client.list():
             uid = Uid(UUID(body["metadata"]["uid"]))
             try:
-                thing = FlagSchedule.from_body(body)
-                self._judge(thing, known.pop(uid, None), repairs)
-                phases[thing.status.get("phase", "")] += 1
-            except Exception:  # noqa: BLE001 -- one object that we stumble over must not stop the others
+                obj = FlagSchedule.from_body(body)
+                self._judge(obj, known.pop(uid, None), repairs)
+                phases[obj.status.get("phase", "")] += 1
+            except Exception:  # noqa: BLE001 -- an error in one object must not stop the others
                 _log.exception("Object not compared", uid=str(uid))
         self._telemetry.compared(phases)
         repairs.orphans = [snapshot.record for snapshot in known.values() if snapshot.record]
         return repairs
 
-    def _judge(self, thing: FlagSchedule, snapshot: Snapshot | None, repairs: _Repairs) -> None:
-        if thing.deleting:
-            if thing.guarded or snapshot is not None:
-                repairs.to_mirror.append(thing)
+    def _judge(self, obj: FlagSchedule, snapshot: Snapshot | None, repairs: _Repairs) -> None:
+        if obj.deleting:
+            if obj.guarded or snapshot is not None:
+                repairs.to_mirror.append(obj)
             return
         # The records were read before the objects, so this is no race.
-        repairs.behind += bool(snapshot and snapshot.record and snapshot.record.generation > thing.generation)
-        if not thing.guarded or self._mirror.is_stale(thing, snapshot):
-            repairs.to_mirror.append(thing)
-        elif snapshot and status.compute(thing, snapshot) != thing.status:
-            repairs.to_tell.append(thing)
+        repairs.behind += bool(snapshot and snapshot.record and snapshot.record.generation > obj.generation)
+        if not obj.guarded or self._mirror.is_stale(obj, snapshot):
+            repairs.to_mirror.append(obj)
+        elif snapshot and status.compute(obj, snapshot) != obj.status:
+            repairs.to_tell.append(obj)
 
-    async def _tell(self, thing: FlagSchedule) -> None:
-        await self._writer.write_or_keep(thing.ref, thing)
+    async def _tell(self, obj: FlagSchedule) -> None:
+        await self._writer.write_or_keep(obj.ref, obj)
 
 
 def _departed(record: Record) -> FlagSchedule:

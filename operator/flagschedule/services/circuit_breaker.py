@@ -1,7 +1,7 @@
-"""The gate to the database: while it is away, everybody waits here instead of failing object by object.
+"""Holds the operator's work while the database is away, instead of failing object by object.
 
 Used by the operator's services for every access to the store. A store that fails says nothing about any object,
-so no error of it may reach Kopf, which would write it to thousands of objects.
+so its errors must not become the failure of thousands of objects.
 """
 
 import asyncio
@@ -19,16 +19,16 @@ _T = TypeVar("_T")
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 10.0
 _ANSWERS_WITHIN: Final = 3.0
-_QUIET: Final = 30.0
+_WARN_INTERVAL: Final = 30.0
 
 
-class Gate:
-    """Lets `concurrency` operations through at a time, and none while the database does not answer a ping.
+class CircuitBreaker:
+    """Runs `concurrency` operations at a time, and none while the database does not answer a ping.
 
-    Urgent ones have `reserved` slots more, so that a flood of others cannot delay them.
+    Urgent operations have `reserved` more slots, so that a flood of others cannot delay them.
 
     Attributes:
-        away: the database did not answer the last ping.
+        away: whether the database did not answer the last ping.
     """
 
     def __init__(self, ping: Callable[[], Awaitable[None]], concurrency: int, reserved: int = 1) -> None:
@@ -38,14 +38,19 @@ class Gate:
         self._slots = asyncio.Semaphore(concurrency)
         self._reserved = asyncio.Semaphore(reserved)
         self._probe: asyncio.Task[None] | None = None
-        self._said_at = -_QUIET
+        self._warned_at = -_WARN_INTERVAL
         self._closed = False
         self.away = False
 
     async def run(self, operation: Callable[[], Awaitable[_T]], *, urgent: bool = False) -> _T:
-        """Run an operation on the store as often as it takes; it must be safe to repeat. Never raises for the store.
+        """Run an operation on the store, and repeat it until the store serves it.
 
-        The operation must not wait for another transaction for long: it keeps its slot all the while.
+        Args:
+            operation: safe to repeat. It must not wait for another transaction for long: it keeps its slot meanwhile.
+            urgent: whether it may use the reserved slots.
+
+        Returns:
+            What the operation returns. Errors of the store are never raised.
         """
         for pause in _pauses():
             if self._probe is not None and not self._probe.done():
@@ -56,24 +61,24 @@ class Gate:
             except DependencyUnavailableError as error:
                 reason = str(error)
             await self._until_it_answers()
-            self._say(reason)
+            self._warn_rate_limited(reason)
             await asyncio.sleep(pause)
-        raise AssertionError("there are pauses for ever")
+        raise AssertionError("the pauses do not end")
 
-    async def keep_looking(self, every: float) -> None:
-        """Know for ever whether the database is away, where nobody else has to do with it."""
+    async def monitor(self, every: float) -> None:
+        """Ping until cancelled, so that `away` is right where no other work finds out."""
         while True:
             await self.run(self._ping)
             await asyncio.sleep(every)
 
     def close(self) -> None:
-        """Send away those who wait for the database, as cancelled: the program ends."""
+        """Cancel everything that waits for the database, because the program ends."""
         self._closed = True
         if self._probe is not None:
             self._probe.cancel()
 
     async def _until_it_answers(self) -> None:
-        """All who failed wait for the same prober; it goes on if one of them is cancelled."""
+        """Wait for the one prober that all failed operations share; it goes on if one of them is cancelled."""
         if self._probe is None or self._probe.done():
             self._probe = asyncio.create_task(self._ping_until_it_answers(), name="database prober")
         await asyncio.shield(self._probe)
@@ -96,15 +101,15 @@ class Gate:
                 self.away = False
                 return
 
-    def _say(self, reason: str) -> None:
-        """A database that answers a ping and yet fails is worth a line, but not one for every object."""
-        if time.monotonic() - self._said_at > _QUIET:
-            self._said_at = time.monotonic()
+    def _warn_rate_limited(self, reason: str) -> None:
+        """Log that an operation fails although the database answers, at most one line in 30 seconds."""
+        if time.monotonic() - self._warned_at > _WARN_INTERVAL:
+            self._warned_at = time.monotonic()
             _log.warning("Operation failed and is repeated", error=reason)
 
 
 def _pauses() -> Iterator[float]:
-    """Growing pauses for ever, uneven so that those who wait do not return all at once."""
+    """Yield growing pauses without an end, uneven so that waiting operations do not return all at once."""
     pause = _FIRST_PAUSE
     while True:
         yield pause * random.uniform(0.5, 1)  # noqa: S311 -- spreads load, guards nothing
