@@ -1,7 +1,7 @@
 # The one image of operator, processor and migrations.
 #   docker build -t localhost/flagschedule:dev .
 # needs a package index. `python -m dev.image build` needs none inside of the build: it puts a folder `wheels` with
-# everything that is locked beside this file, and may name a base image that it made itself.
+# everything that is locked next to this file, and may name a base image that it made itself.
 # A release names its base by digest: --build-arg PYTHON_IMAGE=python:3.11-slim@sha256:...
 ARG PYTHON_IMAGE=python:3.11-slim
 

@@ -37,10 +37,10 @@ e2e: setup ## Run the tests in pods: install by Helm, apply, upgrade under load,
 e2e-full: e2e ## The same, and every test with an API server on the oldest Kubernetes as well; another 15 minutes of building once.
 	@FLAGSCHEDULE_KUBERNETES=oldest $(PYTHON_IN_VENV) -m pytest -m apiserver $(IN_PARALLEL) $(PYTEST_ARGS)
 
-bench: setup ## Measure everything, beside other queues, on a cluster and with an API server; an hour on a quiet machine.
+bench: setup ## Measure everything, also other queues for comparison, on a cluster and with an API server; an hour on a quiet machine.
 	@$(PYTHON_IN_VENV) -m benchmarks $(BENCH_ARGS)
 
-bench-quick: setup ## Measure the processor, alone and beside other queues, with less of everything; under five minutes.
+bench-quick: setup ## Measure the processor, alone and next to other queues, with smaller sizes; under five minutes.
 	@$(PYTHON_IN_VENV) -m benchmarks --quick processor scale peers $(BENCH_ARGS)
 
 neighbours: setup ## Measure what one tenant's trouble does to another, into docs/neighbours.md; under 25 minutes on a quiet machine.
@@ -82,4 +82,4 @@ clean: ## Remove .venv and everything generated here. What was built stays in th
 	@echo "==> Removing .venv, build, dist and the tools' caches"
 	@rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	@echo "The programs stay in $${FLAGSCHEDULE_CACHE:-$${XDG_CACHE_HOME:-~/.cache}/flagschedule}: remove that folder to build them anew."
+	@echo "The programs stay in $${FLAGSCHEDULE_CACHE:-$${XDG_CACHE_HOME:-~/.cache}/flagschedule}: remove that folder to build them again."

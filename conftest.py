@@ -11,7 +11,7 @@ from tests import waiting
 
 pytest_plugins = ["tests.builds", "tests.parallel"]
 
-# A test never sees the settings, the database or the cluster of whoever runs it.
+# A test never sees the settings, the database or the cluster of the user who runs it.
 for _name in [*os.environ]:
     if _name.startswith(("FLAG_SCHEDULE_", "PG")) or _name in {"DATABASE_URL", "REDIS_URL", "KUBECONFIG"}:
         del os.environ[_name]

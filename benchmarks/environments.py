@@ -1,6 +1,6 @@
 """Where other people's programs live: an environment of packages for Python, for Node and for Go, in the cache.
 
-Called by the parts that measure them. Each one is made the first time it is asked for, from its lock file.
+Called by the parts that measure them. Each one is made at its first use, from its lock file.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ def python() -> Path:
 
 
 def node(source: Path) -> Path:
-    """A copy of the folder of a package.json, with its packages beside it, where Node looks for them.
+    """A copy of the folder of a package.json, with its packages next to it, where Node looks for them.
 
     Raises:
         ClusterError: there is no Node or npm, or it could not install them, or they need a newer Node.
@@ -67,7 +67,7 @@ def go(source: Path) -> Path:
 
 
 def _made(name: str, files: list[Path], version: str, make: Callable[[Path], None]) -> Path:
-    """The folder that was made of these files; made beside it and renamed, so that it is always complete."""
+    """The folder that was made of these files; made next to it and renamed, so that it is always complete."""
     digest = hashlib.sha256(version.encode())
     for file in files:
         digest.update(f"\0{file.name}\0".encode() + file.read_bytes())

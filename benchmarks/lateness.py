@@ -105,7 +105,7 @@ def _run_alone(on: Place, scene: Scene, watch: Watch) -> tuple[Used, float]:
         time.sleep(0.01)
     last = "SELECT extract(epoch FROM finished_at)::float FROM flag_schedule_runs ORDER BY id DESC LIMIT 1"
     [(finished,)] = scene.session.execute(last).fetchall()
-    time.sleep(0.5)  # the next one does not start beside the kubelet's tidying up
+    time.sleep(0.5)  # the next one does not start while the kubelet cleans up
     assert used.started
     return used, finished - used.started
 
@@ -212,7 +212,7 @@ def _quantile(figures: list[float], part: float) -> float:
 
 
 def _runs(case: Case, scene: Scene) -> Iterator[Result]:
-    """When runs began after their minute, and how long nobody was there before: less than zero where they overlap."""
+    """When runs began after their minute, and how long no run was active before: less than zero where they overlap."""
     runs = scene.session.execute("SELECT started_at, finished_at FROM flag_schedule_runs ORDER BY id").fetchall()
     began = [_second(started) for started, _ in runs]
     yield Result(f"from the minute to the run's first statement, {case.name}", "s", began)

@@ -112,7 +112,7 @@ def _ours(on: Scene, due: int) -> float:
 
 
 def _theirs(on: Scene, jobs: int, peer: Peer, command: list[str | Path]) -> float:
-    """The rate that the program tells: from the start of its first job to the end of its last one.
+    """The rate that the program prints: from the start of its first job to the end of its last one.
 
     That is in its favour: the product's time begins before its first claim.
     """
@@ -130,12 +130,12 @@ def _theirs(on: Scene, jobs: int, peer: Peer, command: list[str | Path]) -> floa
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert told["jobs"] == jobs
+    printed = json.loads(done.stdout)
+    assert printed["jobs"] == jobs
     assert _value(on, _UNCHANGED, since) == 0
     on.session.execute(f"DROP SCHEMA {peer.schema} CASCADE".encode())
-    peer.version = told["version"]
-    return float(told["jobs"] / told["seconds"])
+    peer.version = printed["version"]
+    return float(printed["jobs"] / printed["seconds"])
 
 
 def _value(on: Scene, query: LiteralString, *values: object) -> object:

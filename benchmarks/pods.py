@@ -27,7 +27,7 @@ from tests import roles
 
 CRONJOB: Final = "flagschedule-processor"
 _TEMPLATES: Final = ("processor", "serviceaccounts")
-_KEEP: Final = 100  # Jobs that have ended; their pods tell whose the control groups were
+_KEEP: Final = 100  # Jobs that have ended; their pods show whose the control groups were
 _TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -118,7 +118,7 @@ def place(say: Callable[[str], None]) -> Iterator[Place]:
 @contextmanager
 def _cluster(folder: Path) -> Iterator[tuple[str, Kubectl]]:
     kind, name = kind_binary.kind_command(), f"flagschedule-bench-{os.getpid()}"
-    # However this process ends: the end of its input tells the guard.
+    # However this process ends: the end of its input informs the guard.
     delete = ["sh", "-c", 'cat; exec "$@"', "sh", *kind, "delete", "cluster", f"--name={name}"]
     guard = subprocess.Popen(delete, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
     try:

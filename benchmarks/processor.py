@@ -74,19 +74,19 @@ def _two(on: Scene, size: Size) -> Iterator[Result]:
 
 
 def _held_snapshot(on: Scene, size: Size) -> Iterator[Result]:
-    """Twice as much, with an old snapshot held by somebody else, against the same without."""
+    """Twice as much, with an old snapshot held by another client, against the same without."""
     twice = replace(size, due=2 * size.due)
     ratios = []
     for _ in range(size.rounds):
         free = _rate(on, twice, sides.product)
-        ratios.append(_rate(on, twice, partial(_beside_a_snapshot, sides.product)) / free)
-    yield Result("drain beside a snapshot held since before, rate against none", "ratio", ratios)
+        ratios.append(_rate(on, twice, partial(_with_a_snapshot, sides.product)) / free)
+    yield Result("drain with a snapshot held since before, rate against none", "ratio", ratios)
 
 
-def _beside_a_snapshot(side: Callable[[Scene], sides.Drained], on: Scene) -> sides.Drained:
-    with psycopg.connect(on.url) as stranger:
-        stranger.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        stranger.execute("SELECT count(*) FROM feature_flags")
+def _with_a_snapshot(side: Callable[[Scene], sides.Drained], on: Scene) -> sides.Drained:
+    with psycopg.connect(on.url) as client:
+        client.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        client.execute("SELECT count(*) FROM feature_flags")
         return side(on)
 
 
@@ -102,19 +102,19 @@ def _bad_rows(on: Scene, size: Size) -> Iterator[Result]:
 
 
 def _application(on: Scene, size: Size) -> Iterator[Result]:
-    """Four runs over few flags, a fifth of the schedules retries, beside an application at work, against none."""
+    """Four runs over few flags, a fifth of the schedules retries, with an application at work, against none."""
     ratios = []
     for _ in range(size.rounds):
         on.fill(size.due, retries=0.2)
         alone = sides.four_products(on)
         assert (alone.schedules, on.left()) == (size.due, 0)
         on.fill(size.due, retries=0.2)
-        beside = sides.four_products_beside_an_application(on)
+        loaded = sides.four_products_with_an_application(on)
         assert on.left() == 0
         on.add_flags()
-        ratios.append(beside.schedules / beside.seconds / (alone.schedules / alone.seconds))
+        ratios.append(loaded.schedules / loaded.seconds / (alone.schedules / alone.seconds))
     assert on.deadlocks() == 0
-    yield Result(f"drain by four over {_HOT} flags beside an application at work, rate against none", "ratio", ratios)
+    yield Result(f"drain by four over {_HOT} flags with an application at work, rate against none", "ratio", ratios)
 
 
 def _idle(on: Scene, size: Size) -> Iterator[Result]:
@@ -128,7 +128,7 @@ def _idle(on: Scene, size: Size) -> Iterator[Result]:
     yield Result(f"run with nothing due behind {size.history:,} rows, work", "ms", durations)
     yield Result("the same, from process start to its end", "s", whole)
     alone = [sides.driver_alone(on) for _ in range(size.rounds)]
-    yield Result("a process that imports psycopg, connects and asks one question", "s", alone)
+    yield Result("a process that imports psycopg, connects and sends one query", "s", alone)
 
 
 def _client(on: Scene, size: Size) -> Iterator[Result]:

@@ -13,7 +13,7 @@ class Result:
     Args:
         name: what was measured, and against what.
         unit: `ratio`, or the unit of the figures.
-        rounds: a figure for each round, or for each single thing that was measured.
+        rounds: a figure for each round, or for each single measurement.
         series: the plot that it is a point or a line of, where there is one.
         at: its place on the x axis of that plot.
     """
@@ -41,4 +41,4 @@ class Part(Protocol):
     FULL: Any
 
     def run(self, size: Any, say: Callable[[str], None]) -> Iterator[Result]:
-        """Measure, tell of progress, and give each result as soon as it is there."""
+        """Measure, show progress, and yield each result as soon as it is there."""

@@ -40,7 +40,7 @@ FULL = Size()
 
 
 def run(size: Size, say: Callable[[str], None]) -> Iterator[Result]:
-    """One after the other, each beside a plain scene of 5,000 flags without history."""
+    """One after the other, each next to a plain scene of 5,000 flags without history."""
     with scene() as plain:
         for history in size.histories:
             say(f"history: {size.due:,} schedules due, scattered among {history:,} rows")

@@ -35,7 +35,7 @@ class Scene:
         )
 
     def fill(self, due: int, *, history: int = 0, future: int = 0, bad: float = 0, retries: float = 0) -> None:
-        """Begin anew: so many rows that are due, behind so many that were applied and before so many to come.
+        """Begin again: so many rows that are due, behind so many that were applied and before so many to come.
 
         Their ids are of version 7, as the mirror makes them.
 
@@ -55,7 +55,7 @@ class Scene:
             "JOIN (SELECT id, row_number() OVER (ORDER BY id) AS place FROM feature_flags) AS f "
             "ON f.place = n %% %(flags)s + 1"
         )
-        with self._begun_anew() as run:
+        with self._begun_again() as run:
             for rows, part, at, status in (
                 (history, 0.0, "now() - interval '30 days' - n * interval '1 second'", "'applied', now()"),
                 (due, bad, "now() - interval '1 hour' + n * interval '1 hour' / %(rows)s", "'pending', NULL"),
@@ -71,8 +71,8 @@ class Scene:
                 )
 
     def scatter(self, due: int, *, among: int) -> None:
-        """Begin anew: rows that are due, each of them among rows of history that were made at the same time."""
-        with self._begun_anew() as run:
+        """Begin again: rows that are due, each of them among rows of history that were made at the same time."""
+        with self._begun_again() as run:
             run(
                 """
                 INSERT INTO feature_flag_schedules (id, flag_id, scheduled_at, updates, status, applied_at)
@@ -92,7 +92,7 @@ class Scene:
             )
 
     @contextmanager
-    def _begun_anew(self) -> Iterator[Callable[[str, dict[str, Any]], object]]:
+    def _begun_again(self) -> Iterator[Callable[[str, dict[str, Any]], object]]:
         """Runs statements that fill the empty tables; measurements start from statistics and pages that are fresh."""
         self.session.execute(f"TRUNCATE {_TABLES}".encode())
         yield lambda statement, values: self.session.execute(statement.encode(), values)

@@ -28,7 +28,7 @@ BATCH = 100
 _THE_FIRST = "-infinity"
 _LEAST = (Path(__file__).parent / "programs" / "least.sql").read_bytes()
 
-# Does one thing after the other with these flags.
+# Does one operation after the other with these flags.
 Client = Callable[[psycopg.Connection[Any], list[UUID]], Iterator[None]]
 
 
@@ -85,7 +85,7 @@ def two_products(scene: Scene) -> Drained:
 
 
 def known_ids(scene: Scene) -> Drained:
-    """A ceiling: somebody tells which rows to take; two updates and a commit for each batch, pipelined."""
+    """A ceiling: the ids of the rows are given; two updates and a commit for each batch, pipelined."""
     return _update(scene, _due(scene))
 
 
@@ -100,8 +100,8 @@ def four_products(scene: Scene) -> Drained:
     return _four(scene, [])
 
 
-def four_products_beside_an_application(scene: Scene) -> Drained:
-    """The same beside an application that locks a flag before its schedules, with two clients, without a pause.
+def four_products_with_an_application(scene: Scene) -> Drained:
+    """The same with an application that locks a flag before its schedules, with two clients, without a pause.
 
     One deletes every other flag with its schedules, one edits flags together with their next schedules.
     """
@@ -227,7 +227,7 @@ def bare_loop(scene: Scene) -> Drained:
 
 
 def driver_alone(scene: Scene) -> float:
-    """Seconds of a process that imports the driver, connects and asks one question, from its start to its end."""
+    """Seconds of a process that imports the driver, connects and sends one query, from its start to its end."""
     program = "import sys, psycopg; psycopg.connect(sys.argv[1]).execute('SELECT 1')"
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", program, scene.url], check=True)

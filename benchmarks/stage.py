@@ -112,7 +112,7 @@ class Watch:
         found = self.seen[namespace, phase]
         while len(found) < objects:
             assert time.monotonic() < deadline, f"{len(found)} of {objects} are {phase}"
-            assert self._following.is_alive(), "nobody watches any more"
+            assert self._following.is_alive(), "the watch has ended"
             by.check()
             time.sleep(0.02)
         return sorted(found.values())

@@ -19,7 +19,7 @@ _HEAD: Final = "| variable | meaning | values | default |\n|---|---|---|---|\n"
 
 
 def configuration() -> str:
-    """The page of the settings as it should be: the table between the marks is made anew."""
+    """The page of the settings as it should be: the table between the marks is generated again."""
     rows = (_row(name, field) for name, field in settings.Settings.model_fields.items())
     table = _HEAD + "".join(rows)
     return _MARKED.sub(lambda _: table, CONFIGURATION.read_text())

@@ -1,4 +1,4 @@
--- Expands: what FlagSchedule keeps beside the schedules.
+-- Expands: what FlagSchedule keeps in addition to the schedules.
 SET LOCAL lock_timeout = '10s';
 
 -- One record for every Kubernetes object ever mirrored; it outlives the object and its row.
@@ -85,7 +85,7 @@ CREATE TABLE IF NOT EXISTS flag_schedule_clusters (
 );
 
 -- A row may go with its flag (cascade) or by retention; its object's outcome must not go with it.
--- Runs with the rights of the tables' owner, because whoever deletes a flag has none on our tables.
+-- Runs with the rights of the tables' owner, because a user who deletes a flag has none on our tables.
 CREATE OR REPLACE FUNCTION flag_schedule_keep_outcome() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
@@ -107,7 +107,7 @@ $$;
 
 DO $$
 BEGIN
-    -- The function finds our tables in the schema that holds them, whatever its caller's search_path says.
+    -- The function finds our tables in the schema that holds them, regardless of its caller's search_path.
     EXECUTE format('ALTER FUNCTION flag_schedule_keep_outcome() SET search_path = pg_catalog, %I, pg_temp', current_schema());
 END
 $$;

@@ -14,7 +14,7 @@ ALTER TABLE flag_schedule_runs
     ADD COLUMN IF NOT EXISTS skipped integer,
     ADD COLUMN IF NOT EXISTS refused_cache_keys integer;
 
--- Ends a statement whose change of a flag did not happen as asked. SQL itself cannot raise an error of its own.
+-- Ends a statement whose change of a flag did not happen as requested. SQL itself cannot raise an error of its own.
 CREATE OR REPLACE FUNCTION flag_schedule_refuse(effect text) RETURNS boolean
 LANGUAGE plpgsql AS $$
 BEGIN

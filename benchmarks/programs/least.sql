@@ -1,5 +1,5 @@
 -- The least that finds what is due, changes flags and schedules, and keeps watermarks, attempts and statuses. It judges
--- and compares nothing: whatever is given is taken for a good change, and for the latest one.
+-- and compares nothing: each given change is taken for valid and for the latest one.
 WITH claimed AS MATERIALIZED (
     SELECT s.id, s.flag_id, s.scheduled_at, s.arming, s.retry_count, f.updated_at, f.enabled, f.rollout_percentage,
            (s.updates ->> 'enabled')::boolean AS new_enabled,

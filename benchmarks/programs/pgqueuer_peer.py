@@ -19,7 +19,7 @@ UPDATE = "UPDATE feature_flags SET enabled = $2, rollout_percentage = $3, update
 async def main(url: str) -> None:
     """Enqueue a job for each row of `due`, work them off and say how long that took."""
     starts: list[float] = []
-    # Its documentation asks for a connection of the manager's own, and a pool for the rest.
+    # Its documentation recommends a connection of the manager's own, and a pool for the rest.
     async with asyncpg.create_pool(url, min_size=10, max_size=10) as pool:
         connection = await asyncpg.connect(url)
         queue = PgQueuer(AsyncpgDriver(connection))

@@ -1,6 +1,6 @@
-"""The command `python -m dev.chart`: writes the generated files of the chart anew. `make generate` calls it.
+"""The command `python -m dev.chart`: writes the generated files of the chart again. `make generate` calls it.
 
-`python -m dev.chart kubernetes` first asks an API server of its own for the shapes of Kubernetes' objects.
+`python -m dev.chart kubernetes` first reads from an API server of its own the shapes of Kubernetes' objects.
 """
 
 import sys
@@ -21,7 +21,7 @@ def main(words: list[str]) -> int:
         for file, text in generated().items():
             if not file.exists() or file.read_text() != text:
                 file.write_text(text)
-                print(f"{file.relative_to(ROOT)} written anew")
+                print(f"{file.relative_to(ROOT)} rewritten")
     except ValuesError as error:
         print(f"helm/flagschedule/values.yaml: {error}", file=sys.stderr)
         return 1

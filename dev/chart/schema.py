@@ -52,7 +52,7 @@ def _of(value: Value) -> Schema:
     if _SAME_AS in stated:
         place = "/properties/".join(stated[_SAME_AS].split("."))
         return {**described, "allOf": [{"$ref": f"#/properties/{place}"}]}
-    if "$ref" in stated:  # a draft 7 validator looks at nothing beside a reference
+    if "$ref" in stated:  # a draft 7 validator ignores what stands next to a reference
         return {**described, "default": value.default, "allOf": [stated]}
     kind: Schema = {} if {"type", "enum"} & stated.keys() else {"type": _type(value)}
     if kind == {"type": "object"}:

@@ -23,17 +23,17 @@ _INTERRUPTED: Final = 130
 
 
 def main() -> int:
-    """Tell the story and clean up after it.
+    """Run the story and clean up after it.
 
     Returns:
-        0 if all went as told, 1 if not, 130 if it was interrupted before its end.
+        0 if every step did what it said, 1 if not, 130 if it was interrupted before its end.
     """
     narrator = Narrator()
     for number in _ENDINGS:
         signal.signal(number, _interrupt)
     cleanup = ExitStack()
     try:
-        code = _tell(narrator, cleanup)
+        code = _run(narrator, cleanup)
     except KeyboardInterrupt:
         narrator.plain("\nInterrupted.")
         code = _INTERRUPTED
@@ -43,12 +43,12 @@ def main() -> int:
     return code
 
 
-def _tell(narrator: Narrator, cleanup: ExitStack) -> int:
-    """Tell the story; every error becomes a sentence."""
+def _run(narrator: Narrator, cleanup: ExitStack) -> int:
+    """Run the story; every error becomes a sentence."""
     try:
         choices = Choices.from_environment(os.environ)
         folder = cleanup.enter_context(cleaning.alone())
-        Story(choices, narrator, folder, cleanup).tell()
+        Story(choices, narrator, folder, cleanup).run()
     except (DemoError, ClusterError, PartError) as error:
         narrator.error(f"The demo cannot go on. {error}")
         return 1
@@ -61,7 +61,7 @@ def _tell(narrator: Narrator, cleanup: ExitStack) -> int:
     if not choices.once:
         _wait_for_ctrl_c(narrator)
     for sentence in narrator.failures:
-        narrator.error(f"Not as told: {sentence}")
+        narrator.error(f"Not as expected: {sentence}")
     return 1 if narrator.failures else 0
 
 

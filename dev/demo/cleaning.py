@@ -32,7 +32,7 @@ def alone() -> Iterator[Path]:
 
 
 def clean(narrator: Narrator, cleanup: ExitStack) -> bool:
-    """Undo everything, whatever happens on the way; whether all of it worked."""
+    """Undo all steps, also after an error in one of them. Returns: whether all of it worked."""
     if narrator.has_begun:
         narrator.headline("Cleaning up")
     try:

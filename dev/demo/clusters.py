@@ -1,7 +1,7 @@
 """The two kinds of clusters that the demo can use: one made for it, and one that the reader already has.
 
 Called by the story. Both give the demo a kubeconfig of its own with one context in it, so that it cannot act on
-another cluster, whatever the reader does meanwhile.
+another cluster, also when the reader switches contexts meanwhile.
 """
 
 import json
@@ -140,7 +140,7 @@ class GivenCluster:
             check_address(self._choices.host)
         self._write_kubeconfig()
         with self._narrator.waiting("Looking whether anything there has the names that the demo uses"):
-            self._refuse_strangers()
+            self._refuse_foreign_objects()
         self._is_ours = True
 
     def prepare(self) -> None:
@@ -183,7 +183,7 @@ class GivenCluster:
         self._kubeconfig.write_text(commands.run([commands.kubectl_program(), *view]))
         set_namespace(self._kubectl)
 
-    def _refuse_strangers(self) -> None:
+    def _refuse_foreign_objects(self) -> None:
         """Refuse to go on where something has our names but not our mark.
 
         Raises:
@@ -194,10 +194,10 @@ class GivenCluster:
             self._kubectl(*look, "-k", str(OVERLAY)),
             self._kubectl(*look, "namespace", DEMO_NAMESPACE, NAMESPACE),
         ]
-        strangers = sorted({name for answer in answers for name in _unmarked(answer)})
-        if strangers:
+        foreign = sorted({name for answer in answers for name in _unmarked(answer)})
+        if foreign:
             raise DemoError(
-                f"The cluster of {self._choices.context} has {', '.join(strangers)} already, not made by a demo. "
+                f"The cluster of {self._choices.context} has {', '.join(foreign)} already, not made by a demo. "
                 "Nothing was changed there. Use another cluster, or remove FlagSchedule from this one first."
             )
 

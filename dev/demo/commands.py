@@ -1,7 +1,7 @@
 """Runs programs for the demo and the tests in pods.
 
 Called by every module of this package. A program gets a session of its own, so that Ctrl-C reaches us alone and we
-can end it in order; whoever is interrupted while it runs leaves nothing of it behind.
+can end it in order; an interrupted demo leaves no process behind.
 """
 
 import os
@@ -55,7 +55,7 @@ def run(
 
     Args:
         command: the program and its words.
-        env: what its environment has beside ours.
+        env: what its environment has in addition to ours.
         cwd: the folder it runs in, if not ours.
         stdin: what it reads.
         stdout: where its output goes if not into the result.
@@ -120,7 +120,7 @@ class _HeldSignals:
 
 @dataclass(frozen=True)
 class Kubectl:
-    """kubectl from the wheel, so that it is the same everywhere, with one kubeconfig and nobody else's.
+    """kubectl from the wheel, so that it is the same everywhere, with one kubeconfig and no other one.
 
     Attributes:
         kubeconfig: an absolute path.
@@ -140,7 +140,7 @@ class Kubectl:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes it see this cluster only, and keep its cache beside the kubeconfig."""
+        """What makes it see this cluster only, and keep its cache next to the kubeconfig."""
         return {"KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.kubeconfig.parent / "kubectl-cache")}
 
 

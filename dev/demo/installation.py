@@ -1,7 +1,7 @@
 """Puts the product into a cluster, with Postgres and Redis on this machine, as a user would with kubectl.
 
 Called by the demo and by the tests in tests/e2e. Knows nothing of how the cluster came to be, and prints nothing:
-whoever wants to show the commands gives a `kubectl` that does.
+a caller that wants to show the commands gives a `kubectl` that does.
 """
 
 import socket
@@ -84,7 +84,7 @@ class Installation:
         """Make the namespace, and in it the Secret that says where database and cache are."""
         self._kubectl("create", "namespace", NAMESPACE)
         files = self.addresses()
-        for name, url in files.items():  # files, because everybody on this machine can read a command line
+        for name, url in files.items():  # files, because every user of this machine can read a command line
             (self._folder / name).touch(mode=0o600)
             (self._folder / name).write_text(url)
         options = [f"--from-file={self._folder / name}" for name in files]
@@ -105,7 +105,7 @@ class Installation:
         self._kubectl("rollout", "status", deployment, f"--namespace={NAMESPACE}", _TIMEOUT)
 
     def look_around(self) -> str:
-        """Return what the pods are doing and saying, for somebody who wonders why it does not work."""
+        """Return what the pods are doing and saying, to explain a failure."""
         pods = self._kubectl("get", "pods", f"--namespace={NAMESPACE}")
         everyone = "--selector=app.kubernetes.io/name=flagschedule"
         with suppress(CommandFailedError):  # a container that has not started has no log

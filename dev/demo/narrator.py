@@ -1,7 +1,7 @@
 """Everything the reader sees: headings, commands with their output, what was checked, and that time passes.
 
 Called by the story and the commands. Colours and lines that are rewritten are for terminals; elsewhere the same is
-told in plain lines.
+printed in plain lines.
 """
 
 import itertools
@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import TextIO
 
 _WIDTH = 110
-_QUIET_SECONDS = 2.0  # nobody wonders about less
+_QUIET_SECONDS = 2.0  # a shorter wait needs no explanation
 _TERMINAL_SECONDS = 0.2
 _PLAIN_SECONDS = 10.0
 _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -25,7 +25,7 @@ _CLEAR = "\r\x1b[2K"
 
 
 class Narrator:
-    """Tells the story, and remembers what turned out otherwise than told.
+    """Prints the story, and remembers the steps that ended otherwise than expected.
 
     Attributes:
         failures: the sentences of `expect` that were not true.
@@ -76,7 +76,7 @@ class Narrator:
 
         Args:
             text: what.
-            left: asked again and again for what to add.
+            left: called again and again for what to add.
         """
         over = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(text, left, over), daemon=True)

@@ -95,7 +95,7 @@ def programs() -> Path:
 
 
 def _wheel(package: str) -> Path:
-    # Not imported: importing these changes things on the machine.
+    # Not imported: importing these changes files of the machine.
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise commands.DemoError(f"the package {package} is not installed; run `make setup`")

@@ -45,9 +45,9 @@ class Story:
 
     Args:
         choices: what the reader chose.
-        narrator: tells it.
+        narrator: prints it.
         folder: for its files.
-        cleanup: closed by the caller, when nobody can interrupt any more.
+        cleanup: closed by the caller, when no interrupt can come any more.
     """
 
     def __init__(self, choices: Choices, narrator: Narrator, folder: Path, cleanup: ExitStack) -> None:
@@ -61,8 +61,8 @@ class Story:
         self._kubectl = _ShownKubectl(self._quiet, narrator)
         self._kubectl_here = _ShownKubectl(Kubectl(self._quiet.kubeconfig, self._folder), narrator)
 
-    def tell(self) -> None:
-        """Tell it all.
+    def run(self) -> None:
+        """Run all steps.
 
         Raises:
             DemoError: it cannot go on.
@@ -237,7 +237,7 @@ class Story:
     def _show_effect(self, stores: Stores) -> None:
         self._narrator.headline(
             "The application's flags, after",
-            "The flags are changed, and the cached copy is gone, so that the application reads them anew.",
+            "The flags are changed, and the cached copy is gone, so that the application reads them again.",
         )
         stores.show_flags()
         stores.show_schedules()

@@ -1,6 +1,6 @@
 """The base image for machines without Docker: a small Debian with Python, made by debootstrap.
 
-Called by the command and built by buildah. No registry is asked: Debian's packages are signed, and every machine
+Called by the command and built by buildah. No registry is used: Debian's packages are signed, and every machine
 that can use apt can fetch them.
 """
 

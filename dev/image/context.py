@@ -36,7 +36,7 @@ def files(root: Path = ROOT) -> Iterator[Path]:
 
 
 def fingerprint(root: Path = ROOT, *more: str) -> str:
-    """A hash over names and contents of the inputs, and whatever else decides what the image is."""
+    """A hash over names and contents of the inputs, and everything else that decides what the image is."""
     digest = hashlib.sha256()
     for path in files(root):
         digest.update(f"{path}\0".encode() + hashlib.sha256((root / path).read_bytes()).digest())

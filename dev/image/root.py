@@ -149,7 +149,7 @@ def _record_packages(kept: Iterable[Path], root: Path) -> None:
 
 
 def _compile(folder: Path, root: Path) -> None:
-    """Compile for good: with a read-only root each start would compile anew, which doubles its time."""
+    """Compile once, in the image: with a read-only root each start would compile again, which doubles its time."""
     mode = ("-q", "-f", "--invalidation-mode=unchecked-hash")
     subprocess.run([sys.executable, "-m", "compileall", *mode, "-s", root, "-p", "/", folder], check=True)
 

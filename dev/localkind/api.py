@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
-# Whatever can go wrong while a server comes up: refused, reset, TLS not there yet, 4xx and 5xx, half an answer.
+# All that can go wrong while a server comes up: refused, reset, TLS not there yet, 4xx and 5xx, half an answer.
 NOT_YET = (OSError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Api:
-    """An API server and who asks: a client certificate (with its key) or a token."""
+    """An API server and its client's identity: a client certificate (with its key) or a token."""
 
     server: str
     ca: Path
@@ -33,7 +33,7 @@ class Api:
             OSError: no connection, or an HTTP error (`HTTPError` is one).
             ValueError: the answer is not JSON.
         """
-        return json.loads(self._ask(path))
+        return json.loads(self._request(path))
 
     def create(self, path: str, body: dict[str, Any]) -> None:
         """Create an object; that it exists already is fine.
@@ -42,19 +42,19 @@ class Api:
             OSError: as `get`.
         """
         try:
-            self._ask(path, json.dumps(body).encode())
+            self._request(path, json.dumps(body).encode())
         except HTTPError as error:
             if error.code != 409:  # noqa: PLR2004 -- HTTP's Conflict: it exists already
                 raise
 
     def is_ready(self) -> bool:
-        """Tell whether the server says that it is ready."""
+        """Return whether the server says that it is ready."""
         try:
-            return self._ask("/readyz") == b"ok"
+            return self._request("/readyz") == b"ok"
         except NOT_YET:
             return False
 
-    def _ask(self, path: str, body: bytes | None = None) -> bytes:
+    def _request(self, path: str, body: bytes | None = None) -> bytes:
         context = ssl.create_default_context(cafile=str(self.ca))
         headers = {"Content-Type": "application/json"}
         if self.certificate and self.key:
@@ -63,7 +63,9 @@ class Api:
             headers["Authorization"] = f"Bearer {self.token}"
         request = urllib.request.Request(self.server + path, data=body, headers=headers)  # noqa: S310 -- https only
         opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}),  # the server is on this machine, whatever proxy the reader has set
+            urllib.request.ProxyHandler(
+                {}
+            ),  # the server is on this machine, so a proxy of the environment does not apply
             urllib.request.HTTPSHandler(context=context),
         )
         with opener.open(request, timeout=3) as answer:

@@ -47,7 +47,7 @@ def locked(path: Path, *, wait: Callable[[], None] | None = None) -> Iterator[No
 
 @contextmanager
 def tried_lock(folder: Path) -> Iterator[bool]:
-    """Hold the lock on a folder unless another process has it; tell which."""
+    """Hold the lock on a folder unless another process has it; yield whether it is held."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield _try_lock(descriptor)

@@ -1,6 +1,6 @@
 """The control groups of one cluster: its pods are accounted for and limited below them.
 
-Called by the launcher. Knows version 1 (one folder in each controller's hierarchy, also beside an unused version 2)
+Called by the launcher. Knows version 1 (one folder in each controller's hierarchy, also next to an unused version 2)
 and version 2 (one folder). The kubelet and runc make everything below.
 """
 
@@ -18,7 +18,7 @@ _POLL_SECONDS = 0.05
 
 
 def is_v2(root: Path = ROOT) -> bool:
-    """Tell whether the machine has the one unified hierarchy only."""
+    """Return whether the machine has the one unified hierarchy only."""
     return (root / "cgroup.controllers").exists()
 
 

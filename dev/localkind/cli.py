@@ -1,6 +1,6 @@
 """kind's command line, as far as tests and people use it, and a few words of our own.
 
-Called by `python -m dev.localkind` and the script `kind` beside this file. Parses, makes one call, prints; a
+Called by `python -m dev.localkind` and the script `kind` next to this file. Parses, makes one call, prints; a
 `ClusterError` becomes one message and exit code 1.
 """
 
@@ -74,7 +74,9 @@ def get_clusters(_: argparse.Namespace) -> None:
         if launcher.is_running(cluster):
             print(cluster.name)
         else:
-            say(f"({cluster.name} does not run, or not yet: if nobody creates it now, delete it or create it again)")
+            say(
+                f"({cluster.name} does not run (yet). If no other command is creating it, delete it or create it again)"
+            )
     if not clusters:
         say("No kind clusters found.")
 
@@ -121,7 +123,7 @@ def build(arguments: argparse.Namespace) -> None:
 
 
 def _kubectl_of(name: str) -> Path:
-    """Return the cluster's kubectl, or whatever kubectl there is when the cluster never came that far."""
+    """Return the cluster's kubectl, or any kubectl of the cache when the cluster was not made that far."""
     try:
         return launcher.program(launcher.find(name), "kubectl")
     except (system.ClusterError, OSError):

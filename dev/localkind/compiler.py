@@ -50,7 +50,7 @@ class Compiler:
                     done = min(done + 1, len(packages))
                 elif line:
                     last.append(line)
-                self._tell(f"{done}/{len(packages)} packages")
+                self._show_progress(f"{done}/{len(packages)} packages")
         self._check(process, last)
 
     def _list(self, flags: tuple[str, ...], target: str) -> dict[str, bool]:
@@ -59,7 +59,7 @@ class Compiler:
         last: deque[str] = deque(maxlen=20)
         found: dict[str, bool] = {}
         fetched = 0
-        self._tell("looking at the sources")
+        self._show_progress("looking at the sources")
         with self._start("list", "-deps", *flags, "-f", template, target, merge=True) as process:
             for line in _lines(process, process.stdout):
                 package, _, stale = line.partition(" ")
@@ -69,7 +69,7 @@ class Compiler:
                     fetched += 1
                 elif line:
                     last.append(line)
-                self._tell(f"{fetched} source modules fetched" if fetched else "looking at the sources")
+                self._show_progress(f"{fetched} source modules fetched" if fetched else "looking at the sources")
         self._check(process, last)
         return found
 
@@ -83,7 +83,7 @@ class Compiler:
             stderr=subprocess.STDOUT if merge else subprocess.PIPE,
         )
 
-    def _tell(self, text: str) -> None:
+    def _show_progress(self, text: str) -> None:
         self._report(f"{self._name} {text}, {duration(time.monotonic() - self._began)}")
 
     def _check(self, process: subprocess.Popen[bytes], last: deque[str]) -> None:
@@ -104,7 +104,7 @@ def go_environment() -> dict[str, str]:
 
 def _lines(process: subprocess.Popen[bytes], pipe: IO[bytes] | None) -> Iterator[str]:
     """Yield the lines of a program's pipe, and an empty one each second in which it says nothing."""
-    assert pipe is not None  # noqa: S101 -- for the type checker: every caller asked for the pipe
+    assert pipe is not None  # noqa: S101 -- for the type checker: every caller opens the pipe
     rest = b""
     try:
         with selectors.DefaultSelector() as selector:

@@ -26,7 +26,7 @@ def write_all(cluster: Cluster, runc: str) -> None:
     _write_json(folder / "cni" / "10-bridge.conflist", cni())
     (folder / "containerd.toml").write_text(containerd(cluster, runc))
     (folder / "Corefile").write_text(coredns(cluster))
-    # Names outside the cluster are nobody's business here; without this file pods would get the host's.
+    # Names outside the cluster are not resolved here; without this file pods would get the host's.
     (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n")
 
 
@@ -36,7 +36,7 @@ def kubelet(cluster: Cluster) -> dict[str, Any]:
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
-        # 1.37 refuses control groups of version 1 unless told not to.
+        # 1.37 refuses control groups of version 1 unless this is set.
         "failCgroupV1": False,
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": f"/{cluster.namespace}",

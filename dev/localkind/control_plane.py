@@ -1,7 +1,7 @@
 """The light form: etcd, API server and controllers as host processes, no node, no root, ready in seconds.
 
 For tests that need a real API server (CRDs, admission, RBAC, CronJobs that make Jobs and Pods) but no running pods.
-Several may run side by side. The processes die with the thread that started them, whatever happens to it.
+Several may run side by side. The processes die with the thread that started them, also when it is killed.
 """
 
 import secrets
@@ -20,11 +20,11 @@ from typing import Literal, Self
 from dev.localkind import cache, certs, kubeconfigs, programs, system
 from dev.localkind.api import NOT_YET, Api
 
-User = Literal["admin", "editor", "viewer", "nobody"]
+User = Literal["admin", "editor", "viewer", "norights"]
 Daemon = Literal["etcd", "kube-apiserver", "kube-controller-manager"]
 
 # `admin` may do everything; the others may do what a test's RoleBindings give to these user names.
-GROUPS: dict[User, str] = {"admin": "system:masters", "editor": "", "viewer": "", "nobody": ""}
+GROUPS: dict[User, str] = {"admin": "system:masters", "editor": "", "viewer": "", "norights": ""}
 
 CONTROLLERS = (
     "cronjob-controller",
@@ -90,7 +90,7 @@ class ControlPlane:
         return self._tokens[user]
 
     def kubeconfig(self, user: User = "admin", token: str | None = None) -> Path:
-        """Return the kubeconfig of a user, or of whoever holds `token` (a wrong one, or "" for none at all)."""
+        """Return the kubeconfig of a user, or of the holder of `token` (a wrong one, or "" for none at all)."""
         secret = self._tokens[user] if token is None else token
         file = self._folder / f"{user if token is None else secrets.token_hex(4)}.kubeconfig"
         text = kubeconfigs.with_token(context=user, server=self.server, ca=self.ca_file, token=secret)
@@ -143,7 +143,7 @@ class ControlPlane:
 
     @contextmanager
     def frozen(self, daemon: Daemon) -> Iterator[None]:
-        """Let a daemon hang meanwhile: its connections stay open, and nobody answers."""
+        """Let a daemon hang meanwhile: its connections stay open without an answer."""
         self._processes[daemon].send_signal(signal.SIGSTOP)
         try:
             yield
@@ -264,7 +264,7 @@ def _new_folder(cleanup: ExitStack) -> Path:
 def _reserved_port(cleanup: ExitStack) -> int:
     """Return a free port and keep it from being given to anyone else.
 
-    The socket never listens, so it takes no connection away; daemons that ask for shared ports may bind it too.
+    The socket never listens, so it takes no connection away; daemons that request shared ports may bind it too.
     """
     reservation = cleanup.enter_context(socket.socket())
     reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -80,7 +80,7 @@ class Docker:
 
     def unpack(self, tag: str, folder: Path) -> None:
         """Put an image's files into an empty folder. Raises StepFailedError."""
-        container = _told(output(["docker", "create", tag]), tag)
+        container = _checked(output(["docker", "create", tag]), tag)
         try:
             run(["docker", "export", "--output", f"{folder}.tar", container])
         finally:
@@ -130,9 +130,9 @@ class Buildah:
     def unpack(self, tag: str, folder: Path) -> None:
         """Put an image's files into an empty folder. Raises StepFailedError."""
         with _nothing_left_behind():
-            container = _told(output([*self._command, "from", "--pull-never", tag]), tag)
+            container = _checked(output([*self._command, "from", "--pull-never", tag]), tag)
             try:
-                mounted = _told(output([*self._command, "mount", container]), tag)
+                mounted = _checked(output([*self._command, "mount", container]), tag)
                 run(["cp", "--archive", f"{mounted}/.", folder])
             finally:
                 output([*self._command, "rm", container])
@@ -161,7 +161,7 @@ def _options(args: Mapping[str, str], labels: Mapping[str, str]) -> list[str]:
     return options + [f"--label={name}={value}" for name, value in labels.items()]
 
 
-def _told(answer: str | None, tag: str) -> str:
+def _checked(answer: str | None, tag: str) -> str:
     if answer is None:
         raise StepFailedError(f"There is no image {tag}; build it first.")
     return answer.strip()
@@ -181,5 +181,5 @@ def _nothing_left_behind() -> Iterator[None]:
         yield
     finally:
         for path in absent:
-            with contextlib.suppress(OSError):  # not made at all, or a folder that somebody else uses by now
+            with contextlib.suppress(OSError):  # not made at all, or a folder that another process uses by now
                 path.rmdir() if path.is_dir() else path.unlink()

@@ -54,8 +54,8 @@ def find() -> Go:
         return Go(program=Path(found), version=version)
     pinned = pinned_version()
     if numbers(pinned) < needed:
-        asked = ".".join(str(number) for number in needed)
-        raise system.ClusterError(f"the programs need Go {asked}, but go.txt pins {pinned}: put a newer Go on PATH")
+        required = ".".join(str(number) for number in needed)
+        raise system.ClusterError(f"the programs need Go {required}, but go.txt pins {pinned}: put a newer Go on PATH")
     return Go(program=_wheel_folder(pinned) / "go/bin/go", version=pinned)
 
 
@@ -65,7 +65,7 @@ def numbers(version: str) -> Version:
 
 
 def needed_version() -> Version:
-    """Return the newest Go that any of the modules asks for in its go.mod."""
+    """Return the newest Go that any of the modules requires in its go.mod."""
     files = PROGRAMS.glob("*/go.mod")
     return max(numbers(re.findall(r"^go ([\d.]+)$", file.read_text(), re.MULTILINE)[0]) for file in files)
 
@@ -95,7 +95,7 @@ def _wheel_folder(version: str) -> Path:
 
 
 def _pip_install(folder: Path) -> None:
-    """Install beside the wanted folder and rename: a folder of that name is always complete."""
+    """Install next to the wanted folder and rename: a folder of that name is always complete."""
     temporary = Path(tempfile.mkdtemp(prefix=".go-", dir=folder.parent))
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
     wheel = ("--require-hashes", "--requirement", REQUIREMENTS)

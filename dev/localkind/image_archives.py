@@ -15,7 +15,7 @@ from dev.localkind.kind_binary import docker_answers
 from dev.localkind.naming import PAUSE_IMAGE
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_NOBODY = "65535:65535"
+_UNPRIVILEGED = "65535:65535"
 
 
 def pack_pause(program: Path, archive: Path) -> None:
@@ -25,7 +25,7 @@ def pack_pause(program: Path, archive: Path) -> None:
     config = {
         "architecture": _ARCHITECTURES.get(machine, machine),
         "os": "linux",
-        "config": {"Entrypoint": ["/pause"], "User": _NOBODY},
+        "config": {"Entrypoint": ["/pause"], "User": _UNPRIVILEGED},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
     }
     manifest = [{"Config": "config.json", "RepoTags": [PAUSE_IMAGE], "Layers": ["layer.tar"]}]

@@ -13,7 +13,7 @@ _DOCKER_SECONDS = 10
 
 
 def docker_answers() -> bool:
-    """Tell whether there is a Docker client here whose daemon answers."""
+    """Return whether there is a Docker client here whose daemon answers."""
     command = ["docker", "version", "--format", "{{.Server.Version}}"]
     try:
         done = subprocess.run(
@@ -25,7 +25,7 @@ def docker_answers() -> bool:
 
 
 def is_own() -> bool:
-    """Tell whether clusters are made by this project's launcher rather than by kind."""
+    """Return whether clusters are made by this project's launcher rather than by kind."""
     return system.which("kind") is None or not docker_answers()
 
 

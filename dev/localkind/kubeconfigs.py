@@ -106,7 +106,7 @@ def remove(file: Path, context: str, kubectl: Path) -> None:
 
 
 def _is_only(text: str, context: str) -> bool:
-    """Tell whether this is a file that `add` wrote for this cluster alone and nobody changed since."""
+    """Return whether this is a file that `add` wrote for this cluster alone and that is unchanged."""
     try:
         content = json.loads(text)
     except ValueError:

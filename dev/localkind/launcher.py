@@ -1,6 +1,6 @@
 """Creates, finds and deletes one-node clusters.
 
-Called by the command line. A cluster exists while its folder does. Whoever creates or deletes one holds the lock on
+Called by the command line. A cluster exists while its folder does. Creating or deleting one holds the lock on
 that folder; the file `owned` in it says that the namespace and control groups of that name are this cluster's.
 """
 
@@ -44,7 +44,7 @@ def all_clusters() -> list[Cluster]:
 
 
 def is_running(cluster: Cluster) -> bool:
-    """Tell whether the cluster was made completely and its node runs."""
+    """Return whether the cluster was made completely and its node runs."""
     complete = (cluster.folder / "ready").exists() and _owns(cluster)
     return complete and processes.first_process(network.namespace_file(cluster)) is not None
 
@@ -221,7 +221,7 @@ def _connect(cluster: Cluster) -> None:
 
 
 def _own(cluster: Cluster) -> None:
-    """From here on, whatever has the name of this cluster's namespace is this cluster's to remove."""
+    """From here on, every object that has the name of this cluster's namespace is this cluster's to remove."""
     if network.namespace_file(cluster).exists():
         raise ClusterError(
             f"the network namespace {cluster.namespace} exists, but no cluster here owns it: choose another "
@@ -231,7 +231,7 @@ def _own(cluster: Cluster) -> None:
 
 
 def _owns(cluster: Cluster) -> bool:
-    """Tell whether they are: names of before a restart of the machine may be those of another's cluster by now."""
+    """Return whether they are: names of before a restart of the machine may be those of another's cluster by now."""
     with suppress(OSError):
         return (cluster.folder / "owned").read_text() == _BOOT_ID.read_text()
     return False
@@ -281,7 +281,7 @@ def _start_node(cluster: Cluster) -> None:
 
 
 def _tear_down(cluster: Cluster) -> None:
-    """Remove everything of a cluster, from processes to files; whatever is not there any more is fine."""
+    """Remove everything of a cluster, from processes to files; a part that is missing already is fine."""
     if _owns(cluster):
         left: list[object] = [f"process {pid}" for pid in processes.end_all(network.namespace_file(cluster))]
         if not left:

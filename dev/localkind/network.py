@@ -53,7 +53,7 @@ def connect(cluster: Cluster) -> None:
 
 
 def disconnect(cluster: Cluster) -> None:
-    """Remove whatever `connect` made; what is not there is fine."""
+    """Remove what `connect` made; a part that is missing already is fine."""
     if namespace_file(cluster).exists():
         # From the inside, where it can only be our own; the kernel alone would remove it a moment later.
         with suppress(system.ClusterError):

@@ -63,7 +63,7 @@ def _kill(pid: int, namespace: Path, deadline: float) -> None:
     with suppress(ProcessLookupError, FileNotFoundError):
         descriptor = os.pidfd_open(pid)
         try:
-            # Asked again now that the descriptor holds the process: its PID cannot be another's any more.
+            # Checked again now that the descriptor holds the process: its PID cannot be another's any more.
             if _is_in(pid, namespace.stat()):
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
                 select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
@@ -80,7 +80,7 @@ def _is_in(pid: int, wanted: os.stat_result) -> bool:
 
 
 def _is_first(pid: int) -> bool:
-    """Tell whether a process is number 1 in a PID namespace directly below ours (a pod's would be further below)."""
+    """Return whether a process is number 1 in a PID namespace directly below ours (a pod's would be further below)."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("NSpid:"):

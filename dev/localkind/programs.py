@@ -1,6 +1,6 @@
-"""The programs of a cluster, and those that tests ask; built once from Go modules, cached under a hash of these.
+"""The programs of a cluster, and those that tests call; built once from Go modules, cached under a hash of these.
 
-Called by the control plane, the launcher, tests and `python -m dev.localkind build`. Several callers may ask at once:
+Called by the control plane, the launcher, tests and `python -m dev.localkind build`. Several callers may come at once:
 one builds, the others wait and show the same progress.
 """
 
@@ -27,7 +27,7 @@ _WAIT_SECONDS = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Module:
-    """One Go module of `programs/`: what `go build` is told, and the names its result goes by.
+    """One Go module of `programs/`: the arguments of `go build`, and the names its result goes by.
 
     Changing a flag changes the key of every package in Go's own cache: the next build takes the full time.
     """
@@ -48,8 +48,8 @@ class Module:
 def _as_version(version: str) -> tuple[str, ...]:
     major, minor, _ = version.split(".")
     package = "k8s.io/component-base/version"
-    told = {"gitVersion": f"v{version}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
-    return ("-ldflags", " ".join(["-s -w", *(f"-X {package}.{name}={value}" for name, value in told.items())]))
+    values = {"gitVersion": f"v{version}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    return ("-ldflags", " ".join(["-s -w", *(f"-X {package}.{name}={value}" for name, value in values.items())]))
 
 
 NODE = Module(
@@ -161,7 +161,7 @@ def _build_once(module: Module, compiler: go.Go, folder: Path) -> None:
 
 
 def _build(module: Module, compiler: go.Go, folder: Path, shared: Path, progress: Progress) -> None:
-    """Build into a folder beside the wanted one and rename it: a folder of that name is always complete."""
+    """Build next to the wanted folder and rename: a folder of that name is always complete."""
 
     def report(text: str) -> None:
         shared.write_text(text)

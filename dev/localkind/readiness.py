@@ -26,7 +26,7 @@ _PROXY_HEALTH_PORT = 10256
 
 @dataclass(frozen=True)
 class Step:
-    """One thing a ready node has: what it is, the daemon that brings it, and the question whether it is there."""
+    """One requirement of a ready node: what it is, the daemon that meets it, and the check whether it is met."""
 
     what: str
     daemon: str
@@ -41,7 +41,7 @@ def wait_ready(cluster: Cluster, ctr: Path) -> None:
     """
     began = time.monotonic()
     for step in _steps(cluster, ctr):
-        while not _asked(step):
+        while not _is_met(step):
             waited = time.monotonic() - began
             _check_alive(cluster, waited)
             if waited > _READY_SECONDS:
@@ -71,7 +71,7 @@ def _steps(cluster: Cluster, ctr: Path) -> list[Step]:
     ]
 
 
-def _asked(step: Step) -> bool:
+def _is_met(step: Step) -> bool:
     try:
         return step.is_done()
     except NOT_YET:
@@ -85,25 +85,25 @@ def _create_objects(api: Api, cluster: Cluster) -> bool:
 
 
 def _is_ready(node: dict[str, Any]) -> bool:
-    """Tell whether the node is ready and the scheduler may use it."""
+    """Return whether the node is ready and the scheduler may use it."""
     conditions = node["status"].get("conditions", [])
     ready = any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
     return ready and not node["spec"].get("taints")
 
 
 def resolves(server: str, name: str) -> bool:
-    """Ask a DNS server (UDP, port 53) for a name's IPv4 address and tell whether it has one.
+    """Query a DNS server (UDP, port 53) for a name's IPv4 address and return whether it has one.
 
     Raises:
-        OSError: nobody answers.
+        OSError: no server answers.
     """
     labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
     question = struct.pack(">6H", 1, 0x0100, 1, 0, 0, 0) + labels + struct.pack(">BHH", 0, 1, 1)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-        asker.settimeout(1)
-        asker.connect((server, 53))
-        asker.send(question)
-        _, flags, _, answers, _, _ = struct.unpack(">6H", asker.recv(512)[:12])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(1)
+        client.connect((server, 53))
+        client.send(question)
+        _, flags, _, answers, _, _ = struct.unpack(">6H", client.recv(512)[:12])
     refused: int = flags & 0xF
     return not refused and answers > 0
 
@@ -114,7 +114,7 @@ def _listens(address: str, port: int) -> bool:
 
 
 class _Node:
-    """The questions that are asked inside the node."""
+    """The checks that run inside the node."""
 
     def __init__(self, cluster: Cluster, ctr: Path) -> None:
         self._cluster = cluster
@@ -128,7 +128,7 @@ class _Node:
         return self._run("images", "import", str(self._cluster.folder / "pause.tar")).returncode == 0
 
     def sees_pause(self) -> bool:
-        """Tell whether containerd's CRI part has taken notice of the image: then it carries its label."""
+        """Return whether containerd's CRI part has taken notice of the image: then it carries its label."""
         listed = self._run("images", "list", f"name=={PAUSE_IMAGE}").stdout
         return "io.cri-containerd.image=managed" in listed
 

@@ -1,4 +1,4 @@
-"""Runs programs and tells a person at the terminal what is going on; used by those that build images."""
+"""Runs programs and shows progress at the terminal; used by the modules that build images."""
 
 import contextlib
 import subprocess
@@ -17,7 +17,7 @@ class StepFailedError(Exception):
 
 @contextlib.contextmanager
 def step(title: str) -> Iterator[None]:
-    """Announce a piece of work and tell how long it took."""
+    """Announce a piece of work and print how long it took."""
     print(f"{title} ...", flush=True)
     start = time.monotonic()
     yield

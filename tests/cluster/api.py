@@ -1,4 +1,4 @@
-"""A few lines of HTTP to ask the API server what it thinks; much quicker than a kubectl per question.
+"""A few lines of HTTP for requests to the API server; much quicker than a kubectl for each request.
 
 Used by the tests of the CRD, of the policies and of RBAC. Answers are returned, never raised.
 """
@@ -13,7 +13,13 @@ from typing import Any
 
 from tests.waiting import PATIENCE, eventually
 
-__all__ = ["Answer", "Api", "Object", "eventually", "flagschedule"]  # `eventually` is for those who ask the server
+__all__ = [
+    "Answer",
+    "Api",
+    "Object",
+    "eventually",
+    "flagschedule",
+]  # `eventually` is for tests that wait for the server
 
 _GROUP = "/apis/flagschedule.io/v1alpha1"
 Object = dict[str, Any]

@@ -1,4 +1,4 @@
-"""Every edge of docs/state-machine.md, with the walk that sees it happen and the Events that tell of it."""
+"""Every edge of docs/state-machine.md, with the walk that sees it happen and the Events that report it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -105,12 +105,12 @@ def _again(walker: Walker) -> Iterator[Seen]:
 
 
 def _never_seen_waiting(walker: Walker) -> Iterator[Seen]:
-    """With an allowance of a second the phase before is short; its Event tells that it was there."""
+    """With an allowance of a second the phase before is short; its Event shows that it was there."""
     walker.create(scheduledAt=(datetime.now(UTC) + timedelta(seconds=15)).strftime("%Y-%m-%dT%H:%M:%SZ"))
     yield Seen("Expired", "FlagNotFound")
 
 
-_ANEW: Final = {"scheduledAt": "2036-01-01T09:00:00Z", "maxRetries": 3}
+_REPLANNED: Final = {"scheduledAt": "2036-01-01T09:00:00Z", "maxRetries": 3}
 _PLANNED: Final = {"Pending": pending, "Suspended": suspended, "Waiting": waiting, "Retrying": retrying}
 _UNHANDLED: Final = {**_PLANNED, "Failed": failed, "Expired": expired, "Invalid": invalid}
 _ALL: Final = {**_UNHANDLED, "Applied": applied, "Superseded": superseded, "Cancelled": cancelled}
@@ -162,20 +162,20 @@ WALKS: Final[Mapping[Edge, Walk]] = {
     ("Suspended", "Retrying", "suspend is taken back, a retry is planned"): then(
         retrying, _be_held_between_attempts, "Retrying"
     ),
-    ("Retrying", "Pending", "edited"): then(retrying, edit(**_ANEW), "Pending"),
-    ("Retrying", "Pending", "retry requested"): then(retrying, Walker.ask_for_retry, "Pending"),
-    ("Failed", "Pending", "edited"): then(failed, edit(**_ANEW), "Pending", "Mirrored"),
-    ("Failed", "Pending", "retry requested"): then(failed, Walker.ask_for_retry, "Pending", "Mirrored"),
+    ("Retrying", "Pending", "edited"): then(retrying, edit(**_REPLANNED), "Pending"),
+    ("Retrying", "Pending", "retry requested"): then(retrying, Walker.request_retry, "Pending"),
+    ("Failed", "Pending", "edited"): then(failed, edit(**_REPLANNED), "Pending", "Mirrored"),
+    ("Failed", "Pending", "retry requested"): then(failed, Walker.request_retry, "Pending", "Mirrored"),
     ("Failed", "Waiting", "retry requested, the flag is still missing"): then(
-        orphaned, Walker.ask_for_retry, "Waiting", "FlagNotFound"
+        orphaned, Walker.request_retry, "Waiting", "FlagNotFound"
     ),
-    ("Expired", "Pending", "edited"): then(expired, edit(**_ANEW), "Pending", "Mirrored"),
+    ("Expired", "Pending", "edited"): then(expired, edit(**_REPLANNED), "Pending", "Mirrored"),
     ("Expired", "Waiting", "edited, the flag does not exist"): then(
-        expired_without_flag, edit(**_ANEW), "Waiting", "FlagNotFound"
+        expired_without_flag, edit(**_REPLANNED), "Waiting", "FlagNotFound"
     ),
-    ("Invalid", "Pending", "edited"): then(invalid, edit(**_ANEW), "Pending", "Mirrored"),
+    ("Invalid", "Pending", "edited"): then(invalid, edit(**_REPLANNED), "Pending", "Mirrored"),
     ("Invalid", "Waiting", "edited, the flag does not exist"): then(
-        invalid_without_flag, edit(**_ANEW), "Waiting", "FlagNotFound"
+        invalid_without_flag, edit(**_REPLANNED), "Waiting", "FlagNotFound"
     ),
     ("Pending", "Pending", "edited to another flag"): then(pending, _to_another_flag, "Pending"),
     **{
@@ -193,7 +193,7 @@ WALKS: Final[Mapping[Edge, Walk]] = {
     },
     **{
         (phase, "Suspended", "edited, suspend is set"): then(
-            start, edit(**_ANEW, suspend=True), "Suspended", "Mirrored"
+            start, edit(**_REPLANNED, suspend=True), "Suspended", "Mirrored"
         )
         for phase, start in {"Failed": failed, "Expired": expired, "Invalid": invalid}.items()
     },

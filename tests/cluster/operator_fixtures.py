@@ -51,7 +51,7 @@ class Operator:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, wait: bool = True, **settings: str) -> None:
-        """Start it and, unless told not to, wait until it says that it is at work."""
+        """Start it and, by default, wait until it says that it is at work."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "flagschedule", "operator"],
@@ -62,7 +62,7 @@ class Operator:
             eventually(lambda: self.probe("readyz") == (200, None), "the operator is ready")
 
     def probe(self, path: str) -> tuple[int, str | None]:
-        """The answer of a probe: its code and the one word why; 0 if nobody answers."""
+        """The answer of a probe: its code and the one word why; 0 without an answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=PATIENCE) as answer:
                 return answer.status, None
@@ -120,7 +120,7 @@ class Scene:
         self.operator = operator
 
     def create(self, name: str, **fields: Any) -> Object:
-        """Create an object that nobody can object to; `fields` replace parts of its spec."""
+        """Create an object that is valid and allowed; `fields` replace parts of its spec."""
         answer = self.api.create(flagschedule(name, spec(**fields)))
         assert answer.ok, answer.message
         return answer.body
@@ -255,7 +255,7 @@ def _allow_retries(control_plane: ControlPlane, number: int) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody uses."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

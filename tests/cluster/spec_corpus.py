@@ -56,7 +56,7 @@ BAD: Final[Mapping[str, tuple[Any, str]]] = {
     "environment too long": (spec(environment="e" * 65), "may not be more than 64"),
     "empty updates": (spec(updates={}), UPDATES_MESSAGE),
     "unknown update": (spec(updates={"colour": "red"}), 'unknown field "spec.updates.colour"'),
-    "unknown update beside a known one": (
+    "unknown update next to a known one": (
         spec(updates={"enabled": True, "colour": "red"}),
         'unknown field "spec.updates.colour"',
     ),

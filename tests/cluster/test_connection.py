@@ -20,7 +20,7 @@ pytestmark = pytest.mark.apiserver
 
 
 class Proxy:
-    """An HTTP proxy that opens tunnels, on a thread of its own; `tunnels` are the targets that were asked for."""
+    """An HTTP proxy that opens tunnels, on a thread of its own; `tunnels` are the targets that were requested."""
 
     def __init__(self) -> None:
         self.tunnels: list[str] = []
@@ -40,10 +40,10 @@ class Proxy:
 
     def _tunnel(self, client: socket.socket) -> None:
         with client, suppress(OSError):
-            asked = b""
-            while not asked.endswith(b"\r\n\r\n"):
-                asked += client.recv(1)
-            target = asked.split()[1].decode()
+            received = b""
+            while not received.endswith(b"\r\n\r\n"):
+                received += client.recv(1)
+            target = received.split()[1].decode()
             self.tunnels.append(target)
             host, _, port = target.rpartition(":")
             with socket.create_connection((host, int(port))) as server:
@@ -93,7 +93,7 @@ def test_all_others_are_reached_by_the_proxy(
         assert len(proxy.tunnels) >= 2  # our client's and the watch's
 
 
-def test_a_quiet_watch_asks_for_a_sign_of_life(installed: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quiet_watch_probes_for_a_sign_of_life(installed: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     """The watch's connection is kept alive by the kernel, and is dead after half a minute without an answer."""
     log_in(monkeypatch, installed)
 

@@ -56,7 +56,7 @@ def test_bad_times_are_refused_with_a_sentence(api: Api) -> None:
 
 @pytest.mark.parametrize("time", [2051222400, 2051222400.5, True, None, {}])
 def test_a_time_that_is_no_string_is_refused(api: Api, time: Any) -> None:
-    """Numbers are no times: nobody can tell seconds from milliseconds."""
+    """Numbers are no times: they do not say whether they mean seconds or milliseconds."""
     assert not api.create(flagschedule("bad", spec(scheduledAt=time)), dry_run=True).ok
 
 

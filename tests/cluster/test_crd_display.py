@@ -45,7 +45,7 @@ def cells(table: str) -> list[list[str]]:
     return [line.split() for line in table.splitlines()]
 
 
-def test_the_columns_tell_the_story(installed: ControlPlane, applied: Api) -> None:
+def test_the_columns_show_the_state(installed: ControlPlane, applied: Api) -> None:
     """`kubectl get fsched` shows flag, change, time and phase, in this order; the future is no `<invalid>`."""
     header, row = cells(installed.kubectl("get", "fsched", f"--namespace={applied.namespace}"))
 
@@ -53,7 +53,7 @@ def test_the_columns_tell_the_story(installed: ControlPlane, applied: Api) -> No
     assert row[:-1] == ["launch", "checkout", "enabled=true", "2035-01-01T09:00:00Z", "Applied"]
 
 
-def test_the_wide_columns_tell_the_rest(installed: ControlPlane, applied: Api) -> None:
+def test_the_wide_columns_show_the_rest(installed: ControlPlane, applied: Api) -> None:
     """`-o wide` adds environment, Ready, times, retries, and the reason and message that matter most."""
     header, row = cells(installed.kubectl("get", "fsched", "--output=wide", f"--namespace={applied.namespace}"))
 
@@ -62,7 +62,7 @@ def test_the_wide_columns_tell_the_rest(installed: ControlPlane, applied: Api) -
 
 
 def test_schedules_sort_by_the_time_in_their_status(installed: ControlPlane, api: Api) -> None:
-    """`--sort-by=.status.scheduledAt` is the order of time, whatever offsets people wrote; the spec's text is not."""
+    """`--sort-by=.status.scheduledAt` is the order of time for all written offsets; the spec's text is not."""
     times = {"first": ("2035-01-01T12:00:00+05:00", 7), "second": ("2035-01-01T09:00:00Z", 9),
              "third": ("2035-01-01T04:00:00-06:00", 10)}  # fmt: skip
     for name, (text, hour) in times.items():
@@ -153,7 +153,7 @@ def pod_template(obj: dict[str, object]) -> dict[str, object] | None:
 
 
 def create(control_plane: ControlPlane, obj: dict[str, object]) -> None:
-    """Ask the API server to create something, without doing so."""
+    """Request a creation as a dry run."""
     control_plane.kubectl(
         "create", "--dry-run=server", "--namespace=flagschedule-system", "-f", "-", input=json.dumps(obj)
     )

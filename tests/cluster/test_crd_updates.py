@@ -135,7 +135,7 @@ def test_the_status_of_a_handled_schedule_may_change(api: Api) -> None:
 
 
 def test_a_handled_schedule_can_be_deleted(api: Api) -> None:
-    """The freeze does not keep anybody from deleting the object."""
+    """The freeze does not keep users from deleting the object."""
     make(api, {}, "Applied")
 
     assert api.delete("x").ok
@@ -173,7 +173,7 @@ def test_what_is_not_handled_can_be_cancelled(api: Api, before: dict[str, Any], 
 @pytest.mark.parametrize("after", [{"cancel": False}, {"cancel": ...}])
 @pytest.mark.parametrize("phase", [None, "Pending", "Failed"])
 def test_cancel_is_one_way(api: Api, phase: str | None, after: dict[str, Any]) -> None:
-    """A cancel that was asked for cannot be undone, nor by removing the field."""
+    """A requested cancel cannot be undone, nor by removing the field."""
     live = make(api, {"cancel": True}, phase)
 
     assert "cancel cannot be undone" in change(api, live, {"cancel": True}, after)
@@ -219,7 +219,7 @@ def test_a_time_that_has_passed_can_be_reverted_to(api: Api) -> None:
 
 
 def test_a_past_time_of_a_handled_schedule_gets_the_freezes_sentence(api: Api) -> None:
-    """Whoever gets the year wrong in a handled schedule hears that it is handled, and not to set a later time."""
+    """A wrong year in a handled schedule is refused with: it is handled; not with: set a later time."""
     live = make(api, {}, "Applied")
 
     message = change(api, live, {}, {"scheduledAt": "2020-01-01T00:00:00Z"})
@@ -235,7 +235,7 @@ def test_flag_and_environment_stay_even_then(api: Api) -> None:
 
 
 def test_another_reason_does_not_open_the_freeze(api: Api) -> None:
-    """The freeze stands whatever else the conditions say."""
+    """The freeze stands regardless of the other conditions."""
     live = make(api, {}, "Applied", conditions=[EDIT_TOO_LATE | {"reason": "Applied"}])
 
     assert FROZEN.format("applied") in change(api, live, {}, {"maxRetries": 1})

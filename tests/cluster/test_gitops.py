@@ -83,7 +83,7 @@ def test_another_tool_takes_part_once_and_changes_nothing(
 
 
 def test_pruned_files_cancel_and_come_back(scene: Scene, installed: ControlPlane, mirrored: dict[str, Object]) -> None:
-    """Files that leave Git cancel their schedules; when they return they are planned anew, in rows of their own."""
+    """Files that leave Git cancel their schedules; when they return they are planned again, in rows of their own."""
     files = [word for path in SAMPLES for word in ("--filename", str(path))]
     installed.kubectl("delete", f"--namespace={scene.api.namespace}", "--wait", *files)
     states = scene.database.query("SELECT id, status FROM feature_flag_schedules")
@@ -193,7 +193,7 @@ def test_a_comparison_on_the_servers_side_shows_the_edit(api: Api, installed: Co
     assert api.get("launch")["spec"] == spec()
 
 
-def test_another_flag_in_a_pending_file_is_planned_anew(scene: Scene, installed: ControlPlane) -> None:
+def test_another_flag_in_a_pending_file_is_planned_again(scene: Scene, installed: ControlPlane) -> None:
     """A key corrected in Git before its time changes the flag that the file names now, and not the one before."""
     scene.database.flag("right")
     _sync(installed, scene.api.namespace, flagschedule("launch", spec(flagKey="checkout"), labels=FLUX))

@@ -25,7 +25,7 @@ class Pair:
 
     @property
     def holder(self) -> str:
-        """Who holds the lease; empty if nobody does."""
+        """The identity of the lease's holder; empty if there is none."""
         spec = self.scene.api.request("GET", LEASE).body.get("spec", {})
         return str(spec.get("holderIdentity", ""))
 
@@ -52,7 +52,7 @@ def _mirrored(operator: Operator) -> list[str]:
 
 
 def test_an_orderly_end_hands_over(pair: Pair) -> None:
-    """Only the leader works; when it is told to stop it gives the lease up, and the standby goes on."""
+    """Only the leader works; when it is stopped it gives the lease up, and the standby continues."""
     first = pair.holder
     pair.scene.create("before")
     pair.scene.reaches("before", "Pending")

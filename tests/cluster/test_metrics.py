@@ -87,7 +87,7 @@ def test_the_figures_are_those_of_the_scene(lively: Scene) -> None:
 
 
 def test_processed_rows_are_counted(scene: Scene) -> None:
-    """Whatever runs processed is a metric, of rows that other programs made as well."""
+    """All rows that runs processed are a metric, also those that other programs made."""
     flag = scene.database.flag("theirs")
     before = scraped(scene.operator)["flagschedule_processed_schedules_total[applied]"]
     scene.database.schedule(flag, {"enabled": True})
@@ -124,14 +124,14 @@ def test_a_standby_says_only_that(api: Api, database_url: str, new_operator: Cal
     assert scraped(standby) == {"flagschedule_leader": 0}
 
 
-def test_a_database_that_is_away_is_told(scene: Scene, postgres: Postgres) -> None:
+def test_an_unreachable_database_is_reported(scene: Scene, postgres: Postgres) -> None:
     """A scrape comes back without the database, and says that it is down."""
     name = scene.database.value("SELECT current_database()")
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = 'flags_operate'"
     with connected(postgres.url) as server:
         server.run(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         server.run(end, name)
-        eventually(lambda: scraped(scene.operator)["flagschedule_database_up"] == 0, "it is told")
+        eventually(lambda: scraped(scene.operator)["flagschedule_database_up"] == 0, "it is reported")
         server.run(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
     eventually(lambda: scraped(scene.operator)["flagschedule_database_up"] == 1, "it is back")
 

@@ -31,7 +31,7 @@ REFUSED: Final[tuple[Mapping[str, Any], ...]] = (
 
 
 class Operations:
-    """Does things to objects and counts them."""
+    """Performs operations on objects and counts them."""
 
     def __init__(self, scene: Scene, chance: random.Random) -> None:
         self.scene = scene
@@ -110,8 +110,10 @@ def planned(obj: Object) -> dict[str, Any]:
 def shown(obj: Object) -> dict[str, Any]:
     """The status as people see it, without ids, generations and times of observation."""
     status = {key: obj["status"].get(key) for key in ("phase", "change", "retryCount", "maxRetries", "lastError")}
-    told = [{key: each[key] for key in ("type", "status", "reason", "message")} for each in obj["status"]["conditions"]]
-    return {**status, "conditions": told}
+    shown = [
+        {key: each[key] for key in ("type", "status", "reason", "message")} for each in obj["status"]["conditions"]
+    ]
+    return {**status, "conditions": shown}
 
 
 def assert_rows_equal_specs(objects: Mapping[str, Object], rows: Mapping[str, Mapping[str, Any]]) -> None:
@@ -170,7 +172,7 @@ def lead_astray(on: Operations, names: list[str]) -> None:
 
 @pytest.mark.usefixtures("loosened")
 def test_any_way_to_a_spec_ends_in_the_same_state(operations: Operations) -> None:
-    """Whatever was done before, row and status follow from the last good spec alone, also after bad ones."""
+    """Row and status follow from the last good spec alone, regardless of earlier operations, also after bad specs."""
     on = operations
     pairs = [(f"direct-{number}", f"around-{number}") for number in range(PAIRS)]
     for pair in pairs:

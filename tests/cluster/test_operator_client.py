@@ -20,12 +20,12 @@ from tests.cluster.spec_corpus import spec
 pytestmark = pytest.mark.apiserver
 
 _T = TypeVar("_T")
-Ask = Callable[[Callable[[KubernetesObjectClient], Awaitable[_T]]], _T]
+Call = Callable[[Callable[[KubernetesObjectClient], Awaitable[_T]]], _T]
 _STATUS: Mapping[str, Any] = {"observedGeneration": 1, "phase": "Pending"}
 
 
 @pytest.fixture
-def ask(installed: ControlPlane, api: Api, monkeypatch: pytest.MonkeyPatch) -> Ask[Any]:
+def call(installed: ControlPlane, api: Api, monkeypatch: pytest.MonkeyPatch) -> Call[Any]:
     """Runs one question on a client of this test's namespace."""
     log_in(monkeypatch, installed)
 
@@ -42,48 +42,48 @@ def _created(api: Api, name: str = "launch") -> FlagSchedule:
     return FlagSchedule.from_body(answer.body)
 
 
-def test_a_status_is_written(api: Api, ask: Ask[Any]) -> None:
+def test_a_status_is_written(api: Api, call: Call[Any]) -> None:
     """What is written replaces the status as a whole."""
     obj = _created(api)
 
-    ask(lambda client: client.write_status(obj.ref, obj.resource_version, _STATUS))
+    call(lambda client: client.write_status(obj.ref, obj.resource_version, _STATUS))
 
     assert api.get("launch")["status"] == _STATUS
 
 
-def test_a_stale_view_cannot_write(api: Api, ask: Ask[Any]) -> None:
-    """Whoever has not seen the object's latest version does not overwrite its status."""
+def test_a_stale_view_cannot_write(api: Api, call: Call[Any]) -> None:
+    """A client that has not seen the object's latest version does not overwrite its status."""
     obj = _created(api)
     assert api.patch("launch", {"metadata": {"labels": {"a": "b"}}}).ok
 
     with pytest.raises(ObjectChangedError):
-        ask(lambda client: client.write_status(obj.ref, obj.resource_version, _STATUS))
+        call(lambda client: client.write_status(obj.ref, obj.resource_version, _STATUS))
 
     assert api.get("launch")["status"] == {"observedGeneration": -1}
 
 
-def test_a_successor_is_not_written_to(api: Api, ask: Ask[Any]) -> None:
+def test_a_successor_is_not_written_to(api: Api, call: Call[Any]) -> None:
     """The uid is compared by the API server, even if the version happens to fit."""
     obj = _created(api)
     other = replace(obj.ref, uid=Uid(uuid4()))
 
     with pytest.raises(ObjectChangedError):
-        ask(lambda client: client.write_status(other, obj.resource_version, _STATUS))
+        call(lambda client: client.write_status(other, obj.resource_version, _STATUS))
     with pytest.raises(ObjectGoneError):
-        ask(lambda client: client.get(other))
+        call(lambda client: client.get(other))
 
 
-def test_a_missing_object_is_gone(api: Api, ask: Ask[Any]) -> None:
+def test_a_missing_object_is_gone(api: Api, call: Call[Any]) -> None:
     """Reading and writing an object that does not exist say that it is gone."""
-    gone = replace(_created(api).ref, name="nobody")
+    gone = replace(_created(api).ref, name="missing")
 
     with pytest.raises(ObjectGoneError):
-        ask(lambda client: client.get(gone))
+        call(lambda client: client.get(gone))
     with pytest.raises(ObjectGoneError):
-        ask(lambda client: client.write_status(gone, "1", _STATUS))
+        call(lambda client: client.write_status(gone, "1", _STATUS))
 
 
-def test_every_object_is_listed_once(api: Api, ask: Ask[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_object_is_listed_once(api: Api, call: Call[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     """A LIST of several pages yields all objects, each once."""
     monkeypatch.setattr(module, "_PAGE", 2)
     for number in range(5):
@@ -92,13 +92,13 @@ def test_every_object_is_listed_once(api: Api, ask: Ask[list[str]], monkeypatch:
     async def names(client: KubernetesObjectClient) -> list[str]:
         return [found["metadata"]["name"] async for found in client.list()]
 
-    assert ask(names) == [f"launch-{number}" for number in range(5)]
+    assert call(names) == [f"launch-{number}" for number in range(5)]
 
 
 def test_large_objects_are_listed_in_small_pages(
-    api: Api, ask: Ask[list[str]], monkeypatch: pytest.MonkeyPatch
+    api: Api, call: Call[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of objects that somebody made large no more are held at a time than a page may be long."""
+    """Of large objects no more are held at a time than a page may be long."""
     monkeypatch.setattr(module, "_LONGEST_PAGE", 40_000)
     for number in range(5):
         answer = api.create(flagschedule(f"launch-{number}", spec(), annotations={"large": "x" * 16_000}))
@@ -116,26 +116,28 @@ def test_large_objects_are_listed_in_small_pages(
         monkeypatch.setattr(client, "_page", counted)
         return [found["metadata"]["name"] async for found in client.list()]
 
-    assert ask(names) == [f"launch-{number}" for number in range(5)]
+    assert call(names) == [f"launch-{number}" for number in range(5)]
     assert max(pages) <= 2
 
 
-def test_a_kind_that_is_not_served_is_no_objects_end(api: Api, ask: Ask[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kind_that_is_not_served_is_no_objects_end(
+    api: Api, call: Call[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the API server does not know the version, the object is not taken for gone: it may still be there."""
     obj = _created(api)
     monkeypatch.setattr(module, "_API", ("apis", "flagschedule.io", "v9"))
 
     with pytest.raises(DependencyUnavailableError):
-        ask(lambda client: client.get(obj.ref))
+        call(lambda client: client.get(obj.ref))
 
 
 def test_a_missing_right_is_no_fault_of_the_object(
-    api: Api, ask: Ask[Any], installed: ControlPlane, monkeypatch: pytest.MonkeyPatch
+    api: Api, call: Call[Any], installed: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refusal is infrastructure trouble, whose message quotes nothing of the answer."""
     obj = _created(api)
     admin = installed.kubeconfig
-    monkeypatch.setattr(installed, "kubeconfig", lambda: admin("nobody"))
+    monkeypatch.setattr(installed, "kubeconfig", lambda: admin("norights"))
 
     with pytest.raises(DependencyUnavailableError, match="check the operator's role"):
-        ask(lambda client: client.get(obj.ref))
+        call(lambda client: client.get(obj.ref))

@@ -45,13 +45,13 @@ def test_a_new_object_costs_two_patches(patches: Callable[[], int], scene: Scene
     for number in range(_OBJECTS):
         scene.reaches(f"launch-{number}", "Pending")
 
-    scene.operator.stop()  # whatever it still wanted to write is written
+    scene.operator.stop()  # pending writes are done
 
     assert patches() - before == 2 * _OBJECTS
     assert "annotations" not in scene.api.get("launch-0")["metadata"]
 
 
-def test_whoever_comes_second_writes_nothing(
+def test_the_second_writer_writes_nothing(
     api: Api,
     database_url: str,
     installed: ControlPlane,

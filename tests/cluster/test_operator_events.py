@@ -1,4 +1,4 @@
-"""What the operator's Events cost, what they look like, and that nobody suffers where they are refused."""
+"""What the operator's Events cost, what they look like, and that a refusal does no harm."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ def events(api: Api) -> list[Object]:
 
 
 def test_a_new_object_has_one_event_and_a_restart_none(scene: Scene) -> None:
-    """One Event tells that an object was mirrored; an operator that starts anew has nothing to tell."""
+    """One Event says that an object was mirrored; an operator that starts again posts no other."""
     for number in range(_OBJECTS):
         scene.create(f"launch-{number}")
     for number in range(_OBJECTS):
@@ -31,15 +31,15 @@ def test_a_new_object_has_one_event_and_a_restart_none(scene: Scene) -> None:
     scene.operator.start()
     scene.create("last")
     scene.reaches("last", "Pending")
-    eventually(lambda: len(events(scene.api)) > _OBJECTS, "the last one is posted, and whatever came before it")
+    eventually(lambda: len(events(scene.api)) > _OBJECTS, "the last one is posted, and all before it")
 
     assert sorted(event["involvedObject"]["name"] for event in events(scene.api)) == sorted(
         ["last", *(f"launch-{number}" for number in range(_OBJECTS))]
     )
 
 
-def test_kubectl_describe_tells_the_events(scene: Scene, installed: ControlPlane) -> None:
-    """Whoever describes an object reads what happened to it, since when, and who says so."""
+def test_kubectl_describe_shows_the_events(scene: Scene, installed: ControlPlane) -> None:
+    """`kubectl describe` shows what happened to the object, since when, and the source of each Event."""
     scene.create("launch")
     scene.reaches("launch", "Pending")
     eventually(lambda: len(events(scene.api)) == 1, "the Event is posted")
@@ -54,7 +54,7 @@ def test_kubectl_describe_tells_the_events(scene: Scene, installed: ControlPlane
 
 @pytest.fixture
 def refused(scene: Scene) -> Iterator[Scene]:
-    """A scene in whose namespace nobody may create Events."""
+    """A scene in whose namespace no account may create Events."""
     api, group = scene.api, "/apis/admissionregistration.k8s.io/v1"
     meta = {"metadata": {"name": api.namespace}}
     rules = [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["events"]}]
@@ -82,7 +82,7 @@ def _any_event(api: Api) -> Object:
     return {"metadata": {"generateName": "any."}, "involvedObject": involved}
 
 
-def test_refused_events_disturb_nobody(refused: Scene) -> None:
+def test_refused_events_do_no_harm(refused: Scene) -> None:
     """Where the API server takes no Events, everything else goes on, and the log says so once."""
     scene = refused
     for number in range(_OBJECTS):

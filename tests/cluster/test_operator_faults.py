@@ -67,7 +67,7 @@ def test_a_deletion_during_the_operators_absence_is_made_good(scene: Scene) -> N
 
 
 def test_a_row_whose_object_vanished_is_cancelled(scene: Scene) -> None:
-    """A plan does not outlive its object, also where somebody removed the finalizer while no operator ran."""
+    """A plan does not outlive its object, also where a user removed the finalizer while no operator ran."""
     scene.create("launch")
     scene.create("stays")
     scene.reaches("launch", "Pending")
@@ -191,7 +191,7 @@ def test_it_stops_orderly_without_a_database(fragile: tuple[Scene, Postgres]) ->
 
 def test_it_stops_orderly_before_its_database_ever_answered(new_operator: Callable[..., Operator]) -> None:
     """SIGTERM ends the operator with exit code 0, also where it has never reached a database."""
-    operator = new_operator("postgresql://nobody@127.0.0.1:1/nothing")
+    operator = new_operator("postgresql://norole@127.0.0.1:1/nothing")
     operator.start(wait=False)
     eventually(lambda: operator.probe("readyz") == (503, "database"), "the operator says what it lacks")
 
@@ -221,7 +221,7 @@ def test_without_a_cluster_it_says_what_to_do(database_url: str, new_operator: C
     assert operator.log.read_text().startswith("flagschedule: KUBECONFIG")
 
 
-def test_a_finalizer_that_is_refused_is_told(scene: Scene) -> None:
+def test_a_refused_finalizer_is_reported(scene: Scene) -> None:
     """Where the cluster's own policy has the operator's requests refused, its log says so, and it goes on later."""
     with stamped_updates(scene.api):
         scene.create("launch")

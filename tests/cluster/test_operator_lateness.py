@@ -70,7 +70,7 @@ def test_lateness_decides_what_git_brings(scene: Scene) -> None:
 
 
 def test_a_status_that_came_with_the_object_means_nothing(scene: Scene) -> None:
-    """Nobody keeps a change from being made, or makes it look made, by a status in the created object."""
+    """A status in the created object neither keeps a change from being made nor makes it look made."""
     forged = {"observedGeneration": 1, "phase": "Applied", "appliedAt": "2026-01-01T00:00:00Z"}
     made = scene.api.create(flagschedule("forged", spec()) | {"status": forged})
     assert made.ok, made.message
@@ -102,7 +102,7 @@ def test_what_was_accepted_in_time_is_applied_after_an_outage(
 
 
 def test_flags_come_and_go(api: Api, database_url: str, new_operator: Callable[..., Operator]) -> None:
-    """Without a flag an object waits until its time has passed; a deleted one ends what is unfinished, until asked."""
+    """Without a flag an object waits until its time has passed; a deleted flag ends what is unfinished."""
     with connected(database_url) as database:
         database.flag("checkout")
         scene = Scene(api, database, new_operator(database_url))
@@ -140,7 +140,7 @@ def test_the_same_file_again_is_not_applied_again(scene: Scene) -> None:
     scene.reaches("plan", "Pending")
     scene.process()
     applied = scene.reaches("launch", "Applied")
-    flags: Callable[[], Any] = lambda: scene.database.query("SELECT xmin, * FROM feature_flags")  # noqa: E731 -- asked twice
+    flags: Callable[[], Any] = lambda: scene.database.query("SELECT xmin, * FROM feature_flags")  # noqa: E731 -- called twice
     before = flags()
 
     for purge in (False, True):
@@ -154,7 +154,7 @@ def test_the_same_file_again_is_not_applied_again(scene: Scene) -> None:
         replayed = scene.reaches("launch", "Applied")
         assert replayed["appliedAt"] == applied["appliedAt"]
         assert conditions(replayed) == {"Ready": ("True", "Replayed"), "Applied": ("True", "Replayed")}
-        scene.reaches("plan", "Pending")  # given up before its time: planned anew
+        scene.reaches("plan", "Pending")  # given up before its time: planned again
     scene.process()
 
     assert flags() == before

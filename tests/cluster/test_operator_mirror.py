@@ -25,7 +25,7 @@ def test_a_new_object_is_mirrored_and_says_so(scene: Scene) -> None:
 
 
 def test_kubectl_shows_where_a_schedule_stands(scene: Scene, installed: ControlPlane) -> None:
-    """`kubectl get` tells flag, change, time and phase of a mirrored object."""
+    """`kubectl get` shows flag, change, time and phase of a mirrored object."""
     scene.create("launch", updates={"enabled": True, "rolloutPercentage": 25})
     scene.reaches("launch", "Pending")
 
@@ -39,7 +39,7 @@ def test_kubectl_shows_where_a_schedule_stands(scene: Scene, installed: ControlP
 
 
 def test_an_object_waits_for_its_flag(scene: Scene) -> None:
-    """An object whose flag does not exist is Waiting, and is mirrored once somebody creates the flag."""
+    """An object whose flag does not exist is Waiting, and is mirrored once the flag is created."""
     scene.create("early", flagKey="not-yet")
     scene.reaches("early", "Waiting")
 
@@ -99,7 +99,7 @@ def test_cancel_keeps_the_object(scene: Scene) -> None:
 
 
 def test_what_the_processor_did_reaches_the_object(scene: Scene) -> None:
-    """An outcome that somebody commits with an outbox entry reaches the status; no event of the object is needed."""
+    """An outcome committed with an outbox entry reaches the status; no event of the object is needed."""
     scene.create("launch")
     scene.reaches("launch", "Pending")
     row = scene.row("launch")

@@ -1,4 +1,4 @@
-"""What one object waits for takes nobody else's turn: the real operator beside flags and tables that are locked."""
+"""An object that waits takes no other object's turn: the real operator, with locked flags and tables."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -126,7 +126,7 @@ def test_a_stop_needs_no_flag(scene: Scene, database_url: str, action: str, mode
 
 @pytest.mark.parametrize("action", ["suspend", "cancel", "delete"])
 def test_a_stop_of_a_locked_row_comes_as_soon_as_it_is_free(scene: Scene, database_url: str, action: str) -> None:
-    """A stop that meets a locked row is committed when the lock ends, and the status tells it."""
+    """A stop that meets a locked row is committed when the lock ends, and the status shows it."""
     scene.create("launch")
     scene.reaches("launch", "Pending")
     with held(database_url, "SELECT FROM feature_flag_schedules FOR UPDATE"):

@@ -104,8 +104,8 @@ def rows(scene: Scene) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in found}
 
 
-def test_whoever_comes_first_is_told_truly(scene: Scene) -> None:
-    """Whatever is done to an object a second before to a second after its instant, exactly one of the two happens."""
+def test_the_status_shows_which_write_came_first(scene: Scene) -> None:
+    """Of an action from a second before to a second after the instant and the change, exactly one happens."""
     seed = random.randrange(10**6)  # noqa: S311 -- a scene, not a secret
     print(f"seed {seed}")  # noqa: T201 -- pytest shows it when the test fails
     chance = random.Random(seed)  # noqa: S311 -- the same
@@ -134,7 +134,7 @@ def test_whoever_comes_first_is_told_truly(scene: Scene) -> None:
     assert {first for _, first in firsts} == {"edit", "processor"}
 
 
-def test_an_edit_that_came_too_late_is_told_and_taken_back(scene: Scene) -> None:
+def test_a_late_edit_is_reported_and_can_be_taken_back(scene: Scene) -> None:
     """It changes neither row nor record, and the object says so until the edit is reverted; then it is frozen."""
     plan = {"updates": {"rolloutPercentage": 11}}
     for name in EDITS:
@@ -156,9 +156,9 @@ def test_an_edit_that_came_too_late_is_told_and_taken_back(scene: Scene) -> None
         assert reverted.ok, reverted.message
     for name, edit in EDITS.items():
         assert _ready(scene, name, "Applied")["observedGeneration"] == 3
-        asking: dict[str, str | None] = dict.fromkeys(scene.api.get(name)["metadata"]["annotations"])
-        asking["flagschedule.io/retry-requested-at"] = "now"
-        assert scene.api.patch(name, {"metadata": {"annotations": asking}}).ok  # a person's object from now on
+        annotations: dict[str, str | None] = dict.fromkeys(scene.api.get(name)["metadata"]["annotations"])
+        annotations["flagschedule.io/retry-requested-at"] = "now"
+        assert scene.api.patch(name, {"metadata": {"annotations": annotations}}).ok  # a person's object from now on
         verb = "cancel" if name == "cancel" else "change"
         assert f"Cannot {verb} schedule with status: applied" in scene.api.patch(name, {"spec": edit}).message
     eventually(
@@ -179,25 +179,25 @@ def _kept(scene: Scene) -> list[dict[str, Any]]:
 def _ready(scene: Scene, name: str, reason: str) -> Object:
     """The status, once Ready has this reason; it is Applied all the while."""
 
-    def told() -> bool:
+    def is_shown() -> bool:
         status = scene.status(name)
         conditions = {condition["type"]: condition["reason"] for condition in status["conditions"]}
         return (status["phase"], conditions["Ready"], conditions["Applied"]) == ("Applied", reason, "Applied")
 
-    eventually(told, f"{name} is {reason}")
+    eventually(is_shown, f"{name} is {reason}")
     return scene.status(name)
 
 
 def _is_quiet(scene: Scene, trials: dict[str, str]) -> bool:
-    """Every live object is observed and tells what its row says; every lost one's row is finished."""
+    """Every live object is observed and shows what its row says; every lost one's row is finished."""
     found, alive = rows(scene), scene.api.list()
     ended = {"applied", "cancelled"}
     return all(
-        _is_told(alive[name], found[name]) if name in alive else found[name]["status"] in ended for name in trials
+        _is_reported(alive[name], found[name]) if name in alive else found[name]["status"] in ended for name in trials
     )
 
 
-def _is_told(obj: Object, row: dict[str, Any]) -> bool:
+def _is_reported(obj: Object, row: dict[str, Any]) -> bool:
     status = obj.get("status", {})
     observed = status.get("observedGeneration") == obj["metadata"]["generation"]
     return bool(observed and (status["phase"] == "Applied") == (row["status"] == "applied"))

@@ -135,7 +135,7 @@ def test_a_rebuilt_cluster_makes_no_change(
     mirrored(quick, 201)
     quick.process()
     undone = "SELECT count(*) FROM flag_schedule_status_outbox"
-    eventually(lambda: database.value(undone) == 0, "all are told")
+    eventually(lambda: database.value(undone) == 0, "all are written")
     first = observed(quick)
     quick.operator.kill()
     before = [database.query(FLAGS), database.value(ATTEMPTS)]
@@ -181,7 +181,7 @@ def test_a_restored_database_applies_nothing_twice(
     scene.process()
     applied = {name: scene.reaches(name, "Applied")["appliedAt"] for name in ("launch", "edited")}
     sql = scene.operator.log.with_suffix(".sql")
-    # As if some outcomes had still to be told: what the writer then sees must not cost the status its memory.
+    # As if some outcomes had still to be written: what the writer then sees must not cost the status its memory.
     untold = "INSERT INTO public.flag_schedule_status_outbox (schedule_id) SELECT id FROM public.feature_flag_schedules"
     sql.write_text(f"{backup}\n{untold};\n")
 
@@ -235,7 +235,7 @@ def test_an_operator_that_is_ready_has_set_everything_right(quick: Scene) -> Non
     assert scene.row("launch")["reason"] == "RestoredFromStatus"
 
 
-# What may stand in the database beside an object that was handled: what was wanted of it, what somebody did to the
+# What may stand in the database of a handled object: the fields of its spec, the statement that changed the
 # database, and what the row must be again.
 CONTRADICTIONS: dict[str, tuple[Object, str, tuple[str, bool]]] = {
     "revived by hand": (
@@ -346,7 +346,7 @@ def test_clusters_on_one_database_leave_each_other_alone(quick: Scene, twin: Sce
 
     database.run("DELETE FROM flag_schedule_objects WHERE schedule_id = %s", lost)
     database.run("DELETE FROM feature_flag_schedules WHERE id = %s", lost)
-    eventually(lambda: b.status("launch")["scheduleId"] != lost, "b makes the lost row anew")
+    eventually(lambda: b.status("launch")["scheduleId"] != lost, "b makes the lost row again")
     assert _states(database) == {("a", "launch"): "pending", ("a", "vanishes"): "pending", **of_b}
     a.operator.start(FLAG_SCHEDULE_CLUSTER="a")
     eventually(lambda: _states(database)["a", "vanishes"] == "cancelled", "a gives up what vanished")
@@ -358,7 +358,7 @@ def test_clusters_on_one_database_leave_each_other_alone(quick: Scene, twin: Sce
     assert "another live cluster uses the name 'b'" in b.operator.log.read_text()
 
 
-def test_an_object_older_than_its_record_is_told_and_left(quick: Scene) -> None:
+def test_an_object_older_than_its_record_is_reported_and_left(quick: Scene) -> None:
     """After a restore of etcd the operator says so and changes nothing, until the records are reset by hand."""
     quick.operator.start()
     quick.create("launch")
@@ -366,8 +366,8 @@ def test_an_object_older_than_its_record_is_told_and_left(quick: Scene) -> None:
     quick.database.run("UPDATE flag_schedule_objects SET generation = 9")
     assert quick.api.patch("launch", {"spec": {"scheduledAt": "2036-01-01T00:00:00Z"}}).ok
 
-    told = "Objects are older than their records; was etcd restored from a backup?"
-    eventually(lambda: bool(quick.operator.lines(told)), "the operator tells")
+    warning = "Objects are older than their records; was etcd restored from a backup?"
+    eventually(lambda: bool(quick.operator.lines(warning)), "the operator reports it")
     assert quick.row("launch")["scheduled_at"].year == 2035
     quick.database.run("UPDATE flag_schedule_objects SET generation = 0 WHERE cluster = 'default'")
 

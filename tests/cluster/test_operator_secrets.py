@@ -13,7 +13,7 @@ from tests.cluster.spec_corpus import spec
 
 pytestmark = pytest.mark.apiserver
 
-WORDS = r"hunter2|nobody-here|no-such-host|no-such-database"
+WORDS = r"hunter2|norole-here|no-such-host|no-such-database"
 
 
 def published(api: Api) -> str:
@@ -32,7 +32,7 @@ def test_a_database_that_cannot_be_reached_is_not_described(
     clean = f"{good.hostname}:{good.port}{good.path}"
     urls = [
         f"postgresql://postgres:hunter2@{clean}",
-        f"postgresql://nobody-here:hunter2@{clean}",
+        f"postgresql://norole-here:hunter2@{clean}",
         f"postgresql://postgres:hunter2@{good.hostname}:1{good.path}",
         f"postgresql://postgres:hunter2@no-such-host.invalid:{good.port}{good.path}",
         f"{database_url.rpartition('/')[0]}/no-such-database",

@@ -1,6 +1,6 @@
 """What `kubectl get` shows in README.md and docs/state-machine.md is what a real API server prints.
 
-`UPDATE_DOCS=1` writes both pages anew instead of comparing them.
+`UPDATE_DOCS=1` rewrites both pages instead of comparing them.
 """
 
 import os
@@ -89,7 +89,7 @@ def cells(table: str, planned: Mapping[str, str]) -> list[list[str]]:
 
 
 def of_the_page(moment: re.Match[str]) -> str:
-    """A moment of the test, as the page tells it."""
+    """A moment of the test, as the page shows it."""
     if moment[2] == "2035-":
         return f"2026-{moment[3]}"
     return "the next attempt is due at 2026-12-01T09:02:19Z" if moment[1] else "2026-12-01T09:00:01Z"
@@ -103,7 +103,7 @@ def laid_out(rows: Sequence[Sequence[str]]) -> str:
 
 
 def block(page: Path, name: str, text: str) -> tuple[str, str]:
-    """What the page shows between its markers, and what it should; written anew if that is wanted."""
+    """What the page shows between its markers, and what it should; rewritten if UPDATE_DOCS is set."""
     whole = page.read_text()
     found = re.search(rf"<!-- {name} -->\n(.*)<!-- /{name} -->", whole, re.DOTALL)
     assert found, f"{page.name} has no markers {name}"

@@ -61,7 +61,7 @@ def test_a_past_time_is_refused_with_both_times(api: Api, dry_run: bool) -> None
 
 
 def test_kubectl_shows_the_sentence(installed: ControlPlane) -> None:
-    """`kubectl apply --dry-run=server` tells the same as a real apply."""
+    """`kubectl apply --dry-run=server` answers the same as a real apply."""
     text = json.dumps(flagschedule("past", spec(scheduledAt=PAST)))
 
     with pytest.raises(Exception, match="scheduledAt must be in the future") as refusal:
@@ -112,7 +112,7 @@ def test_argo_cds_default_label_counts_where_argo_cd_wrote(api: Api) -> None:
 
 
 def test_another_edit_is_not_judged(api: Api) -> None:
-    """An existing object can be edited after its time has passed, whoever manages it."""
+    """Every manager can edit an existing object after its time has passed."""
     api.create(flagschedule("old", spec(scheduledAt=PAST), **GIT_MANAGED["Argo CD by label"]))
 
     answer = api.patch("old", {"metadata": {"labels": None}, "spec": {"suspend": True}})
@@ -143,7 +143,7 @@ def _dry_run(api: Api, at: str) -> Answer:
 
 @pytest.mark.parametrize("edit", [_merge, _json_patch, _replace, _apply, _dry_run])
 def test_an_edit_to_a_past_time_is_refused(api: Api, edit: Callable[[Api, str], Answer]) -> None:
-    """A person cannot move a change into the past by a typo, by whatever way of editing; into the future they can."""
+    """A person cannot move a change into the past by a typo, in any way of editing; into the future they can."""
     api.create(flagschedule("x", spec()))
 
     for past in (PAST, in_seconds(-1)):
@@ -236,7 +236,7 @@ REQUEST = "flagschedule.io/retry-requested-at"
 
 @pytest.mark.parametrize("request_", ["", "2026-12-01T09:00:00+00:00", "please", "~" * 128])
 def test_a_retry_request_may_say_anything_short(api: Api, request_: str) -> None:
-    """Whatever a person writes there in a line is let in."""
+    """Any value that a person writes there in a line is let in."""
     answer = api.create(flagschedule("x", spec(), annotations={REQUEST: request_}))
 
     assert answer.ok, answer.message
@@ -245,10 +245,10 @@ def test_a_retry_request_may_say_anything_short(api: Api, request_: str) -> None
 @pytest.mark.parametrize("request_", ["x" * 129, "a\u0000b", "now\n", "\x1b[2J", "jetzt ä"])
 def test_a_retry_request_is_bounded_and_printable(api: Api, request_: str) -> None:
     """What the operator reads of an object is short and can be stored."""
-    sentence, asking = "at most 128 printable ASCII", {REQUEST: request_}
-    assert sentence in api.create(flagschedule("x", spec(), annotations=asking)).message
+    sentence, annotations = "at most 128 printable ASCII", {REQUEST: request_}
+    assert sentence in api.create(flagschedule("x", spec(), annotations=annotations)).message
     api.create(flagschedule("x", spec()))
-    assert sentence in api.patch("x", {"metadata": {"annotations": asking}}).message
+    assert sentence in api.patch("x", {"metadata": {"annotations": annotations}}).message
 
 
 def test_annotations_and_labels_are_bounded(api: Api) -> None:
@@ -358,9 +358,9 @@ def stamping(operator: Api) -> Iterator[Api]:
 
 
 def test_what_others_mutate_can_be_released(stamping: Api) -> None:
-    """A cluster's own mutating policy, which cannot be told from the operator, keeps no deleted object for good.
+    """A cluster's own mutating policy, which looks like the operator, keeps no deleted object permanently.
 
-    While the object lives, the operator's account may not have its metadata changed by whatever means.
+    While the object lives, the operator's account may not change its metadata in any way.
     """
     admin = Api(**{**vars(stamping), "headers": {}})
     guarded = {"metadata": {"finalizers": [FINALIZER]}}
@@ -393,7 +393,7 @@ def test_a_foreground_deletion_ends(operator: Api) -> None:
     assert admin.request("DELETE", path, {"propagationPolicy": "Foreground"}).ok
 
     def released() -> bool:
-        """The operator's turn: what it removes is its own only, whatever the garbage collector has done meanwhile."""
+        """Do the operator's part: it removes its own finalizer only, regardless of the garbage collector."""
         left = admin.get("x").get("metadata", {}).get("finalizers", [])
         rest = [name for name in left if name != FINALIZER]
         return not left or operator.patch("x", {"metadata": {"finalizers": rest}}).ok
@@ -427,7 +427,7 @@ def test_the_operator_cannot_change_metadata_of_others(operator: Api, patch: dic
 
 
 def test_the_operator_leaves_finalizers_of_others(operator: Api) -> None:
-    """A finalizer that somebody else waits for is not the operator's to remove."""
+    """The operator may not remove a finalizer that another controller waits for."""
     api = Api(**{**vars(operator), "headers": {}})
     both = ["flagschedule.io/finalizer", "example.com/other"]
     assert api.patch("x", {"metadata": {"finalizers": both}}).ok
@@ -446,7 +446,7 @@ def test_the_operator_can_write_finalizer_and_status(operator: Api) -> None:
 
 
 def test_the_same_account_name_elsewhere_is_held_too(api: Api) -> None:
-    """The policy holds the operator wherever an overlay installs it."""
+    """The policy holds the operator in every namespace that an overlay installs it in."""
     api.create(flagschedule("x", spec()))
     elsewhere = api.acting_as("system:serviceaccount:other:flagschedule-operator", "system:masters")
 

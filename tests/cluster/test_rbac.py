@@ -11,7 +11,7 @@ from tests.cluster.spec_corpus import spec
 pytestmark = pytest.mark.apiserver
 
 ACCOUNT = "system:serviceaccount:flagschedule-system:flagschedule-{}"
-# Everything that the operator may do beyond what every account may (discovery, asking for its own rights).
+# Everything that the operator may do beyond what every account may (discovery, reviewing its own rights).
 OPERATOR_RIGHTS = {
     "events [] [] [create]",
     "flagschedules.flagschedule.io [] [] [get list watch patch]",
@@ -46,7 +46,7 @@ def rights(control_plane: ControlPlane, user: str) -> set[str]:
 
 
 def may(user: Api, verb: str, group: str, resource: str, subresource: str = "") -> bool:
-    """Ask the API server, as `kubectl auth can-i` does."""
+    """Query the API server, as `kubectl auth can-i` does."""
     attributes = {"verb": verb, "group": group, "resource": resource, "subresource": subresource}
     review = {
         "apiVersion": "authorization.k8s.io/v1",
@@ -59,9 +59,9 @@ def may(user: Api, verb: str, group: str, resource: str, subresource: str = "") 
 
 def test_the_operator_has_exactly_its_rights(installed: ControlPlane) -> None:
     """The list is complete: nothing more, nothing less."""
-    everybody = rights(installed, ACCOUNT.format("nobody"))
+    common = rights(installed, ACCOUNT.format("norights"))
 
-    assert rights(installed, ACCOUNT.format("operator")) - everybody == OPERATOR_RIGHTS
+    assert rights(installed, ACCOUNT.format("operator")) - common == OPERATOR_RIGHTS
 
 
 def test_the_operators_lease_is_in_its_own_namespace(api: Api) -> None:
@@ -78,14 +78,14 @@ def test_the_operators_lease_is_in_its_own_namespace(api: Api) -> None:
 @pytest.mark.parametrize("account", ["processor", "cleanup", "migrate"])
 def test_other_programs_have_no_rights(installed: ControlPlane, account: str) -> None:
     """They speak to the database only."""
-    everybody = rights(installed, ACCOUNT.format("nobody"))
+    common = rights(installed, ACCOUNT.format("norights"))
 
-    assert rights(installed, ACCOUNT.format(account)) == everybody
+    assert rights(installed, ACCOUNT.format(account)) == common
 
 
 @pytest.mark.parametrize("right", FORBIDDEN, ids=" ".join)
 def test_the_operator_may_not(api: Api, right: tuple[str, ...]) -> None:
-    """The rights that would hurt most, asked one by one."""
+    """The rights that would do most harm, checked one by one."""
     assert not may(api.acting_as(ACCOUNT.format("operator")), *right)
 
 
@@ -102,7 +102,7 @@ def bound(api: Api) -> dict[str, Api]:
             "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": f"{role}-user"}],
         })  # fmt: skip
         assert answer.ok, answer.message
-    users = {role: api.acting_as(f"{role}-user") for role in roles} | {"nobody": api.acting_as("nobody")}
+    users = {role: api.acting_as(f"{role}-user") for role in roles} | {"norights": api.acting_as("norights")}
     assert api.create(flagschedule("x", spec())).ok
     for role in roles:  # the built-in roles learn of ours a moment after they are created
         eventually(partial(_can_read, users[role]), f"the role {role} is in effect")
@@ -138,7 +138,7 @@ def test_viewers_may_look_only(bound: dict[str, Api], role: str) -> None:
 @pytest.mark.parametrize("role", ["flagschedule-viewer", "flagschedule-editor"])
 @pytest.mark.parametrize("group", ["/api/v1", "/apis/events.k8s.io/v1"])
 def test_our_roles_show_what_happened(bound: dict[str, Api], role: str, group: str) -> None:
-    """Whoever has one of our roles alone may list Events, as `kubectl describe` does, and writes none."""
+    """A user who has one of our roles alone may list Events, as `kubectl describe` does, and writes none."""
     user = bound[role]
     path = f"{group}/namespaces/{user.namespace}/events"
 
@@ -148,19 +148,19 @@ def test_our_roles_show_what_happened(bound: dict[str, Api], role: str, group: s
 
 def test_others_may_not_even_look(bound: dict[str, Api]) -> None:
     """Without a role the answer is 403."""
-    assert bound["nobody"].get("x")["code"] == 403
-    assert bound["nobody"].create(flagschedule("mine", spec())).code == 403
+    assert bound["norights"].get("x")["code"] == 403
+    assert bound["norights"].create(flagschedule("mine", spec())).code == 403
 
 
-@pytest.mark.parametrize("role", ["flagschedule-viewer", "flagschedule-editor", "view", "edit", "admin", "nobody"])
-def test_nobody_but_the_operator_writes_status(bound: dict[str, Api], role: str) -> None:
+@pytest.mark.parametrize("role", ["flagschedule-viewer", "flagschedule-editor", "view", "edit", "admin", "norights"])
+def test_only_the_operator_writes_status(bound: dict[str, Api], role: str) -> None:
     """A forged status would unfreeze or fake an outcome; no role for people allows it."""
     assert bound[role].set_status("x", phase="Applied").code == 403
 
 
 def test_the_operator_writes_status(bound: dict[str, Api]) -> None:
     """The operator's account is the one that may."""
-    assert bound["nobody"].acting_as(ACCOUNT.format("operator")).set_status("x", phase="Pending").ok
+    assert bound["norights"].acting_as(ACCOUNT.format("operator")).set_status("x", phase="Pending").ok
 
 
 def test_bad_and_missing_credentials(api: Api) -> None:

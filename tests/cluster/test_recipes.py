@@ -39,7 +39,7 @@ def shop(scene: Scene) -> Scene:
 
 @pytest.fixture
 def stopped(installed: ControlPlane) -> Iterator[ControlPlane]:
-    """An API server whose CronJob goes on afterwards, whatever the test did to it."""
+    """An API server whose CronJob continues after the test."""
     yield installed
     installed.kubectl(
         "patch", "cronjob", "flagschedule-processor", f"--namespace={SYSTEM}", '--patch={"spec":{"suspend":false}}'
@@ -184,7 +184,7 @@ def test_what_not_to_do_for_a_shift(shop: Scene, shell: Shell, launch: list[dict
 
 
 def test_what_is_due_in_the_next_hour_is_one_command(shop: Scene, shell: Shell, installed: ControlPlane) -> None:
-    """Whatever the namespace and the offset, what will be made within the hour is listed in the order of time."""
+    """In any namespace and with any offset, what will be made within the hour is listed in the order of time."""
     (due,) = recipes.commands(PAGE, "What is due in the next hour, everywhere")
     now = datetime.now(UTC).replace(microsecond=0)
 

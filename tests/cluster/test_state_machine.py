@@ -55,17 +55,17 @@ def events(api: Api) -> list[Object]:
 
 
 def reasons(api: Api) -> dict[str, Counter[str]]:
-    """For each object, which Events tell of it and how many."""
-    told: dict[str, Counter[str]] = {}
+    """For each object, the Events that report it and their number."""
+    counts: dict[str, Counter[str]] = {}
     for event in events(api):
-        told.setdefault(event["involvedObject"]["name"], Counter())[event["reason"]] += 1
-    return told
+        counts.setdefault(event["involvedObject"]["name"], Counter())[event["reason"]] += 1
+    return counts
 
 
 @pytest.mark.apiserver
 @pytest.mark.usefixtures("loosened")
 def test_every_edge_can_be_walked_and_posts_one_event(stage: Scene, database_url: str) -> None:
-    """Each edge of the page leads where it says, and where people wait for it one Event tells of it, once."""
+    """Each edge of the page leads where it says, and an edge that people wait for has one Event."""
     edge_of = {f"walk-{number}": edge for number, edge in enumerate(WALKS)}
     walkers = {Walker(stage, name): WALKS[edge] for name, edge in edge_of.items()}
 
@@ -73,7 +73,7 @@ def test_every_edge_can_be_walked_and_posts_one_event(stage: Scene, database_url
 
     reached = {edge_of[name]: [step.phase for step in steps][-1] for name, steps in seen.items()}
     assert reached == {edge: edge[1] for edge in WALKS}
-    expected = {edge_of[name]: told(steps) for name, steps in seen.items()}
+    expected = {edge_of[name]: expected_events(steps) for name, steps in seen.items()}
     eventually(
         lambda: (
             sum(count.total() for count in reasons(stage.api).values())
@@ -96,6 +96,6 @@ def test_every_edge_can_be_walked_and_posts_one_event(stage: Scene, database_url
         )
 
 
-def told(steps: list[Seen]) -> Counter[str]:
+def expected_events(steps: list[Seen]) -> Counter[str]:
     """The Events that these steps should have."""
     return Counter(step.event for step in steps if step.event)

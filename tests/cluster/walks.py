@@ -36,7 +36,7 @@ _ROW: Final = " WHERE id = (SELECT o.schedule_id FROM flag_schedule_objects AS o
 
 @dataclass(frozen=True)
 class Seen:
-    """What a walk expects to see next, and the Event that tells of it; `fields` are parts of the status."""
+    """What a walk expects to see next, and the Event that reports it; `fields` are parts of the status."""
 
     phase: str
     event: str | None = None
@@ -47,7 +47,7 @@ Walk = Callable[["Walker"], Iterator[Seen]]
 
 
 class Walker:
-    """One object and its flag, which bears the object's name unless told otherwise."""
+    """One object and its flag, which has the object's name by default."""
 
     def __init__(self, scene: Scene, name: str, flag: str | None = None, **fields: Any) -> None:
         self.name = name
@@ -71,7 +71,7 @@ class Walker:
         self._scene.database.run("DELETE FROM feature_flags WHERE flag_key = %s", self.flag_key)
 
     def create(self, annotations: Mapping[str, str] | None = None, **fields: Any) -> None:
-        """The object, as the walk wants it and with what this walker was told."""
+        """The object, as the walk and this walker's settings want it."""
         wish = spec(**{"flagKey": self.flag_key, **fields, **self.fields})
         answer = self._scene.api.create(flagschedule(self.name, wish, annotations=annotations or {}))
         assert answer.ok, answer.message
@@ -86,7 +86,7 @@ class Walker:
         answer = self._scene.api.patch(self.name, {"metadata": {"annotations": FROM_GIT}, "spec": fields})
         assert answer.ok, answer.message
 
-    def ask_for_retry(self) -> None:
+    def request_retry(self) -> None:
         """Set the annotation."""
         answer = self._scene.api.patch(
             self.name, {"metadata": {"annotations": {"flagschedule.io/retry-requested-at": "now"}}}

@@ -55,7 +55,7 @@ func main() {
 	}
 }
 
-// run enqueues a job for each row of `due`, works them off and tells how long that took.
+// run enqueues a job for each row of `due`, works them off and prints how long that took.
 func run(ctx context.Context, url string) (map[string]any, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {

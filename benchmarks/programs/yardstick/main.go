@@ -58,7 +58,7 @@ type FlagSchedule struct {
 	} `json:"status,omitempty"`
 }
 
-// DeepCopyObject shares `updates`, which nobody changes.
+// DeepCopyObject shares `updates`, which no caller changes.
 func (in *FlagSchedule) DeepCopyObject() runtime.Object {
 	out := *in
 	in.ObjectMeta.DeepCopyInto(&out.ObjectMeta)
@@ -88,43 +88,43 @@ type mirror struct {
 }
 
 func (m *mirror) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
-	var thing FlagSchedule
-	if err := m.Get(ctx, request.NamespacedName, &thing); err != nil {
+	var object FlagSchedule
+	if err := m.Get(ctx, request.NamespacedName, &object); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	m.names.Store(string(thing.UID), request.NamespacedName)
-	if thing.Status.ObservedGeneration == thing.Generation {
+	m.names.Store(string(object.UID), request.NamespacedName)
+	if object.Status.ObservedGeneration == object.Generation {
 		return ctrl.Result{}, nil
 	}
-	if before := thing.DeepCopyObject().(*FlagSchedule); controllerutil.AddFinalizer(&thing, finalizer) {
-		if err := m.Patch(ctx, &thing, client.MergeFrom(before)); err != nil {
+	if before := object.DeepCopyObject().(*FlagSchedule); controllerutil.AddFinalizer(&object, finalizer) {
+		if err := m.Patch(ctx, &object, client.MergeFrom(before)); err != nil {
 			return ctrl.Result{}, err
 		}
 	}
-	spec := thing.Spec
+	spec := object.Spec
 	if spec.Environment == "" {
 		spec.Environment = "production"
 	}
-	if _, err := m.database.Exec(ctx, insert, string(thing.UID), spec.FlagKey, spec.Environment, spec.ScheduledAt.Time,
+	if _, err := m.database.Exec(ctx, insert, string(object.UID), spec.FlagKey, spec.Environment, spec.ScheduledAt.Time,
 		spec.Updates); err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{}, m.tell(ctx, &thing, "Pending", "Mirrored")
+	return ctrl.Result{}, m.writeStatus(ctx, &object, "Pending", "Mirrored")
 }
 
-func (m *mirror) tell(ctx context.Context, thing *FlagSchedule, phase, reason string) error {
-	before := thing.DeepCopyObject().(*FlagSchedule)
-	thing.Status.ObservedGeneration = thing.Generation
-	thing.Status.ScheduleID = string(thing.UID)
-	thing.Status.Phase = phase
-	thing.Status.Conditions = []metav1.Condition{{
+func (m *mirror) writeStatus(ctx context.Context, object *FlagSchedule, phase, reason string) error {
+	before := object.DeepCopyObject().(*FlagSchedule)
+	object.Status.ObservedGeneration = object.Generation
+	object.Status.ScheduleID = string(object.UID)
+	object.Status.Phase = phase
+	object.Status.Conditions = []metav1.Condition{{
 		Type: "Ready", Status: metav1.ConditionTrue, Reason: reason, Message: phase + ".",
-		ObservedGeneration: thing.Generation, LastTransitionTime: metav1.Now(),
+		ObservedGeneration: object.Generation, LastTransitionTime: metav1.Now(),
 	}}
-	return m.Status().Patch(ctx, thing, client.MergeFrom(before))
+	return m.Status().Patch(ctx, object, client.MergeFrom(before))
 }
 
-// Start writes what the processor has done, until it is told to stop; the manager's word for it.
+// Start writes what the processor has done, until the manager stops it.
 func (m *mirror) Start(ctx context.Context) error {
 	for tick := time.Tick(time.Second); ; {
 		select {
@@ -156,12 +156,12 @@ func (m *mirror) serve(ctx context.Context) error {
 		for at, each := range entries {
 			done[at] = each.ID
 			group.Go(func() error {
-				var thing FlagSchedule
+				var object FlagSchedule
 				name, _ := m.names.Load(each.Schedule)
-				if err := m.Get(within, name.(types.NamespacedName), &thing); err != nil {
+				if err := m.Get(within, name.(types.NamespacedName), &object); err != nil {
 					return err
 				}
-				return m.tell(within, &thing, "Applied", "Applied")
+				return m.writeStatus(within, &object, "Applied", "Applied")
 			})
 		}
 		if err := group.Wait(); err != nil {

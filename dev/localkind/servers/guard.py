@@ -1,4 +1,4 @@
-"""Ends a local server and erases its folder as soon as whoever started it is gone.
+"""Ends a local server and erases its folder as soon as the process that started it is gone.
 
 `server.Server` starts this file as a program of its own and holds its standard input open. End of file means
 that the owner wants to close the server, or was killed. It must not import anything beyond the standard
@@ -21,7 +21,7 @@ _IPC_RMID = 0
 def servers(folder: Path, program: str) -> list[int]:
     """The processes that run `program` on `folder`.
 
-    By their command lines, since a pid in a file may belong to somebody else by now, and since even root may
+    By their command lines, since a pid in a file may belong to another process by now, and since even root may
     not look at other users' working directories in a container.
     """
     found = []
@@ -54,7 +54,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 def end(folder: Path, program: str, quit_signal: int) -> None:
-    """Ask the servers of this folder to end; kill them and their children when they do not."""
+    """Request the servers of this folder to end; kill them and their children when they do not."""
     mine = servers(folder, program)
     family = [*mine, *children(mine)]
     _signal(mine, quit_signal)

@@ -16,7 +16,7 @@ _LIBRARIES = r"libevent-\S+|libc-ares\S+"
 
 
 class PgBouncer(server.Server):
-    """A pooler that asks clients for no password, so that every user of the server can be pooled.
+    """A pooler that requires no password of clients, so that every user of the server can be pooled.
 
     Args:
         postgres: the server behind it.

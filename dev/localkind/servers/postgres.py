@@ -2,7 +2,7 @@
 
 FLAGSCHEDULE_POSTGRES names the folder with the programs of another version, such as /usr/lib/postgresql/15/bin.
 Only the wheel's programs are used. Its Python code would listen on a socket without a password, create a user
-on this machine, and open every folder above the wheel to everybody, when it is run by root.
+on this machine, and open every folder above the wheel to all users, when it is run by root.
 """
 
 import os
@@ -48,7 +48,7 @@ class Postgres(server.Server):
         return f"postgresql://postgres:{self.password}@{address or self.listen[0]}:{self.port}/{name}"
 
     def create_database(self, name: str, *, template: str = "template1") -> str:
-        """Create a database; its URL. Nobody may be connected to the template.
+        """Create a database; its URL. The template may have no connections.
 
         Raises:
             psycopg.Error: there is one of that name, or the template is in use.
@@ -57,7 +57,7 @@ class Postgres(server.Server):
         return self.database_url(name)
 
     def drop_database(self, name: str) -> None:
-        """Remove a database; whoever is connected to it is thrown out."""
+        """Remove a database; its connections are closed."""
         self._execute("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
 
     def restart(self, mode: Literal["smart", "fast", "immediate"] = "immediate") -> None:
@@ -84,7 +84,7 @@ class Postgres(server.Server):
             if self._run([self.tool("initdb"), *self._choices(password)], log.fileno()).wait() != 0:
                 raise wheels.PartError(f"initdb failed. The end of its log:\n{self._tail()}")
         password.unlink()
-        # Only the addresses of `listen` can be reached at all; everybody who reaches them needs the password.
+        # Only the addresses of `listen` can be reached at all; each client needs the password.
         (self.data / "pg_hba.conf").write_text("host all all all scram-sha-256\n")
 
     def _choices(self, password: Path) -> list[str]:

@@ -47,7 +47,7 @@ class Redis(server.Server):
     def _prepare(self) -> None:
         self.data.mkdir()
         self._hand_over(self.data)
-        # A file, since everybody on this machine can read a command line.
+        # A file, since every user of this machine can read a command line.
         file = self.folder / "redis.conf"
         file.touch(mode=0o600)
         file.write_text("".join(f"{name} {value}\n" for name, value in self._settings.items()))

@@ -112,7 +112,7 @@ class Server(ABC):
         if self._guard.stdin is not None:
             self._guard.stdin.close()
         self._guard.wait(_STOP_WITHIN)
-        guard.erase(self.folder, self.program, self.quit_signal)  # in case somebody killed the guard
+        guard.erase(self.folder, self.program, self.quit_signal)  # in case the guard was killed
         if self._process is not None:
             self._process.wait(_STOP_WITHIN)
 

@@ -18,14 +18,14 @@ _UNPRIVILEGED: Final = "nobody"
 
 
 def runner() -> pwd.struct_passwd | None:
-    """The user who runs the servers: nobody if we are root, else ourselves (None)."""
+    """The user who runs the servers: an unprivileged one if we are root, else ourselves (None)."""
     return pwd.getpwnam(_UNPRIVILEGED) if os.geteuid() == 0 else None
 
 
 def program(package: str, path: str, folder: Path) -> Path:
     """A program of a wheel that `runner` can run; copied into the folder if it has to be.
 
-    The package is not imported: these two change things on the machine when they are.
+    The package is not imported: an import of these two changes files of the machine.
 
     Raises:
         PartError: the wheel is not installed.
@@ -53,15 +53,15 @@ def _copy(wheel: Path, folder: Path) -> Path:
     copy = folder / wheel.name
     if not copy.exists():
         shutil.copytree(wheel, copy, ignore=shutil.ignore_patterns("include"))
-        libraries = wheel.with_name(f"{wheel.name}.libs")  # where the programs look for them: beside the package
+        libraries = wheel.with_name(f"{wheel.name}.libs")  # where the programs look for them: next to the package
         if libraries.exists():
             shutil.copytree(libraries, folder / libraries.name)
         for path in (folder, *folder.rglob("*")):
-            _open_to_everybody(path)
+            _open_to_all_users(path)
     return copy
 
 
-def _open_to_everybody(path: Path) -> None:
+def _open_to_all_users(path: Path) -> None:
     mode = path.stat().st_mode
     executable = mode & 0o100  # a folder or a program
     path.chmod(mode | 0o044 | executable >> 3 | executable >> 6)

@@ -9,7 +9,7 @@ from dev.localkind import cgroups
 
 @pytest.fixture
 def version1(tmp_path: Path) -> Path:
-    """Some hierarchies of version 1 beside an unused version 2."""
+    """Some hierarchies of version 1 next to an unused version 2."""
     for controller in ("cpu", "cpuset", "memory", "pids", "systemd", "unified"):
         (tmp_path / controller).mkdir()
     (tmp_path / "cpuset/cpuset.cpus").write_text("0-3\n")
@@ -79,9 +79,9 @@ def test_version_2_loses_its_one_group(tmp_path: Path) -> None:
 
 
 def test_a_busy_group_is_named(version1: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the kernel does not let go of is returned, so that a person can be told."""
+    """The names of what the kernel does not release are returned, so that a person can be informed."""
     monkeypatch.setattr(cgroups, "_REMOVE_SECONDS", 0.0)
     busy = version1 / "memory/kn-a"
     busy.mkdir()
-    (busy / "tasks").touch()  # a plain file keeps rmdir from working, as a process does in the real thing
+    (busy / "tasks").touch()  # a plain file keeps rmdir from working, as a process does in a real hierarchy
     assert cgroups.remove("kn-a", version1) == [busy]

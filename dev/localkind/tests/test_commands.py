@@ -65,7 +65,9 @@ def test_deleting_what_is_not_there_is_fine() -> None:
     assert cli.main(["delete", "cluster", "--name", "nope"]) == 0
 
 
-def test_without_root_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_root_the_error_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A person who is not root learns it at once, before anything is built."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert cli.main(["create", "cluster"]) == 1
@@ -83,7 +85,7 @@ def test_a_place_that_the_node_hides_is_refused(
 
 
 def test_the_script_works_from_any_folder(tmp_path: Path) -> None:
-    """pytest-kind calls it by its path, from wherever the tests run; links to it work as well."""
+    """pytest-kind calls it by its path, from any folder; links to it work as well."""
     link = tmp_path / "kind"
     link.symlink_to(kind_binary.OWN_KIND)
     done = subprocess.run([link, "get", "clusters"], cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -104,7 +106,7 @@ def test_kind_is_used_where_docker_runs(
 
 
 def test_subnets_in_use_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number is taken by a link, an address or a route, of whatever program."""
+    """A number is taken by a link, an address or a route of any program."""
     links = [
         {"ifname": "eth0", "addr_info": [{"local": "10.231.7.9"}, {"local": "fe80::1"}]},
         {"ifname": "kn3", "addr_info": []},

@@ -29,11 +29,11 @@ def test_two_control_planes_live_side_by_side() -> None:
         ), "not in time: controllers work"
 
 
-def test_users_are_told_apart() -> None:
-    """Nobody may do what no role allows, a wrong token is refused, and the error has the server's words."""
+def test_users_are_distinguished() -> None:
+    """A user without a role may do nothing, a wrong token is refused, and the error has the server's words."""
     with ControlPlane() as control_plane:
         assert "yes" in control_plane.kubectl("auth", "can-i", "*", "*")
-        for user in ("editor", "viewer", "nobody"):
+        for user in ("editor", "viewer", "norights"):
             with pytest.raises(ClusterError, match=f'User "{user}" cannot list'):
                 control_plane.kubectl("get", "pods", user=user)
         wrong = control_plane.kubeconfig(token="wrong")  # noqa: S106 -- it is no secret

@@ -1,4 +1,4 @@
-"""Where the local cluster keeps things, and how two callers keep out of each other's way."""
+"""Where the local cluster keeps its files, and how two callers avoid each other."""
 
 import subprocess
 import sys
@@ -26,7 +26,7 @@ def test_the_cache_is_where_the_user_wants_it(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_a_lock_keeps_others_out_until_its_holder_dies(tmp_path: Path) -> None:
-    """A second caller is told to wait, and gets the lock when the first one is killed."""
+    """A second caller waits, and gets the lock when the first one is killed."""
     script = (
         "import sys, pathlib; from dev.localkind import cache\n"
         "with cache.locked(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
@@ -44,13 +44,13 @@ def test_a_lock_keeps_others_out_until_its_holder_dies(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a", "kind", "shop-2", "9", "x" * 49])
 def test_ordinary_names_are_taken(name: str) -> None:
-    """Whatever makes a valid node name is a name for a cluster."""
+    """Every valid node name is a name for a cluster."""
     assert checked_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "A", "a.b", "..", "-a", "a-", "a/b", "a b", "x" * 50, "ä"])
 def test_other_names_are_refused_with_the_rule(name: str) -> None:
-    """A name that would break a path, a DNS label or a kubeconfig's keys is refused, and the rule is told."""
+    """A name that would break a path, a DNS label or a kubeconfig's keys is refused, and the error states the rule."""
     with pytest.raises(ClusterError, match="a-z, 0-9 and '-'"):
         checked_name(name)
 

@@ -61,7 +61,7 @@ def test_a_new_file_is_ours_alone(cluster: Cluster, tmp_path: Path, before: str 
 
 
 def test_a_persons_own_contexts_survive(cluster: Cluster, tmp_path: Path) -> None:
-    """Ours is added beside them and taken out again; everything of the person's is as before."""
+    """Ours is added to them and taken out again; everything of the person's is as before."""
     file = tmp_path / "config"
     file.write_text(OWN)
     kubeconfigs.add(file, cluster, KUBECTL)

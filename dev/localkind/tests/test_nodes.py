@@ -47,7 +47,7 @@ def traces() -> dict[str, object]:
     links = json.loads(subprocess.check_output(["ip", "-json", "link"]))
     return {
         # /run/netns is made by `ip netns` at its first use on a machine and kept for the next one; images may be
-        # built beside these tests.
+        # built while these tests run.
         "mounts": sorted(mount for mount in mounts if mount != "/run/netns" and "buildah" not in mount),
         "links": sorted(link["ifname"] for link in links),
         "namespaces": sorted(path.name for path in Path("/run/netns").glob("*")),

@@ -44,7 +44,7 @@ def test_another_compiler_or_flag_is_a_new_key() -> None:
 
 
 def test_the_oldest_version_is_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests run on the newest Kubernetes unless they are told to use the oldest; another word is refused."""
+    """The tests run on the newest Kubernetes unless the variable chooses the oldest; another word is refused."""
     monkeypatch.delenv("FLAGSCHEDULE_KUBERNETES", raising=False)
     assert programs.control_plane() is programs.NODE
     monkeypatch.setenv("FLAGSCHEDULE_KUBERNETES", "oldest")

@@ -104,7 +104,7 @@ def test_parts_run_side_by_side(part: Server) -> None:
         assert part.password != other.password
 
 
-def test_part_listens_where_it_is_told() -> None:
+def test_part_listens_at_the_given_address() -> None:
     """Each address of `listen` answers, others do not; the first one stands in the URL."""
     with Postgres(listen=["127.0.0.2", "127.0.0.3"]) as server:
         assert "@127.0.0.2:" in server.url
@@ -138,7 +138,7 @@ def test_missing_wheel_is_named(tmp_path: Path) -> None:
 
 
 def test_postgres_wants_the_password(own_postgres: Postgres) -> None:
-    """Without the right password nobody gets in."""
+    """A login with a wrong password is refused."""
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(own_postgres.url.replace(own_postgres.password, "wrong"))
 
@@ -184,14 +184,14 @@ def test_postgres_recovers_from_kill(own_postgres: Postgres) -> None:
 
 
 def test_redis_wants_the_password_and_survives_a_restart() -> None:
-    """Without the password nobody gets in; after a restart it is empty, at the same URL."""
+    """A login without the password is refused; after a restart it is empty, at the same URL."""
     with Redis() as server, redis.Redis.from_url(server.url) as client:
         client.set("key", "value")
         with (
-            redis.Redis.from_url(server.url.replace(server.password, "wrong")) as stranger,
+            redis.Redis.from_url(server.url.replace(server.password, "wrong")) as foreign,
             pytest.raises(redis.AuthenticationError),
         ):
-            stranger.ping()
+            foreign.ping()
 
         server.restart()
 
@@ -200,12 +200,12 @@ def test_redis_wants_the_password_and_survives_a_restart() -> None:
 
 def test_guard_knows_its_own_servers_only(own_postgres: Postgres, tmp_path: Path) -> None:
     """Neither other programs with the folder in their command line nor other folders' servers are ended."""
-    stranger = subprocess.Popen(["sleep", "600"], cwd=own_postgres.folder)
+    foreign = subprocess.Popen(["sleep", "600"], cwd=own_postgres.folder)
     try:
         assert guard.servers(own_postgres.folder, "postgres") == [own_postgres.pid]
         assert guard.servers(tmp_path, "postgres") == []
         own_postgres.close()
-        assert stranger.poll() is None
+        assert foreign.poll() is None
     finally:
-        stranger.send_signal(signal.SIGKILL)
-        stranger.wait()
+        foreign.send_signal(signal.SIGKILL)
+        foreign.wait()

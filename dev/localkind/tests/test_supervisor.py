@@ -64,7 +64,7 @@ def test_a_node_that_was_ready_never_gives_up(folder: Path) -> None:
 
 
 def test_orphans_are_reaped(folder: Path) -> None:
-    """A process whose parent ended is nobody's zombie: as process 1 it inherits them, and here it asks to."""
+    """A process whose parent ended leaves no zombie: process 1 inherits it, and here the supervisor takes that part."""
     script = "import ctypes; ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)\n" + _SCRIPT  # PR_SET_CHILD_SUBREAPER
     wait = "while [ -d /proc/$(cat orphan) ]; do sleep 0.02; done"
     daemon = f"cd {folder}; (sleep 0.05 & echo $! > orphan); {wait}; touch done; sleep 9"

@@ -1,5 +1,5 @@
--- Expands: whoever purges a finished row changes no outcome, so no object need be told: a million purged rows must
--- not make a million looks at the API server. Nor must objects that are gone. The function's owner alone may call it.
+-- Expands: purging a finished row changes no outcome, so its object needs no notice: a million purged rows must
+-- not make a million requests to the API server. Nor must objects that are gone. The function's owner alone may call it.
 SET LOCAL lock_timeout = '10s';
 
 CREATE OR REPLACE FUNCTION flag_schedule_keep_outcome() RETURNS trigger
