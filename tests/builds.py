@@ -3,7 +3,7 @@
 The tests say by their markers what they need. The builds start when it is known which tests will run, and are
 waited for, with their progress shown, before the first test that needs them: outside of its time limit.
 
-With pytest-xdist each worker does so; a second build of the same thing waits for the first and finds the work done.
+With pytest-xdist each worker does so; a second build of the same program waits for the first and finds the work done.
 """
 
 import os
@@ -109,7 +109,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not session.config.option.collectonly:
         wanted = {level for item in session.items for level in _levels(item)}
         for level in filter(wanted.__contains__, reversed(_LEVELS)):
-            commands |= _CHOICES[level]  # "node" comes last and asks for more
+            commands |= _CHOICES[level]  # "node" comes last and needs more
     session.config.stash[_builds] = {name: Build(name, *command) for name, command in commands.items()}
 
 

@@ -32,7 +32,7 @@ def test_every_object_carries_the_labels(any_render: Render) -> None:
 
 
 def test_common_labels_and_annotations_are_everywhere(everything: Render) -> None:
-    """Whoever counts costs or owners by labels finds every object, and every pod by its label."""
+    """A user who groups costs or owners by labels finds every object, and every pod by its label."""
     for obj in everything.objects:
         assert obj["metadata"]["labels"]["team"] == "flags", obj["metadata"]["name"]
         assert obj["metadata"]["annotations"]["example.com/owner"] == "flags", obj["metadata"]["name"]
@@ -79,7 +79,7 @@ def test_namespaced_objects_name_their_namespace(any_render: Render) -> None:
     ],
 )
 def test_names_follow_the_release(helm: Helm, release: str, values: dict[str, str], prefix: str) -> None:
-    """As everybody knows it from other charts."""
+    """The names follow the rules of other charts."""
     render = helm.render(values, release=release)
 
     assert list(render.of("Deployment")) == [f"{prefix}-operator"]

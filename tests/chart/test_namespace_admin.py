@@ -117,8 +117,8 @@ def test_an_object_lives_with_roles_only(
             scene.reaches("planned", "Cancelled")
             assert alice.delete("dropped").ok
             scene.is_gone("dropped")
-            told = f"/api/v1/namespaces/{SHOP}/events"
-            eventually(lambda: len(alice.request("GET", told).body["items"]) >= 5, "the Events are posted")
+            posted = f"/api/v1/namespaces/{SHOP}/events"
+            eventually(lambda: len(alice.request("GET", posted).body["items"]) >= 5, "the Events are posted")
             assert operator.stop() == 0
         finally:
             operator.kill()

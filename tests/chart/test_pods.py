@@ -22,7 +22,7 @@ NOT_IN_VALUES = {
 
 
 def test_every_pod_is_restricted(any_render: Render) -> None:
-    """Whatever the values: Pod Security restricted, a read-only root, a fixed user, limits, a writable /tmp."""
+    """For all values: Pod Security restricted, a read-only root, a fixed user, limits, a writable /tmp."""
     for name, template in any_render.templates().items():
         pod, [container] = template["spec"], template["spec"]["containers"]
         assert pod["securityContext"] == {
@@ -162,7 +162,7 @@ def test_each_program_may_have_a_database_role_of_its_own(helm: Helm) -> None:
     }
 
 
-def test_without_redis_nothing_asks_for_it(helm: Helm) -> None:
+def test_without_redis_no_object_needs_it(helm: Helm) -> None:
     """No variable, no certificate, and no way out to it."""
     render = helm.render(
         {"redis": {"enabled": False, "tls": {"ca": {"secretName": "x"}}}, "networkPolicy": {"enabled": True}}
@@ -280,7 +280,7 @@ def test_pod_settings_hold_for_all_and_for_one(helm: Helm) -> None:
 
 
 def test_accounts_that_exist_are_used(helm: Helm) -> None:
-    """An account that somebody else makes is named, bound and held to its rule."""
+    """An account made by another user is named, bound and held to its rule."""
     render = helm.render({"operator": {"serviceAccount": {"create": False, "name": "theirs"}}})
 
     binding = render.one("ClusterRoleBinding", "flagschedule-operator")
@@ -313,7 +313,7 @@ def test_migrations_come_first_then_the_operator_then_the_rest(default: Render) 
 
 
 def test_the_network_lets_through_what_is_needed(everything: Render) -> None:
-    """Everybody resolves names and reaches Postgres; the processor Redis, the operator the API server; one is asked."""
+    """All resolve names and reach Postgres; the processor Redis, the operator the API server; one is scraped."""
     ports = {}
     for policy in everything.of("NetworkPolicy").values():
         spec = policy["spec"]

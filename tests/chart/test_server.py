@@ -84,7 +84,7 @@ def test_the_server_takes_every_object(helm: Helm, cluster: ControlPlane, values
 
 
 def test_every_pod_is_let_in(installed: tuple[str, Render], helm: Helm, cluster: ControlPlane) -> None:
-    """Each program's pod is accepted in a namespace that enforces Pod Security restricted, whatever the values."""
+    """Each program's pod is accepted in a namespace that enforces Pod Security restricted, with all values."""
     api = _api(cluster)
     templates = [*installed[1].templates().values()]
     templates += helm.render(EVERYTHING | {"fullnameOverride": "flags"}, namespace=SYSTEM).templates().values()
@@ -107,14 +107,14 @@ def test_each_account_has_exactly_these_rights(installed: tuple[str, Render], cl
     mode, render = installed
     assert render.of("ServiceAccount").keys() == OURS
     for namespace, expected in RIGHTS[mode].items():
-        everybody = _rights(cluster, namespace, "somebody-else")
+        common = _rights(cluster, namespace, "another-account")
         for account in OURS:
             wanted = expected if account == "flags-operator" else set()
-            assert _rights(cluster, namespace, account) - everybody == wanted, (namespace, account)
+            assert _rights(cluster, namespace, account) - common == wanted, (namespace, account)
 
 
 @pytest.mark.usefixtures("installed")
-def test_the_operator_can_tell_clusters_apart(cluster: ControlPlane) -> None:
+def test_the_operator_can_distinguish_clusters(cluster: ControlPlane) -> None:
     """A Role in kube-system is enough to read that namespace's uid, and no other namespace."""
     operator = _api(cluster).acting_as(f"system:serviceaccount:{SYSTEM}:flags-operator")
 

@@ -48,12 +48,12 @@ SWITCHED = [
 
 
 def test_the_default_is_everything_that_the_product_needs(default: Render) -> None:
-    """Without any value the chart installs the whole product, and nothing that needs somebody else's kinds."""
+    """Without any value the chart installs the whole product, and no object of a kind that others install."""
     assert default.names == DEFAULT
 
 
 def test_switches_add_the_rest(everything: Render) -> None:
-    """With every switch on there are network policies and monitoring beside it."""
+    """With every switch on there are network policies and monitoring as well."""
     assert everything.names == sorted(DEFAULT + SWITCHED)
 
 
@@ -138,7 +138,7 @@ def test_a_run_that_would_always_be_killed_is_refused(helm: Helm, processor: dic
     assert "at least 15 seconds less than processor.activeDeadlineSeconds" in helm.refusal({"processor": processor})
 
 
-def test_the_kind_outlives_the_release_unless_told_otherwise(helm: Helm, default: Render) -> None:
+def test_the_kind_outlives_the_release_by_default(helm: Helm, default: Render) -> None:
     """Uninstalling keeps kind and objects by default."""
     kept = default.of("CustomResourceDefinition")["flagschedules.flagschedule.io"]
     left = helm.render({"crds": {"keep": False}}).of("CustomResourceDefinition")["flagschedules.flagschedule.io"]
@@ -148,7 +148,7 @@ def test_the_kind_outlives_the_release_unless_told_otherwise(helm: Helm, default
     assert kept["spec"] == left["spec"]
 
 
-def test_whoever_may_edit_may_schedule_only_if_told_so(default: Render, everything: Render) -> None:
+def test_editors_may_schedule_only_by_a_value(default: Render, everything: Render) -> None:
     """Scheduling comes with admin; the switch gives it to edit as well, never to view."""
     prefix = "rbac.authorization.k8s.io/aggregate-to-"
 
@@ -170,7 +170,7 @@ def test_what_counts_as_gitops_is_a_value(helm: Helm) -> None:
 
 
 def test_a_policy_of_some_namespaces_holds_in_those_only(namespaced: Render, default: Render) -> None:
-    """Other teams' namespaces keep the rules of whoever installs for them."""
+    """The namespaces of other teams keep the rules, also when one user installs for them."""
     for name in POLICIES:
         bindings = [
             render.one("ValidatingAdmissionPolicyBinding", f"flagschedule-{name}")["spec"]
@@ -183,7 +183,7 @@ def test_a_policy_of_some_namespaces_holds_in_those_only(namespaced: Render, def
         assert "matchResources" not in bindings[1]
 
 
-def test_monitors_ask_the_operators_port(everything: Render) -> None:
+def test_monitors_scrape_the_operators_port(everything: Render) -> None:
     """Service and monitors choose the operator's pods and the port that its container names."""
     [container] = everything.templates()["operator"]["spec"]["containers"]
     [port] = container["ports"]

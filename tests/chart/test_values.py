@@ -91,7 +91,7 @@ def test_every_value_has_an_effect(helm: Helm) -> None:
 
 
 @pytest.mark.helm
-def test_a_misspelt_value_is_refused_wherever_it_stands(helm: Helm) -> None:
+def test_a_misspelt_value_is_refused_at_every_level(helm: Helm) -> None:
     """Every map takes its own keys only, down to the fields of Kubernetes' objects; the message says where."""
     sections = sorted(_sections(FOUND))
     misspelt: dict[str, Any] = {"typo": 1}
@@ -201,7 +201,7 @@ def test_the_schema_leaves_no_room() -> None:
     ],
 )
 def test_a_value_that_cannot_be_explained_is_an_error(tmp_path: Any, text: str, said: str) -> None:
-    """Whoever adds a value has to say what it is."""
+    """Every value has a description."""
     file = tmp_path / "values.yaml"
     file.write_text(text)
 

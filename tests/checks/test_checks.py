@@ -1,4 +1,4 @@
-"""The checks of the code are tests as well, so that one run tells everything."""
+"""The checks of the code are tests as well, so that one run reports everything."""
 
 import subprocess
 

@@ -26,7 +26,7 @@ _PREFIX = "flagschedule-e2e-"
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cluster(pytestconfig: pytest.Config) -> Iterator[None]:
-    """Tell pytest-kind which programs to use, and to make a cluster for this run alone."""
+    """Set the programs that pytest-kind uses, and make a cluster for this run alone."""
     if pytestconfig.getoption("kubeconfig"):
         pytest.exit("These tests never use a cluster that exists already: run them without --kubeconfig.", 2)
     kind = kind_binary.kind_command()[0]

@@ -141,7 +141,7 @@ class Pods:
 
     @property
     def holder(self) -> str:
-        """Who holds the operator's lease: the pod's name and a word for its process; empty if nobody does."""
+        """Who holds the operator's lease: the pod's name and a word for its process; empty if no pod holds it."""
         return self._system("get", "lease/flagschedule-operator", "--output=jsonpath={.spec.holderIdentity}")
 
     def signal(self, pod: str, name: str) -> None:
@@ -161,7 +161,7 @@ class Pods:
 
     @contextmanager
     def database_unreachable(self) -> Iterator[None]:
-        """Packets from pods to the database vanish meanwhile, and nobody says so: a black hole."""
+        """Packets from pods to the database vanish meanwhile without an error: a black hole."""
         table = "table inet fault"
         chain = "chain inet fault drops { type filter hook forward priority -10 ; }"
         rule = f"rule inet fault drops tcp dport {self.postgres.port} drop"

@@ -53,7 +53,7 @@ def test_only_python_and_our_program_can_be_started(image: Path) -> None:
     assert not list(image.glob("opt/venv/lib/python3*/site-packages/pip"))
 
 
-def test_nobody_gains_or_changes_anything(image: Path) -> None:
+def test_no_user_gains_rights_or_changes_files(image: Path) -> None:
     """No file runs with its owner's rights, and all but /tmp belongs to root alone."""
     found = [path for path in image.rglob("*") if not path.is_symlink()]
     modes = {path: path.stat().st_mode for path in found}
@@ -72,7 +72,7 @@ def test_nothing_is_compiled_at_start(image: Path) -> None:
         assert compiled.read_bytes()[4] == 0b01, f"{path} is looked at again at each start"
 
 
-def test_the_labels_tell_what_it_is() -> None:
+def test_the_labels_say_what_it_is() -> None:
     """Version, commit, licence and base image can be read off the image by the names that tools look for."""
     found = engines.choose(cache_dir(), base.image()).inspect(IMAGE)
     assert found

@@ -96,7 +96,7 @@ def test_everything_converges_after_the_operator_was_killed(pods: Pods) -> None:
 
 
 def test_the_operators_container_is_restricted(pods: Pods) -> None:
-    """The operator runs as nobody in particular, without capabilities, and cannot write its root file system."""
+    """The operator runs as an unprivileged user, without capabilities, and cannot write its root file system."""
     look = (
         "import os, re; print(os.getuid(), os.getgid(), re.findall('CapEff:.(.*)', open('/proc/self/status').read()))"
     )
@@ -116,9 +116,9 @@ def test_the_processors_container_has_no_token(pods: Pods) -> None:
 @pytest.mark.parametrize(
     ("url", "exit_code"),
     [("mysql://root:s3cret@db/flags", 2), ("postgresql://root:s3cret@{host}:1/flags", 3)],
-    ids=["not a Postgres URL", "nobody listens"],
+    ids=["not a Postgres URL", "no listener"],
 )
-def test_a_bad_database_url_is_told_in_one_line(pods: Pods, url: str, exit_code: int) -> None:
+def test_a_bad_database_url_is_reported_in_one_line(pods: Pods, url: str, exit_code: int) -> None:
     """With a bad DATABASE_URL the pod prints one line without a secret and ends with 2 or 3."""
     ended = pods.run_processor(database_url=url.format(host=pods.postgres.listen[0]))
 
@@ -132,8 +132,8 @@ def _processors_that_applied(pods: Pods, schedule_id: str) -> list[str]:
     """The processor pods whose log says that they applied a schedule."""
     processors = pods.system_pods("--selector=app.kubernetes.io/component=processor")
     names = [pod["metadata"]["name"] for pod in processors]
-    return [name for name in names if any(_tells(line, schedule_id) for line in pods.log(name).splitlines())]
+    return [name for name in names if any(_mentions(line, schedule_id) for line in pods.log(name).splitlines())]
 
 
-def _tells(line: str, schedule_id: str) -> bool:
+def _mentions(line: str, schedule_id: str) -> bool:
     return "Schedule applied" in line and json.loads(line)["scheduleId"] == schedule_id

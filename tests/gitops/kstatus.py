@@ -1,4 +1,4 @@
-"""Asks kstatus, the library by which Flux judges whether an object is ready. For tests with the marker `kstatus`."""
+"""Calls kstatus, the library by which Flux judges whether an object is ready. For tests with the marker `kstatus`."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ def judge(*bodies: dict[str, Any]) -> list[Verdict]:
     """What kstatus says of each object: `status` and `message`."""
     program = programs.ensure([programs.KSTATUS])["kstatus"] / "kstatus"
     kind = {"apiVersion": "flagschedule.io/v1alpha1", "kind": "FlagSchedule"}
-    asked = json.dumps([{**kind, **body} for body in bodies])
-    done = subprocess.run([program], input=asked, capture_output=True, text=True, check=True)
+    bodies_json = json.dumps([{**kind, **body} for body in bodies])
+    done = subprocess.run([program], input=bodies_json, capture_output=True, text=True, check=True)
     found: list[Verdict] = json.loads(done.stdout)
     return found

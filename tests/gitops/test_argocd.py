@@ -8,7 +8,7 @@ from lupa.lua51 import LuaError
 
 from flagschedule.domain.outcome import Reason, Row, State
 from tests.gitops import argocd
-from tests.gitops.told import CASES, told
+from tests.gitops.reported import CASES, reported
 from tests.unit.builders import body, row
 from tests.unit.test_status import APPLIED, status
 
@@ -42,7 +42,7 @@ ACTIONS = {
 @pytest.mark.parametrize(("found", "known", "phase"), CASES)
 def test_each_phase_has_its_health(found: Row | None, known: dict[str, Any], phase: str) -> None:
     """Stalled and Waiting are Degraded, Suspended is Suspended, all else is Healthy; the message is ours."""
-    obj = told(found, known, phase)
+    obj = reported(found, known, phase)
 
     seen = argocd.health(obj)
 
@@ -53,8 +53,8 @@ def test_each_phase_has_its_health(found: Row | None, known: dict[str, Any], pha
 
 @pytest.mark.parametrize(("found", "known", "phase"), CASES)
 def test_an_unseen_generation_is_progressing(found: Row | None, known: dict[str, Any], phase: str) -> None:
-    """Whatever the status says, it says nothing of an edit that the operator has not seen."""
-    obj = told(found, known, phase)
+    """No status says anything of an edit that the operator has not seen."""
+    obj = reported(found, known, phase)
     obj["metadata"]["generation"] = 2
 
     assert argocd.health(obj)["status"] == "Progressing"
@@ -78,18 +78,18 @@ def test_an_edit_that_came_too_late_is_healthy() -> None:
 @pytest.mark.parametrize(("found", "known", "phase"), CASES)
 def test_each_phase_has_its_actions(found: Row | None, known: dict[str, Any], phase: str) -> None:
     """Retry is offered where it does something; a handled schedule is frozen and offers nothing."""
-    assert argocd.enabled_actions(told(found, known, phase)) == ACTIONS[phase]
+    assert argocd.enabled_actions(reported(found, known, phase)) == ACTIONS[phase]
 
 
-def test_retry_asks_by_annotation() -> None:
+def test_retry_is_requested_by_annotation() -> None:
     """Retry sets the annotation to the present time and leaves the rest of the object alone."""
-    obj = told(row(state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED, retry_count=3), {}, "Failed")
+    obj = reported(row(state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED, retry_count=3), {}, "Failed")
     before = obj["spec"], obj["status"]
 
     changed = argocd.act("retry", obj)
 
-    asked = changed["metadata"]["annotations"]["flagschedule.io/retry-requested-at"]
-    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", asked)
+    requested = changed["metadata"]["annotations"]["flagschedule.io/retry-requested-at"]
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", requested)
     assert (changed["spec"], changed["status"]) == before
 
 

@@ -1,4 +1,4 @@
-"""What kstatus, and with it Flux, says of a FlagSchedule, asked of the library itself; and the table that tells it."""
+"""What kstatus, and with it Flux, says of a FlagSchedule, by the library itself; and the table that shows it."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from flagschedule.domain.outcome import Reason, Row
 from tests.gitops import argocd, kstatus
-from tests.gitops.told import CASES, told
+from tests.gitops.reported import CASES, reported
 from tests.unit.builders import body
 from tests.unit.test_status import ROWS
 
@@ -37,8 +37,8 @@ def _label(known: dict[str, Any], phase: str) -> str:
 
 @pytest.mark.parametrize(("found", "known", "phase"), CASES)
 def test_each_phase_has_its_verdict(found: Row | None, known: dict[str, Any], phase: str) -> None:
-    """Stalled is Failed, Waiting is InProgress, all else is Current; a failure is told with our message."""
-    obj = told(found, known, phase)
+    """Stalled is Failed, Waiting is InProgress, all else is Current; a failure is shown with our message."""
+    obj = reported(found, known, phase)
 
     (verdict,) = kstatus.judge(obj)
 
@@ -49,8 +49,8 @@ def test_each_phase_has_its_verdict(found: Row | None, known: dict[str, Any], ph
 
 
 def test_what_the_operator_has_not_seen_is_in_progress() -> None:
-    """A new object and an edited one are never taken for reconciled ones, whatever the status says."""
-    edited = [told(found, known, phase) for found, known, phase, _ in ROWS]
+    """A new object and an edited one are never taken for reconciled ones, with any status."""
+    edited = [reported(found, known, phase) for found, known, phase, _ in ROWS]
     for obj in edited:
         obj["metadata"]["generation"] = 2
 
@@ -58,16 +58,16 @@ def test_what_the_operator_has_not_seen_is_in_progress() -> None:
 
 
 def test_an_object_that_is_being_deleted_is_terminating() -> None:
-    """While the operator cancels, before it takes its finalizer off, nobody takes the object for ready."""
+    """While the operator cancels, before it takes its finalizer off, no tool takes the object for ready."""
     (verdict,) = kstatus.judge(body(deleting=True))
 
     assert verdict["status"] == "Terminating"
 
 
-def test_the_page_tells_what_each_tool_says() -> None:
+def test_the_page_shows_what_each_tool_says() -> None:
     """The table of docs/gitops.md has a line for every phase, with Argo CD's, kstatus's and Flux's own answers."""
     objects = {"not yet seen in this version": body()}
-    objects |= {_label(known, phase): told(found, known, phase) for found, known, phase, _ in ROWS}
+    objects |= {_label(known, phase): reported(found, known, phase) for found, known, phase, _ in ROWS}
     verdicts = [verdict["status"] for verdict in kstatus.judge(*objects.values())]
     healths = [argocd.health(obj)["status"] for obj in objects.values()]
     expected = [

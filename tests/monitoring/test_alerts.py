@@ -50,7 +50,7 @@ def _promtool(*words: str | Path) -> str:
 
 
 def _check(folder: Path, alert: str, series: str, values: str, fires: dict[int, bool]) -> None:
-    """Ask promtool whether the alert fires at each of these minutes."""
+    """Call promtool to see whether the alert fires at each of these minutes."""
     bare = [{key: value for key, value in rule.items() if key != "annotations"} for rule in ALERTS.values()]
     (folder / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": bare}]}))
     expected: list[dict[str, Any]] = [
@@ -76,14 +76,14 @@ def test_it_fires_and_ends(case: Case, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reason", COUNTED)
-def test_one_step_is_told_and_forgotten(tmp_path: Path, reason: str) -> None:
+def test_one_step_alerts_and_then_ends(tmp_path: Path, reason: str) -> None:
     """One such step fires for a quarter of an hour; a restart of the operator fires nothing."""
     series = f'flagschedule_transitions_total{{reason="{reason}"}}'
     fires = {29: False, 32: True, 50: False, 95: False}
     _check(tmp_path, f"FlagSchedule{reason}", series, "3x30 4x60 0x60", fires)
 
 
-def test_schedules_that_run_after_run_leaves_are_told(tmp_path: Path) -> None:
+def test_schedules_that_every_run_leaves_alert(tmp_path: Path) -> None:
     """A run that left something is no alarm; that each one did for ten minutes is, until they end it."""
     series = "flagschedule_skipped_schedules_total"
     fires = {9: False, 25: False, 38: False, 45: True, 60: True, 70: False}

@@ -70,7 +70,7 @@ def _run(part: str, given: argparse.Namespace) -> bool:
 
 
 def _of_matrix(part: argparse.ArgumentParser, rounds: int) -> None:
-    part.add_argument("--rounds", type=int, default=rounds, help="how often B asks for everything, under each trouble")
+    part.add_argument("--rounds", type=int, default=rounds, help="how often B does every operation, under each trouble")
     part.add_argument("--only", metavar="WORDS", default="", help="only the troubles whose names hold these words")
     part.add_argument("--full", action="store_true", help="ten thousand objects at once instead of five hundred")
     part.add_argument("--into", type=Path, metavar="FILE", help="write every figure there, as JSON")
@@ -91,7 +91,7 @@ def main() -> int:
     """Run one of them, or all; 1 if a promise was not kept."""
     parser = argparse.ArgumentParser(prog="python -m tests.neighbours", description=(__doc__ or "").partition(": ")[2])
     parts = parser.add_subparsers(dest="part", required=True, metavar="PART")
-    _of_matrix(parts.add_parser("matrix", help="for each trouble of A, how long B waits for what it asks"), 10)
+    _of_matrix(parts.add_parser("matrix", help="for each trouble of A, how long B waits for each operation"), 10)
     _of_stops(parts.add_parser("stops", help="stops that are given in time while another flag is locked"))
     _of_race(parts.add_parser("race", help="stops and edits around the moment of a change"))
     parts.add_parser("all", help="the three of them with their defaults, into the page; --rounds is the matrix's")

@@ -1,4 +1,4 @@
-"""The neighbours' matrix: for each trouble of A, how long B waits for what it asks."""
+"""The neighbours' matrix: for each trouble of A, how long B waits for each operation."""
 
 import json
 import math
@@ -7,21 +7,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.neighbours.asks import BOUNDS, ask_all, prepare
+from tests.neighbours.operations import BOUNDS, prepare, run_all
 from tests.neighbours.troubles import Trouble
 from tests.neighbours.world import world
 
 
 @dataclass
 class Line:
-    """One trouble, and the figures of every ask."""
+    """One trouble, and the figures of every operation."""
 
     trouble: str
     figures: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def outside(self) -> list[str]:
-        """The asks whose p99 is out of bounds."""
-        return [ask for ask, bound in BOUNDS.items() if self.figures and p99(self.figures[ask]) > bound]
+        """The operations whose p99 is out of bounds."""
+        return [
+            operation for operation, bound in BOUNDS.items() if self.figures and p99(self.figures[operation]) > bound
+        ]
 
 
 def p99(figures: Sequence[float]) -> float:
@@ -30,15 +32,15 @@ def p99(figures: Sequence[float]) -> float:
 
 
 def measure(trouble: Trouble, rounds: int, say: Callable[[str], None]) -> Line:
-    """Let A have its trouble and B ask for everything, so many times."""
+    """Let A have its trouble and B do every operation, so many times."""
     line = Line(trouble.name)
     with world(cache_rules=trouble.cache_rules) as found:
         prepare(found, rounds)
         with trouble.begin(found) as disturb:
             for number in range(rounds):
                 disturb(number)
-                for ask, seconds in ask_all(found, number, trouble.free_at):
-                    line.figures[ask].append(seconds)
+                for operation, seconds in run_all(found, number, trouble.free_at):
+                    line.figures[operation].append(seconds)
     say(f"{trouble.name}, out of bounds: {', '.join(line.outside()) or 'none'}")
     return line
 
@@ -67,7 +69,8 @@ def table(lines: Sequence[Line]) -> str:
     ]
     for line in lines:
         cells = [
-            f"**{shown(line.figures[ask])}**" if ask in line.outside() else shown(line.figures[ask]) for ask in BOUNDS
+            f"**{shown(line.figures[operation])}**" if operation in line.outside() else shown(line.figures[operation])
+            for operation in BOUNDS
         ]
         rows.append(f"| {line.trouble} | " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"

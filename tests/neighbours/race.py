@@ -1,4 +1,4 @@
-"""Sixty stops and edits around the moment of a change: row, attempts, flag, status, Event and columns tell one story.
+"""Sixty stops and edits around the moment of a change: row, attempts, flag, status, Event and columns agree.
 
 The oracle knows both stories of each deed, by hand; a mixture is a bug.
 """
@@ -35,7 +35,7 @@ _QUIET: Final = 40.0  # seconds until everything must have settled
 
 @dataclass
 class Race:
-    """Who was first how often, and every trial whose traces tell more than one story."""
+    """How often each side was first, and every trial whose traces contradict each other."""
 
     firsts: Counter[tuple[str, str]] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
@@ -44,11 +44,11 @@ class Race:
         """Markdown."""
         lines = ["| stop or edit | it was first | the change was first |", "|---|---|---|"]
         lines += [f"| {deed} | {self.firsts[deed, 'edit']} | {self.firsts[deed, 'processor']} |" for deed in DEEDS]
-        return "\n".join([*lines, "", f"Trials that tell more than one story: {len(self.faults)}.", ""])
+        return "\n".join([*lines, "", f"Trials with contradictions: {len(self.faults)}.", ""])
 
     def text(self) -> str:
         """For the report."""
-        lines = [f"{sum(self.firsts.values())} trials, {len(self.faults)} that tell more than one story"]
+        lines = [f"{sum(self.firsts.values())} trials, {len(self.faults)} with contradictions"]
         lines += [f"  {deed}: {first} first {count} times" for (deed, first), count in sorted(self.firsts.items())]
         return "\n".join([*lines, *(f"  FAILED {fault}" for fault in self.faults[:20])])
 
@@ -69,7 +69,7 @@ class Traces:
         """Who was first.
 
         Raises:
-            AssertionError: the traces tell more than one story; its text names the first contradiction.
+            AssertionError: the traces contradict each other; its text names the first contradiction.
         """
         applied = self.row["status"] == "applied"
         value = self.row["updates"]["rolloutPercentage"]
@@ -99,9 +99,9 @@ class Traces:
         late = self.granted
         ready = self._agree("Applied", "EditTooLate" if late else "Applied", "rolloutPercentage=11")
         assert self.events["Applied"] == 1, "Event of the change"
-        told = self.row["applied_at"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        assert self.obj["status"]["appliedAt"] == told, "appliedAt"
-        assert told in self.columns, "APPLIED-AT"
+        applied_at = self.row["applied_at"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        assert self.obj["status"]["appliedAt"] == applied_at, "appliedAt"
+        assert applied_at in self.columns, "APPLIED-AT"
         if late:
             assert "EditTooLate" in self.columns, "the columns do not say that the edit came too late"
             assert self.events["EditTooLate"] == 1, "no Event says that the edit came too late"

@@ -13,8 +13,8 @@ from typing import Final
 
 import psycopg
 
-from tests.neighbours.asks import EDITS, committed
 from tests.neighbours.matrix import p99
+from tests.neighbours.operations import EDITS, committed
 from tests.neighbours.world import NOISY, World, until, world
 
 _AHEAD: Final = 3.0  # seconds from the stop to the change

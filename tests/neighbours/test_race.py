@@ -10,7 +10,7 @@ from tests.neighbours.world import world
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(600)]
 
 
-def test_a_race_tells_one_story() -> None:
+def test_all_traces_of_a_race_agree() -> None:
     """Row, attempts, flag, status, Event and columns agree on who was first, for every stop and edit."""
     found = race.Race()
     with world() as on:

@@ -172,7 +172,7 @@ def flood(world: World, objects: int) -> Iterator[Disturb]:
 
 @contextmanager
 def large_annotations(world: World, objects: int) -> Iterator[Disturb]:
-    """A writes 250 KB into the annotation that asks for a retry, onto many objects, again and again."""
+    """A writes 250 KB into the annotation that requests a retry, onto many objects, again and again."""
     world.flags([NOISY], NOISY)
     names = [f"large-{number}" for number in range(objects)]
     world.create(world.noisy, names, keys=dict.fromkeys(names, NOISY), environment=NOISY)

@@ -38,7 +38,7 @@ _LINGER: Final = 65.0  # as the chart has it
 
 
 class Processors:
-    """What the CronJob does: a lingering run begins each minute, whatever has become of the one before."""
+    """What the CronJob does: a lingering run begins each minute, also while the one before still runs."""
 
     def __init__(self, database_url: str, redis_url: str, log: Path) -> None:
         self._environment = {

@@ -13,7 +13,7 @@ CASES: Final = [
 ]
 
 
-def told(found: Row | None, known: dict[str, Any], phase: str) -> dict[str, Any]:
+def reported(found: Row | None, known: dict[str, Any], phase: str) -> dict[str, Any]:
     """An object with the status that the operator writes for this outcome."""
     fields: dict[str, dict[str, Any]] = {"Suspended": {"suspend": True}, "Cancelled": {"cancel": True}}
     spec = fields.get(phase, {})

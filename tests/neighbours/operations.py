@@ -1,4 +1,4 @@
-"""What B asks in each round, and how long each takes. A figure is in seconds; one that never came is infinite."""
+"""What B does in each round, and how long each takes. A figure is in seconds; one that never came is infinite."""
 
 import math
 import time
@@ -43,29 +43,31 @@ _EACH: Final = 3
 def prepare(world: World, rounds: int) -> None:
     """Everything that B has before A's trouble begins."""
     places = [f"{number}-{each}" for number in range(rounds) for each in range(_EACH)]
-    mirrored = [f"{ask}-{place}" for ask in (*EDITS, "delete") for place in places]
+    mirrored = [f"{operation}-{place}" for operation in (*EDITS, "delete") for place in places]
     mirrored += [f"change-{number}" for number in range(rounds)]
     world.flags([*mirrored, *(f"create-{place}" for place in places)])
     world.create(world.quiet, mirrored)
     assert until(lambda: all((name, "Pending") in world.shown.phases for name in mirrored), 120), "B is mirrored"
 
 
-def ask_all(world: World, number: int, free_at: Callable[[], float]) -> Iterator[tuple[str, float]]:
-    """One round: B asks for everything at the same time, for what can be asked of several objects `_EACH` times.
+def run_all(world: World, number: int, free_at: Callable[[], float]) -> Iterator[tuple[str, float]]:
+    """One round: B starts all operations at the same time, those on several objects `_EACH` times.
 
     Args:
         world: where.
         number: of the round.
         free_at: until when A's trouble makes any change of a flag impossible; the past if it does not.
     """
-    asked: list[tuple[str, Future[float]]] = []
+    started: list[tuple[str, Future[float]]] = []
     change = world.pool.submit(_change, world, number, free_at)
     for place in (f"{number}-{each}" for each in range(_EACH)):
-        asked += [(ask, world.pool.submit(_edit, world, ask, f"{ask}-{place}")) for ask in EDITS]
-        asked.append(("delete", world.pool.submit(_delete, world, f"delete-{place}")))
-        asked.append(("create", world.pool.submit(_create, world, f"create-{place}")))
-    for ask, seconds in asked:
-        yield ask, seconds.result()
+        started += [
+            (operation, world.pool.submit(_edit, world, operation, f"{operation}-{place}")) for operation in EDITS
+        ]
+        started.append(("delete", world.pool.submit(_delete, world, f"delete-{place}")))
+        started.append(("create", world.pool.submit(_create, world, f"create-{place}")))
+    for operation, seconds in started:
+        yield operation, seconds.result()
     yield from change.result().items()
 
 
@@ -76,8 +78,8 @@ def committed(world: World, name: str, what: Callable[[Row], bool], since: float
     return math.inf if at is None else max(0.0, at - since)
 
 
-def _edit(world: World, ask: str, name: str) -> float:
-    edit, done = EDITS[ask]
+def _edit(world: World, operation: str, name: str) -> float:
+    edit, done = EDITS[operation]
     since = time.time()
     answer = world.quiet.patch(name, {"spec": edit})
     assert answer.ok, answer.message
