@@ -2,7 +2,8 @@
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -147,8 +148,6 @@ def odd(world: World) -> Iterator[Disturb]:
 
 
 def _flood(api: Api, objects: int) -> None:
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 -- a process of its own
-
     def create(number: int) -> None:
         plan = spec(flagKey=f"{NOISY}-{number % 100}", environment=NOISY, scheduledAt="2036-01-01T09:00:00Z")
         api.create(flagschedule(f"flood-{number}", plan))
@@ -170,24 +169,31 @@ def flood(world: World, objects: int) -> Iterator[Disturb]:
         process.join()
 
 
-@contextmanager
-def large_annotations(world: World, objects: int) -> Iterator[Disturb]:
-    """A writes 250 KB into the annotation that requests a retry, onto many objects, again and again."""
-    world.flags([NOISY], NOISY)
-    names = [f"large-{number}" for number in range(objects)]
-    world.create(world.noisy, names, keys=dict.fromkeys(names, NOISY), environment=NOISY)
-
-    def annotate(name: str, round_: int) -> None:
+def _annotate(api: Api, names: Sequence[str], round_: int) -> None:
+    def annotate(name: str) -> None:
         for key in ("flagschedule.io/retry-requested-at", "note"):
             # An object holds 256 KiB of annotations: the one replaces the other. A policy may refuse the first.
             words: dict[str, Any] = {"flagschedule.io/retry-requested-at": None, "note": None}
-            world.noisy.patch(name, {"metadata": {"annotations": {**words, key: f"{round_}" + "x" * 250_000}}})
+            api.patch(name, {"metadata": {"annotations": {**words, key: f"{round_}" + "x" * 250_000}}})
 
-    def disturb(number: int) -> None:
-        for name in [f"large-{(number * 10 + each) % objects}" for each in range(10)]:
-            world.pool.submit(annotate, name, number)
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(annotate, names))
 
-    yield disturb
+
+@contextmanager
+def large_annotations(world: World, objects: int) -> Iterator[Disturb]:
+    """A writes 250 KB into the annotation that requests a retry, onto many objects, by a program of its own."""
+    world.flags([NOISY], NOISY)
+    names = [f"large-{number}" for number in range(objects)]
+    world.create(world.noisy, names, keys=dict.fromkeys(names, NOISY), environment=NOISY)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as program:
+        program.submit(_annotate, world.noisy, names[:1], -1).result()  # its start is no part of the trouble
+
+        def disturb(number: int) -> None:
+            some = [names[(number * 10 + each) % objects] for each in range(10)]
+            program.submit(_annotate, world.noisy, some, number)
+
+        yield disturb
 
 
 @contextmanager
