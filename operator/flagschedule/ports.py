@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:  # half of what is here concerns one program only, and loads what the other must not wait for
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime, timedelta
     from uuid import UUID
 
     from flagschedule.domain.decision import Decision, Facts
     from flagschedule.domain.errors import FlagScheduleError
-    from flagschedule.domain.events import Event
+    from flagschedule.domain.events import Event, Transition
     from flagschedule.domain.outcome import Snapshot
     from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 
@@ -52,27 +53,31 @@ class Backlog:
     runs: Mapping[str, int]
 
 
+class Transaction(Protocol):
+    """One decision on one object; waits for no other transaction."""
+
+    async def facts(self) -> Facts:
+        """Lock and read what the decision depends on."""
+
+    async def save(self, decision: Decision) -> Snapshot:
+        """Store the decision. Returns record and row as stored."""
+
+
 class MirrorStore(Protocol):
     """Records and rows of this operator's own cluster name.
 
     Every method raises DependencyUnavailableError where the database cannot serve it.
     """
 
-    async def mirror(
-        self, obj: FlagSchedule, decide: Callable[[Facts], Decision], *, flag_locked: bool = False
-    ) -> Snapshot:
-        """Lock the row, ask `decide`, store its answer: one transaction that waits for nobody.
+    def transaction(self, obj: FlagSchedule, *, flag_locked: bool = False) -> AbstractAsyncContextManager[Transaction]:
+        """Lock record and row of an object for one decision; committed at the end of the block.
 
         Args:
             obj: the object.
-            decide: from what the database knows to what it should know.
             flag_locked: the flag is known to be locked, and is not looked at.
 
-        Returns:
-            Record and row as stored.
-
         Raises:
-            ConflictError: another transaction is in the way; nothing was changed.
+            ConflictError: another transaction holds a lock; nothing was changed.
             StatementRefusedError: the database refuses this object's row, and would again.
         """
 
@@ -193,8 +198,8 @@ class Telemetry(Protocol):
     def reconciled(self, seconds: float) -> None:
         """An object was mirrored or released, in so much time."""
 
-    def status_written(self, obj: FlagSchedule, status: Mapping[str, Any]) -> None:
-        """An object, whose status is still the old one here, was told the new one."""
+    def status_written(self, transition: Transition) -> None:
+        """Count a transition that was written to an object's status."""
 
     def compared(self, phases: Mapping[str, int]) -> None:
         """How many objects stand in each phase."""

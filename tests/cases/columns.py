@@ -15,7 +15,7 @@ from uuid import UUID
 
 from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
 from flagschedule.domain import decision, status
-from flagschedule.domain.decision import Decision, Facts, Rules
+from flagschedule.domain.decision import Rules
 from flagschedule.domain.errors import DependencyUnavailableError, FlagScheduleError, StatementRefusedError
 from flagschedule.domain.schedule import FlagSchedule, Uid
 from tests import roles
@@ -101,7 +101,7 @@ async def _operate(scene: OddScene) -> str | None:
         await store.backlog()
         if not await store.claim_cluster("uid of kube-system"):
             return "the cluster's name is not had"
-        await store.mirror(good, _decide(good))
+        await _mirror(store, good)
         if not scene.database.value("SELECT suspended FROM feature_flag_schedules WHERE id = %s", GOOD):
             return "a stop is not kept"
         return await _about_the_odd(store)
@@ -117,7 +117,7 @@ async def _about_the_odd(store: PostgresMirrorStore) -> str | None:
         pass
     for obj in (an_object(ODD_UID, "odd", suspend=True), an_object(ODD_UID, "odd", deleting=True)):
         try:
-            await store.mirror(obj, _decide(obj))
+            await _mirror(store, obj)
         except StatementRefusedError:
             pass
         except FlagScheduleError as error:
@@ -125,8 +125,9 @@ async def _about_the_odd(store: PostgresMirrorStore) -> str | None:
     return None
 
 
-def _decide(obj: FlagSchedule) -> Callable[[Facts], Decision]:
-    return lambda facts: decision.decide(obj, facts, _RULES)
+async def _mirror(store: PostgresMirrorStore, obj: FlagSchedule) -> None:
+    async with store.transaction(obj) as transaction:
+        await transaction.save(decision.decide(obj, await transaction.facts(), _RULES))
 
 
 def an_object(uid: UUID, name: str, *, deleting: bool = False, **spec: Any) -> FlagSchedule:

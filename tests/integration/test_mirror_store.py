@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from typing import Any, LiteralString
 from uuid import UUID, uuid4
 
@@ -13,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
-from flagschedule.domain.decision import Decision, Facts, Rules, decide
+from flagschedule.domain.decision import Rules, decide
 from flagschedule.domain.errors import ConflictError, DependencyUnavailableError, StatementRefusedError
 from flagschedule.domain.outcome import Reason, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule
@@ -47,9 +46,14 @@ class Scene:
             with suppress(ConflictError):
                 return await self.try_to_mirror(obj)
 
-    async def try_to_mirror(self, obj: FlagSchedule, *, flag_locked: bool = False) -> Snapshot:
-        """Mirror an object once."""
-        return await self.store.mirror(obj, partial(decide, obj, rules=RULES), flag_locked=flag_locked)
+    async def try_to_mirror(
+        self, obj: FlagSchedule, *, flag_locked: bool = False, meanwhile: Callable[[], object] = lambda: None
+    ) -> Snapshot:
+        """Mirror an object once; `meanwhile` is called between the look and the decision."""
+        async with self.store.transaction(obj, flag_locked=flag_locked) as transaction:
+            facts = await transaction.facts()
+            meanwhile()
+            return await transaction.save(decide(obj, facts, RULES))
 
 
 @asynccontextmanager
@@ -505,12 +509,8 @@ def test_a_flag_that_vanishes_in_between_leaves_the_object_waiting(database_url:
         on.database.flag("checkout-v2")
         obj = on.obj()
 
-        def deleting_meanwhile(facts: Facts) -> Decision:
-            on.database.run("DELETE FROM feature_flags")
-            return decide(obj, facts, RULES)
-
         with pytest.raises(ConflictError):
-            await on.store.mirror(obj, deleting_meanwhile)
+            await on.try_to_mirror(obj, meanwhile=lambda: on.database.run("DELETE FROM feature_flags"))
         snapshot = await on.mirror(obj)
 
         assert snapshot.record

@@ -18,7 +18,7 @@ import pytest
 
 from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
 from flagschedule.adapters.postgres.process import PostgresProcessStore
-from flagschedule.domain.decision import Decision, Facts, Rules, decide
+from flagschedule.domain.decision import Rules, decide
 from flagschedule.domain.errors import ConflictError
 from flagschedule.domain.outcome import Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule
@@ -66,13 +66,10 @@ class Stage:
 
     async def try_to_mirror(self, obj: FlagSchedule, meanwhile: Callable[[], None] = lambda: None) -> Snapshot:
         """Mirror an object once, with the rules of the product."""
-
-        def deciding(facts: Facts) -> Decision:
+        async with self._slots, self.store.transaction(obj) as transaction:
+            facts = await transaction.facts()
             meanwhile()
-            return decide(obj, facts, RULES)
-
-        async with self._slots:
-            return await self.store.mirror(obj, deciding)
+            return await transaction.save(decide(obj, facts, RULES))
 
     def flag(self) -> str:
         """A new flag's key."""

@@ -8,14 +8,13 @@ from uuid import UUID
 import pytest
 
 from flagschedule.domain import status
-from flagschedule.domain.decision import Decision, Facts, decide
 from flagschedule.domain.errors import ConflictError
 from flagschedule.domain.messages import explain
 from flagschedule.domain.outcome import Phase, Reason, Snapshot, State
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
 from tests.integration.test_crashes import held, held_in_mid_statement
-from tests.integration.test_mirror_store import RULES, Scene, played, row_of, scene
+from tests.integration.test_mirror_store import Scene, played, row_of, scene
 from tests.unit.builders import rfc3339
 from tests.waiting import eventually
 
@@ -153,7 +152,7 @@ def test_a_superseded_change_is_not_made_again(database_url: str, flagschedule: 
             assert outcome(again) == (State.APPLIED, Reason.REPLAYED)
             assert again.record
             assert (again.record.applied_at, again.row) == (found["applied_at"], None)
-            assert "Handled at" in explain(Phase.APPLIED, obj, again.record, None)
+            assert "Handled at" in explain(Phase.APPLIED, obj, again.record, None, again.outcome)
 
     played(database_url, play)
 
@@ -273,14 +272,13 @@ def test_a_predecessor_that_is_applied_at_this_moment_counts(database_url: str) 
         old, new = on.obj(due=DUE, age=9), on.obj(due=DUE, age=0)
         await on.mirror(old)
 
-        def overtaken(facts: Facts) -> Decision:
+        def overtake() -> None:
             on.database.run(
                 "UPDATE feature_flag_schedules SET status = 'applied', applied_at = now() WHERE status = 'pending'"
             )
-            return decide(new, facts, RULES)
 
         with pytest.raises(ConflictError):
-            await on.store.mirror(new, overtaken)
+            await on.try_to_mirror(new, meanwhile=overtake)
         assert outcome(await on.mirror(new)) == (State.APPLIED, Reason.REPLAYED)
         assert on.database.value("SELECT count(*) FROM feature_flag_schedules") == 1
 
@@ -359,6 +357,6 @@ def test_a_restored_etcd_is_followed_after_the_documented_step(database_url: str
         risen = await on.mirror(deleted)
         assert outcome(risen) == (State.CANCELLED, Reason.DELETED)
         assert risen.record
-        assert "was deleted" in explain(Phase.CANCELLED, deleted, risen.record, risen.row)
+        assert "was deleted" in explain(Phase.CANCELLED, deleted, risen.record, risen.row, risen.outcome)
 
     played(database_url, play)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from flagschedule.domain.events import Event, edges
+from flagschedule.domain.events import Event, transition
 from tests.unit.test_status_properties import cases, computed
 
 REASONS = {
@@ -70,7 +70,7 @@ EXHAUSTED = status("False", "RetriesExhausted", retryCount=3, stalled=True)
 )
 def test_an_edge_has_its_event(old: dict[str, Any], new: dict[str, Any], expected: tuple[str, str]) -> None:
     """Type and reason fit the edge, and the message is the one of the condition Applied."""
-    [event] = edges(old, new)
+    (event,) = transition(old, new).events
 
     assert (event.type, event.reason) == expected
     assert event.message == new["conditions"][0]["message"]
@@ -89,7 +89,7 @@ def test_an_edge_has_its_event(old: dict[str, Any], new: dict[str, Any], expecte
 )
 def test_a_step_made_by_hand_has_no_event(old: dict[str, Any], new: dict[str, Any]) -> None:
     """A person who holds, releases or plans again has just done it by hand and needs no Event."""
-    assert edges(old, new) == []
+    assert transition(old, new).events == ()
 
 
 @given(cases, cases)
@@ -100,9 +100,9 @@ def test_any_step_has_few_short_events(first: Any, second: Any) -> None:
     new = computed(found, known, fields, old)
     if new is None:
         return
-    found_events = edges(old, new)
+    found_events = transition(old, new).events
 
-    assert edges(new, new) == []
+    assert transition(new, new).events == ()
     assert len({event.reason for event in found_events}) == len(found_events) <= 2
     for event in found_events:
         assert isinstance(event, Event)
@@ -115,7 +115,7 @@ def test_any_step_has_few_short_events(first: Any, second: Any) -> None:
 @pytest.mark.parametrize("known", [PENDING, HELD, WAITING, RETRYING, APPLIED, EXHAUSTED])
 def test_nothing_new_has_none(known: dict[str, Any]) -> None:
     """A restart or a resync that finds the status unchanged makes no Event."""
-    assert edges(known, {**known, "observedGeneration": 7}) == []
+    assert transition(known, {**known, "observedGeneration": 7}).events == ()
 
 
 def too_late(generation: int, **fields: Any) -> dict[str, Any]:
@@ -126,7 +126,9 @@ def too_late(generation: int, **fields: Any) -> dict[str, Any]:
 
 def test_an_edit_that_came_too_late_warns_once_for_each_version() -> None:
     """Each edit of a handled schedule has one Warning; a restart, or the edit's way back, has none."""
-    assert [(event.type, event.reason) for event in edges(APPLIED, too_late(2))] == [("Warning", "EditTooLate")]
-    assert [event.reason for event in edges(too_late(2), too_late(3))] == ["EditTooLate"]
-    assert edges(too_late(2), too_late(2)) == edges(too_late(2), APPLIED) == []
-    assert [event.reason for event in edges(PENDING, too_late(2))] == ["Applied", "EditTooLate"]
+    assert [(event.type, event.reason) for event in transition(APPLIED, too_late(2)).events] == [
+        ("Warning", "EditTooLate")
+    ]
+    assert [event.reason for event in transition(too_late(2), too_late(3)).events] == ["EditTooLate"]
+    assert transition(too_late(2), too_late(2)).events == transition(too_late(2), APPLIED).events == ()
+    assert [event.reason for event in transition(PENDING, too_late(2)).events] == ["Applied", "EditTooLate"]

@@ -4,13 +4,13 @@ Labels are bounded: phases, reasons and the names of two outboxes; never a flag,
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from flagschedule.domain import events
 from flagschedule.domain.outcome import Phase
-from flagschedule.domain.schedule import FlagSchedule, parse_time
+from flagschedule.domain.schedule import parse_time
 from flagschedule.ports import Backlog
 
 _LATENESS: Final = (0.5, 1, 2, 5, 15, 30, 60, 75, 120, 300, 600, 1800, 3600)
@@ -83,9 +83,10 @@ class PrometheusTelemetry:
         """See ports.Telemetry."""
         self._reconcile.observe(seconds)
 
-    def status_written(self, obj: FlagSchedule, status: Mapping[str, Any]) -> None:
+    def status_written(self, transition: events.Transition) -> None:
         """See ports.Telemetry."""
-        for event in events.edges(obj.status, status):
+        status = transition.status
+        for event in transition.events:
             self._transitions.labels(event.reason).inc()
             if event.reason == events.APPLIED and not events.is_replay(status):
                 late = parse_time(status["appliedAt"]) - parse_time(status["scheduledAt"])

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from flagschedule.domain.outcome import EDIT_TOO_LATE, Reason, Record, Row, State, is_forgotten, names_row
+from flagschedule.domain.outcome import EDIT_TOO_LATE, Outcome, Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule, Spec
 
 # Cancelled, but not for good: by an edit that a better one mends, or for a successor although the object lives.
@@ -40,17 +40,17 @@ class Replay:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class Facts(Snapshot):
     """What the database knows at the moment of the decision, read under the row's lock.
 
-    `flag_trouble` says why the flag could not be looked up, although there may be one.
+    Attributes:
+        flag_id: the flag that a new row would change; None if it was not looked up, or does not exist.
+        replay: the same change, made for an earlier object of this name.
+        flag_trouble: why the flag could not be looked up, although it may exist.
     """
 
-    record: Record | None
-    row: Row | None
     flag_id: UUID | None
     replay: Replay | None
-    now: datetime
     flag_trouble: Reason | None = None
 
     @property
@@ -81,11 +81,11 @@ def decide(obj: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
     asked = obj.retry_request not in {None, record.retry_request}
     request = record.retry_request if obj.retry_request is None else obj.retry_request
     record = replace(record, retry_request=request, deleted=obj.deleting)
-    if is_forgotten(obj, facts.record, facts.row, facts.now):
+    if facts.is_forgotten(obj):
         return _restore(obj, record, facts, rules)
     if obj.deleting:
         return _release(obj, record, facts)
-    if _handled(record, facts.row):
+    if _is_handled(facts.outcome):
         return Decision(record=record, row=facts.row)
     if obj.spec is None:
         return _refuse(obj, record, facts)
@@ -104,10 +104,9 @@ def decide(obj: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
     return _with_row(obj.spec, record, facts.row, facts.now, rules, edited, asked)
 
 
-def _handled(record: Record, row: Row | None) -> bool:
+def _is_handled(outcome: Outcome) -> bool:
     """Applied, Superseded or Cancelled: the spec is frozen and nothing arms it again."""
-    state, reason = (row.state, row.reason) if row else (record.state, record.reason)
-    return state is State.APPLIED or (state is State.CANCELLED and reason not in _REVIVED)
+    return outcome.state is State.APPLIED or (outcome.state is State.CANCELLED and outcome.reason not in _REVIVED)
 
 
 def _names_another_flag(record: Record, spec: Spec) -> bool:
@@ -167,7 +166,7 @@ def _restore(obj: FlagSchedule, record: Record, facts: Facts, rules: Rules) -> D
     replaced: Row | None = None
     if obj.deleting:  # as a release does, so that no older view of the object counts afterwards
         record = replace(record, generation=max(record.generation, obj.generation))
-    if not names_row(obj, record, row):  # the row that was applied was made after the backup
+    if not replace(facts, record=record).is_named_by(obj):  # the row that was applied was made after the backup
         replaced = row and _give_up(row)
         row, record = None, replace(record, schedule_id=None)
     edited_too_late = any(condition["reason"] == EDIT_TOO_LATE for condition in obj.status.get("conditions", []))

@@ -47,9 +47,23 @@ class Event:
     message: str
 
 
-def edges(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Event]:
-    """The Events of the step from one status to the next; empty where nothing happened that people wait for."""
-    return [event for event in (_outcome(old, new), _edit_too_late(old, new)) if event is not None]
+@dataclass(frozen=True, kw_only=True)
+class Transition:
+    """The step from one status to the next.
+
+    Attributes:
+        status: the new one.
+        events: what happened that people wait for; often nothing.
+    """
+
+    status: Mapping[str, Any]
+    events: tuple[Event, ...]
+
+
+def transition(old: Mapping[str, Any], new: Mapping[str, Any]) -> Transition:
+    """Return the step from one status to the next."""
+    found = (_outcome(old, new), _edit_too_late(old, new))
+    return Transition(status=new, events=tuple(event for event in found if event is not None))
 
 
 def _outcome(old: Mapping[str, Any], new: Mapping[str, Any]) -> Event | None:

@@ -6,7 +6,7 @@ Called by the status function. No text of an exception, no host and no secret ma
 from datetime import UTC, datetime
 from typing import Final
 
-from flagschedule.domain.outcome import Phase, Reason, Record, Row
+from flagschedule.domain.outcome import Outcome, Phase, Reason, Record, Row
 from flagschedule.domain.schedule import RETRY_ANNOTATION, FlagSchedule
 
 _RETRY: Final = (
@@ -30,7 +30,7 @@ _APPLIED: Final = {
 }
 
 
-def explain(phase: Phase, obj: FlagSchedule, record: Record, row: Row | None) -> str:
+def explain(phase: Phase, obj: FlagSchedule, record: Record, row: Row | None, outcome: Outcome) -> str:
     """One sentence or two for the object's phase; they stay true while time passes, since nothing rewrites them."""
     match phase:
         case Phase.PENDING:
@@ -42,15 +42,15 @@ def explain(phase: Phase, obj: FlagSchedule, record: Record, row: Row | None) ->
         case Phase.RETRYING:
             return _aside(row) if row and row.aside else f"{_attempt(row)}; {_next(row)}."
         case Phase.APPLIED | Phase.SUPERSEDED:
-            return _applied(record, row)
+            return _applied(row, outcome)
         case Phase.CANCELLED:
-            return _cancelled(row.reason if row else record.reason)
+            return _cancelled(outcome.reason)
         case Phase.EXPIRED:
-            return _expired(row.reason if row else record.reason)
+            return _expired(outcome.reason)
         case Phase.INVALID:
             fault = cut(obj.fault or "see the schema", _ENOUGH)
             return f"The spec cannot be used: {fault}. Correct it; nothing was changed."
-    return _failed(record, row)
+    return _failed(row, outcome)
 
 
 def cut(text: str, length: int) -> str:
@@ -58,16 +58,15 @@ def cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def edit_too_late(record: Record, row: Row | None, phase: Phase, change: str | None) -> str:
+def edit_too_late(outcome: Outcome, phase: Phase, change: str | None) -> str:
     """What was done, and that the spec is another one; it is not known what came first, so the order is left open."""
-    reason, at = (row.reason, row.applied_at) if row else (record.reason, record.applied_at)
-    when = f"at {_clock(at)}" if at else "at an unknown time"
+    when = f"at {_clock(outcome.applied_at)}" if outcome.applied_at else "at an unknown time"
     done = f"The change was applied {when}" + (f" as {change}" if change else "")
     if phase is Phase.CANCELLED:
         done = "This schedule was given up"
     elif phase is Phase.SUPERSEDED:
         done = f"This schedule was handled {when}, after {_LATER} had set everything it sets"
-    elif reason is Reason.REPLAYED:
+    elif outcome.reason is Reason.REPLAYED:
         done = f"The change was handled {when} for an earlier object of this name, flag and time"
     return (
         f"{done}; the spec now differs, and what differs does nothing. "
@@ -131,13 +130,12 @@ def _error(row: Row | None) -> str:
     return cut(row.last_error, _ENOUGH) if row and row.last_error else "the reason was not recorded"
 
 
-def _applied(record: Record, row: Row | None) -> str:
-    reason, at = (row.reason, row.applied_at) if row else (record.reason, record.applied_at)
-    when = _clock(at) if at else "an unknown time"
-    if reason is Reason.PARTLY_SUPERSEDED:
+def _applied(row: Row | None, outcome: Outcome) -> str:
+    when = _clock(outcome.applied_at) if outcome.applied_at else "an unknown time"
+    if outcome.reason is Reason.PARTLY_SUPERSEDED:
         kept = " and ".join(row.sets) if row and row.sets else "a part"
         return f"Applied at {when}: set {kept}; {_LATER} had already set the rest."
-    return _APPLIED.get(reason or Reason.APPLIED, "Applied at {at}.").format(at=when)
+    return _APPLIED.get(outcome.reason or Reason.APPLIED, "Applied at {at}.").format(at=when)
 
 
 def _cancelled(reason: Reason | None) -> str:
@@ -161,10 +159,9 @@ def _expired(reason: Reason | None) -> str:
     )
 
 
-def _failed(record: Record, row: Row | None) -> str:
-    reason = row.reason if row else record.reason
-    if reason in _FINAL:
-        return _FINAL[reason]
+def _failed(row: Row | None, outcome: Outcome) -> str:
+    if outcome.reason in _FINAL:
+        return _FINAL[outcome.reason]
     attempts = row.retry_count + 1 if row else 1
     if attempts == 1:
         return f"The only attempt failed: {_error(row)}. {_RETRY}"

@@ -73,6 +73,15 @@ class Phase(StrEnum):
     INVALID = "Invalid"
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """Where a schedule stands, why, and when its change was made."""
+
+    state: State | None
+    reason: Reason | None
+    applied_at: datetime | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One row of `feature_flag_schedules`; `id` is None until the database has given one.
@@ -147,25 +156,29 @@ class Snapshot:
     row: Row | None
     now: datetime
 
+    @property
+    def outcome(self) -> Outcome:
+        """The row's outcome while there is a row, else the record's."""
+        known = self.row or self.record
+        return Outcome(known.state, known.reason, known.applied_at) if known else Outcome(None, None, None)
 
-def is_forgotten(obj: FlagSchedule, record: Record | None, row: Row | None, now: datetime) -> bool:
-    """Whether the status tells of an application that the database does not know: it was restored from a backup.
+    def is_forgotten(self, obj: FlagSchedule) -> bool:
+        """Return whether the status reports an application that the database lost: it was restored from a backup.
 
-    A status that an administrator edited is believed only where it can be true, so that a slip ends no plan: it
-    names the row that the database has, or is ahead of the database, and its times fit the object and the clock.
-    """
-    known = row or record
-    if obj.applied_at is None or (known is not None and known.state is State.APPLIED):
-        return False
-    if not names_row(obj, record, row) and not _is_ahead(obj, record):
-        return False
-    return _can_be_true(obj, obj.applied_at, now)
+        A status that an administrator edited is believed only where it can be true, so that a mistake ends no plan:
+        it names the row that the database has, or is ahead of the database, and its times fit the object and the
+        clock.
+        """
+        if obj.applied_at is None or self.outcome.state is State.APPLIED:
+            return False
+        if not self.is_named_by(obj) and not _is_ahead(obj, self.record):
+            return False
+        return _can_be_true(obj, obj.applied_at, self.now)
 
-
-def names_row(obj: FlagSchedule, record: Record | None, row: Row | None) -> bool:
-    """Whether the status speaks of the row that the database has for the object, or the database has none."""
-    schedule_id = row.id if row else record.schedule_id if record else None
-    return schedule_id is None or obj.status.get("scheduleId") == str(schedule_id)
+    def is_named_by(self, obj: FlagSchedule) -> bool:
+        """Return whether the status names the row that the database has for the object, or the database has none."""
+        schedule_id = self.row.id if self.row else self.record.schedule_id if self.record else None
+        return schedule_id is None or obj.status.get("scheduleId") == str(schedule_id)
 
 
 def _is_ahead(obj: FlagSchedule, record: Record | None) -> bool:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from flagschedule.domain import messages
-from flagschedule.domain.outcome import EDIT_TOO_LATE, Phase, Reason, Record, Row, Snapshot, State
+from flagschedule.domain.outcome import EDIT_TOO_LATE, Outcome, Phase, Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule
 
 
@@ -59,16 +59,16 @@ def compute(obj: FlagSchedule, snapshot: Snapshot) -> dict[str, Any] | None:
     record, row = snapshot.record, snapshot.row
     if record is None or (row is None and record.state is None):
         return None
-    state = row.state if row else record.state
-    reason = row.reason if row else record.reason
-    phase = _phase(state, reason, row)
+    outcome = snapshot.outcome
+    reason = outcome.reason
+    phase = _phase(outcome, row)
     observed = obj.generation if phase in _HANDLED else record.generation
-    applied_at = (row.applied_at if row else record.applied_at) if state is State.APPLIED else None
+    applied_at = outcome.applied_at if outcome.state is State.APPLIED else None
     told = _told(obj, record, row, phase)
-    message = _kept_message(told, phase, reason) or messages.explain(phase, obj, record, row)
+    message = _kept_message(told, phase, reason) or messages.explain(phase, obj, record, row, outcome)
     change = _change(obj, record, row, phase)
     too_late = _edit_too_late(obj, record, phase, reason)
-    notice = messages.edit_too_late(record, row, phase, change) if too_late else None
+    notice = messages.edit_too_late(outcome, phase, change) if too_late else None
     status: dict[str, Any] = {
         "observedGeneration": observed,
         "scheduleId": str(record.schedule_id) if record.schedule_id else None,
@@ -88,25 +88,25 @@ def compute(obj: FlagSchedule, snapshot: Snapshot) -> dict[str, Any] | None:
     return {key: value for key, value in status.items() if value is not None}
 
 
-def _phase(state: State | None, reason: Reason | None, row: Row | None) -> Phase:
+def _phase(outcome: Outcome, row: Row | None) -> Phase:
     if row and row.suspended and not row.finished:
         return Phase.SUSPENDED
-    match state:
+    match outcome.state:
         case State.PENDING:
             return Phase.RETRYING if row and row.aside else Phase.PENDING
         case State.WAITING:
             return Phase.WAITING
         case State.APPLIED:
-            return Phase.SUPERSEDED if reason is Reason.SUPERSEDED else Phase.APPLIED
+            return Phase.SUPERSEDED if outcome.reason is Reason.SUPERSEDED else Phase.APPLIED
         case State.CANCELLED:
-            return Phase.INVALID if reason is Reason.INVALID_SPEC else Phase.CANCELLED
+            return Phase.INVALID if outcome.reason is Reason.INVALID_SPEC else Phase.CANCELLED
         case State.INVALID:
             return Phase.INVALID
         case State.EXPIRED:
             return Phase.EXPIRED
     if row and row.retrying:
         return Phase.RETRYING
-    return Phase.EXPIRED if reason in {Reason.EXPIRED, Reason.HISTORY} else Phase.FAILED
+    return Phase.EXPIRED if outcome.reason in {Reason.EXPIRED, Reason.HISTORY} else Phase.FAILED
 
 
 def _edit_too_late(obj: FlagSchedule, record: Record, phase: Phase, reason: Reason | None) -> bool:

@@ -4,10 +4,9 @@ Events are a courtesy: they wait in memory, and are lost rather than waited for.
 be felt by the status writer or the mirror, and is logged once.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -40,9 +39,9 @@ class EventRecorder:
         )
         self._troubles: set[str] = set()
 
-    def record(self, ref: ObjectRef, old: Mapping[str, Any], new: Mapping[str, Any], at: datetime) -> None:
-        """A status was written by us, and by nobody else: its version was compared."""
-        for event in events.edges(old, new):
+    def record(self, ref: ObjectRef, transition: events.Transition, at: datetime) -> None:
+        """Post the Events of a transition that this replica has written to the status, at the time of its look."""
+        for event in transition.events:
             if len(self._waiting) < _WAITING:
                 self._waiting.add(_Recorded(ref, event, at))
             else:

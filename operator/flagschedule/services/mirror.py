@@ -1,7 +1,6 @@
 """Brings record and row of one object in line with the object. Called by the reconciler.
 
-What record and row should be is `domain.decision`'s business, storing them the store's, and telling the object
-the status writer's.
+`domain.decision` decides what record and row should be, the store stores them, and the status writer writes the status.
 """
 
 import asyncio
@@ -13,7 +12,7 @@ import structlog
 from flagschedule.domain import decision, status
 from flagschedule.domain.decision import Decision, Facts, Rules
 from flagschedule.domain.errors import ConflictError
-from flagschedule.domain.outcome import Reason, Snapshot, is_forgotten
+from flagschedule.domain.outcome import Reason, Snapshot
 from flagschedule.domain.schedule import FlagSchedule
 from flagschedule.ports import MirrorStore, Telemetry
 from flagschedule.services.circuit_breaker import CircuitBreaker
@@ -21,7 +20,7 @@ from flagschedule.services.queue import Backoff
 from flagschedule.services.status import StatusWriter
 
 _log = structlog.get_logger()
-_FRESH: Final = 30.0
+_FRESH: Final = 30.0  # seconds
 _LOCKED: Final = Backoff(0.5, 3)
 _FLAG_TROUBLES: Final = {Reason.FLAG_LOCKED, Reason.FLAG_AMBIGUOUS}
 
@@ -34,6 +33,20 @@ class _LockedFlag:
 
     until: float
     tries: int = 0
+
+
+@dataclass(frozen=True)
+class _Mirrored:
+    """One committed transaction: what it was decided by, the decision, and what was stored."""
+
+    facts: Facts
+    decision: Decision
+    snapshot: Snapshot
+
+    @property
+    def changed(self) -> bool:
+        """Whether the decision differed from what was stored before."""
+        return _is_change(self.facts, self.decision)
 
 
 class Mirror:
@@ -50,10 +63,11 @@ class Mirror:
         self._locked: dict[_Flag, _LockedFlag] = {}
 
     def is_stale(self, obj: FlagSchedule, snapshot: Snapshot | None) -> bool:
-        """Whether mirroring the object would change anything: the same decision, on what was read without a lock."""
+        """Return whether mirroring the object would change anything: the same decision, on what was read unlocked."""
         if snapshot is None or snapshot.record is None:
             return True
-        # No flag and no replay: they matter for what has no record, or no row yet while its flag is looked for anyway.
+        # Flag and replay are left out: they matter only where there is no record, or no row yet, and such an object
+        # is looked at again anyway.
         trouble = snapshot.record.reason if snapshot.record.reason in _FLAG_TROUBLES else None
         facts = Facts(
             record=snapshot.record,
@@ -66,38 +80,38 @@ class Mirror:
         return _is_change(facts, decision.decide(obj, facts, self._rules))
 
     async def reconcile(self, obj: FlagSchedule) -> None:
-        """Mirror the object and write its status. Waits while the database is away; API trouble is the writer's.
+        """Mirror the object and write its status. Waits while the database is away.
 
         Raises:
-            ConflictError: another transaction is in the way; what the object waits for is written to its status.
+            ConflictError: another transaction holds a lock; what the object waits for is written to its status.
         """
         flag = _flag_to_find(obj)
-        if flag is not None and self._is_anothers_turn(flag):
+        if flag is not None and self._must_wait_for(flag):
             await self._note_lock(obj)
             raise ConflictError(flag_locked=True)
         try:
-            snapshot, changed = await self._mirror(obj, "Schedule mirrored")
+            mirrored = await self._mirror(obj, "Schedule mirrored")
         except ConflictError as conflict:
             if conflict.flag_locked:
                 if flag is not None and flag not in self._locked:
                     self._locked[flag] = _LockedFlag(0)
-                    self._is_anothers_turn(flag)
+                    self._must_wait_for(flag)
                 await self._note_lock(obj)
             raise
         if flag is not None:
             self._locked.pop(flag, None)
-        await self._write(obj, snapshot, changed=changed)
+        await self._write_status(obj, mirrored)
 
     async def release(self, obj: FlagSchedule) -> None:
-        """Give up what an object that is being deleted had planned; returns once that is committed.
+        """Cancel what an object that is being deleted had planned; return once that is committed.
 
         Raises:
-            ConflictError: another transaction is in the way.
+            ConflictError: another transaction holds a lock.
         """
         await self._mirror(obj, "Schedule released")
 
-    def _is_anothers_turn(self, flag: _Flag) -> bool:
-        """Whether the flag is locked; if so, one object tries it every few seconds for all."""
+    def _must_wait_for(self, flag: _Flag) -> bool:
+        """Return whether the flag is locked; one object tries it every few seconds for all, and need not wait."""
         locked = self._locked.get(flag)
         now = asyncio.get_running_loop().time()
         if locked is None:
@@ -109,64 +123,50 @@ class Mirror:
         return False
 
     async def _note_lock(self, obj: FlagSchedule) -> None:
-        """A first look that finds the flag locked leaves a record, so that people see what the object waits for."""
+        """Record at the first look that the flag is locked, so that the status shows what the object waits for."""
         if obj.status.get("observedGeneration") == obj.generation:
             return
-        snapshot, changed = await self._mirror(obj, "Schedule waits for a locked flag", flag_locked=True)
-        await self._write(obj, snapshot, changed=changed)
+        await self._write_status(obj, await self._mirror(obj, "Schedule waits for a locked flag", flag_locked=True))
 
-    async def _write(self, obj: FlagSchedule, snapshot: Snapshot, *, changed: bool) -> None:
-        if changed:
-            await self._writer.write_or_keep(obj.ref, obj, snapshot)
-        elif status.compute(obj, snapshot) != obj.status:
+    async def _write_status(self, obj: FlagSchedule, mirrored: _Mirrored) -> None:
+        if mirrored.changed:
+            await self._writer.write_or_keep(obj.ref, obj, mirrored.snapshot)
+        elif status.compute(obj, mirrored.snapshot) != obj.status:
             # Another task already mirrored this object, so our copy of it is stale: re-read before writing.
             await self._writer.write_or_keep(obj.ref)
 
-    async def _mirror(self, obj: FlagSchedule, event: str, *, flag_locked: bool = False) -> tuple[Snapshot, bool]:
-        """One transaction; one line if it changed anything.
-
-        Returns:
-            The outcome, and whether anything was changed.
-        """
+    async def _mirror(self, obj: FlagSchedule, event: str, *, flag_locked: bool = False) -> _Mirrored:
+        """Run one transaction, and log it if it changed anything."""
         seen_at = asyncio.get_running_loop().time()
-        effect: tuple[Facts, Decision] | None = None
 
-        def decide(facts: Facts) -> Decision:
-            nonlocal effect
-            effect = facts, decision.decide(obj, facts, self._rules)
-            return effect[1]
-
-        async def attempt() -> Snapshot:
+        async def attempt() -> _Mirrored:
             if not obj.deleting and asyncio.get_running_loop().time() - seen_at > _FRESH:
-                # After a long outage what we hold may be edited or deleted: never arm yesterday's plan.
+                # After a long outage the object may have been edited or deleted: an old plan must not be armed.
                 raise ConflictError
-            return await self._store.mirror(obj, decide, flag_locked=flag_locked)
+            async with self._store.transaction(obj, flag_locked=flag_locked) as transaction:
+                facts = await transaction.facts()
+                decided = decision.decide(obj, facts, self._rules)
+                return _Mirrored(facts, decided, await transaction.save(decided))
 
-        snapshot = await self._breaker.run(attempt, urgent=obj.stopping)
+        mirrored = await self._breaker.run(attempt, urgent=obj.stopping)
         self._telemetry.reconciled(asyncio.get_running_loop().time() - seen_at)
-        if effect is None:
-            raise AssertionError("the store lets us decide before it returns")
-        facts, found = effect
-        changed = _is_change(facts, found)
-        if changed:
-            if is_forgotten(obj, facts.record, facts.row, facts.now):
-                event = "Restored from status"
-            _tell(event, obj, snapshot)
-        return snapshot, changed
+        if mirrored.changed:
+            _log_change("Restored from status" if mirrored.facts.is_forgotten(obj) else event, obj, mirrored.snapshot)
+        return mirrored
 
 
 def _flag_to_find(obj: FlagSchedule) -> _Flag | None:
-    """The flag that the object's row would refer to; None where no row is to be made."""
+    """Return the flag that the object's row would refer to, None where no row is to be made."""
     if obj.spec is None or obj.spec.cancel or obj.status.get("scheduleId"):
         return None
     return obj.spec.flag_key, obj.spec.effective_environment
 
 
-def _is_change(facts: Facts, found: Decision) -> bool:
-    return (facts.record, facts.row) != (found.record, found.row)
+def _is_change(facts: Facts, decided: Decision) -> bool:
+    return (facts.record, facts.row) != (decided.record, decided.row)
 
 
-def _tell(event: str, obj: FlagSchedule, snapshot: Snapshot) -> None:
+def _log_change(event: str, obj: FlagSchedule, snapshot: Snapshot) -> None:
     record = snapshot.record
     if record is None:  # deleted before it was ever mirrored: nothing was done
         return

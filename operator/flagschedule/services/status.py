@@ -13,9 +13,9 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from flagschedule.domain import status
+from flagschedule.domain import events, status
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
-from flagschedule.domain.outcome import Snapshot, is_forgotten
+from flagschedule.domain.outcome import Snapshot
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 from flagschedule.ports import MirrorStore, ObjectClient, Telemetry
 from flagschedule.services.circuit_breaker import CircuitBreaker
@@ -142,7 +142,7 @@ class StatusWriter:
                 snapshot = await self._breaker.run(partial(self._store.snapshot, ref.uid))
             if snapshot is None or obj.deleting:
                 return  # nothing to tell
-            if is_forgotten(obj, snapshot.record, snapshot.row, snapshot.now):
+            if snapshot.is_forgotten(obj):
                 return  # the mirror must first restore what only this status still knows
             wanted = status.compute(obj, snapshot)
             if wanted is None or wanted == obj.status:
@@ -152,7 +152,8 @@ class StatusWriter:
             except ObjectChangedError:
                 hint, snapshot, refused = None, None, obj.resource_version
             else:
-                self._recorder.record(ref, obj.status, wanted, snapshot.now)
-                self._telemetry.status_written(obj, wanted)
+                transition = events.transition(obj.status, wanted)
+                self._recorder.record(ref, transition, snapshot.now)
+                self._telemetry.status_written(transition)
                 return
         raise DependencyUnavailableError("the object changes all the time")

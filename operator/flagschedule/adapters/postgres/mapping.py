@@ -12,13 +12,13 @@ from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 
 
-def identity(thing: FlagSchedule) -> dict[str, Any]:
+def identity(obj: FlagSchedule) -> dict[str, Any]:
     """What identifies an object and its flag, as parameters of the statements."""
-    spec = thing.spec
+    spec = obj.spec
     return {
-        "uid": thing.ref.uid,
-        "namespace": thing.ref.namespace,
-        "name": thing.ref.name,
+        "uid": obj.ref.uid,
+        "namespace": obj.ref.namespace,
+        "name": obj.ref.name,
         "flag_key": spec.flag_key if spec else None,
         "environment": spec.effective_environment if spec else None,
         "planned_at": spec.scheduled_at if spec else None,

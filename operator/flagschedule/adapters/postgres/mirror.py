@@ -1,9 +1,9 @@
 """The operator's store: records and rows of its own cluster name. Implements ports.MirrorStore.
 
-`mirror` is the one transaction that writes: lock, read, let the caller decide, store the answer.
+`transaction` is the one that writes: lock, read, let the caller decide, store the decision.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, LiteralString, Self
 from uuid import UUID
@@ -104,60 +104,16 @@ class PostgresMirrorStore:
                 raise DependencyUnavailableError(str(refusal)) from refusal
             raise
 
-    async def mirror(
-        self, thing: FlagSchedule, decide: Callable[[Facts], Decision], *, flag_locked: bool = False
-    ) -> Snapshot:
+    @asynccontextmanager
+    async def transaction(self, obj: FlagSchedule, *, flag_locked: bool = False) -> AsyncIterator["_Transaction"]:
         """See ports.MirrorStore."""
         async with self._serving_one(writes=True) as session, session.transaction():
-            values = {**self._scope, **mapping.identity(thing)}
-            await session.execute(statements.read("lock_object"), values)
-            await session.execute(statements.read("lock_row"), values)
-            await session.execute(statements.read("adopt_record"), values)
-            facts, has_namesakes = await self._facts(session, thing, values, flag_locked=flag_locked)
-            decision = decide(facts)
-            if thing.deleting and facts.record is None:
-                return Snapshot(record=None, row=None, now=facts.now)
-            schedule_id = await _store_row(session, facts, decision)
-            record = {**values, **mapping.record_values(decision.record), "schedule_id": schedule_id}
-            if facts.undecided and has_namesakes:
-                await _replace_predecessors(session, record)
-                if mapping.to_replay(await _around(session, values)) != facts.replay:
-                    raise ConflictError  # the processor has just applied what we were about to replace
-            if decision.record != facts.record or schedule_id != decision.record.schedule_id:
-                await session.execute(statements.read("save_record"), record)
-            snapshot = await self._read(session, thing.ref.uid)
-            return snapshot or Snapshot(record=None, row=None, now=facts.now)
-
-    async def _facts(
-        self, session: AsyncConnection[DictRow], thing: FlagSchedule, values: dict[str, Any], *, flag_locked: bool
-    ) -> tuple[Facts, bool]:
-        """What to decide by, and whether there ever was another object of this name."""
-        snapshot = await self._read(session, thing.ref.uid)
-        if snapshot is not None and (thing.deleting or (snapshot.row is not None and not _is_moved(thing, snapshot))):
-            # Nothing of the host's is looked at, so that a stop needs no lock but the row's.
-            record, row = snapshot.record, snapshot.row
-            return Facts(record=record, row=row, flag_id=None, replay=None, now=snapshot.now), False
-        around = await _around(session, values)
-        planned = not thing.deleting and thing.spec is not None and not thing.spec.cancel
-        flags = await _flags(session, values) if planned and not flag_locked else []
-        facts = Facts(
-            record=snapshot.record if snapshot else None,
-            row=snapshot.row if snapshot else None,
-            flag_id=flags[0] if flags else None,
-            replay=mapping.to_replay(around),
-            now=around["now"],
-            flag_trouble=Reason.FLAG_LOCKED if flag_locked else Reason.FLAG_AMBIGUOUS if len(flags) > 1 else None,
-        )
-        return facts, around["has_namesakes"]
-
-    async def _read(self, session: AsyncConnection[DictRow], uid: Uid) -> Snapshot | None:
-        found = await (await session.execute(_SNAPSHOT, {"uid": uid})).fetchone()
-        return mapping.to_snapshot(found) if found else None
+            yield _Transaction(session, {**self._scope, **mapping.identity(obj)}, obj, flag_locked=flag_locked)
 
     async def snapshot(self, uid: Uid) -> Snapshot | None:
         """See ports.MirrorStore."""
         async with self._serving_one() as session:
-            return await self._read(session, uid)
+            return await _read(session, uid)
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
         """See ports.MirrorStore. Page by page, so that a slow reader holds no transaction open.
@@ -236,6 +192,67 @@ class PostgresMirrorStore:
                 raise ReadOnlySqlTransaction
 
 
+class _Transaction:
+    """Implements ports.Transaction."""
+
+    def __init__(
+        self, session: AsyncConnection[DictRow], values: dict[str, Any], obj: FlagSchedule, *, flag_locked: bool
+    ) -> None:
+        self._session = session
+        self._values = values
+        self._obj = obj
+        self._flag_locked = flag_locked
+        self._has_namesakes = False  # whether there ever was another object of this name
+
+    async def facts(self) -> Facts:
+        """See ports.Transaction."""
+        for name in ("lock_object", "lock_row", "adopt_record"):
+            await self._session.execute(statements.read(name), self._values)
+        self._facts = await self._read_facts()
+        return self._facts
+
+    async def save(self, decision: Decision) -> Snapshot:
+        """See ports.Transaction."""
+        facts = self._facts
+        nothing = Snapshot(record=None, row=None, now=facts.now)
+        if self._obj.deleting and facts.record is None:
+            return nothing
+        schedule_id = await _store_row(self._session, facts, decision)
+        record = {**self._values, **mapping.record_values(decision.record), "schedule_id": schedule_id}
+        if facts.undecided and self._has_namesakes:
+            await _replace_predecessors(self._session, record)
+            if mapping.to_replay(await _around(self._session, self._values)) != facts.replay:
+                raise ConflictError  # the processor has just applied what we were about to replace
+        if decision.record != facts.record or schedule_id != decision.record.schedule_id:
+            await self._session.execute(statements.read("save_record"), record)
+        return await _read(self._session, self._obj.ref.uid) or nothing
+
+    async def _read_facts(self) -> Facts:
+        obj = self._obj
+        snapshot = await _read(self._session, obj.ref.uid)
+        if snapshot is not None and (obj.deleting or (snapshot.row is not None and not _is_moved(obj, snapshot))):
+            # Nothing of the host's is looked at, so that a stop needs no lock but the row's.
+            return Facts(record=snapshot.record, row=snapshot.row, flag_id=None, replay=None, now=snapshot.now)
+        around = await _around(self._session, self._values)
+        self._has_namesakes = around["has_namesakes"]
+        planned = not obj.deleting and obj.spec is not None and not obj.spec.cancel
+        flags = await _flags(self._session, self._values) if planned and not self._flag_locked else []
+        ambiguous = Reason.FLAG_AMBIGUOUS if len(flags) > 1 else None
+        return Facts(
+            record=snapshot.record if snapshot else None,
+            row=snapshot.row if snapshot else None,
+            flag_id=flags[0] if flags else None,
+            replay=mapping.to_replay(around),
+            now=around["now"],
+            flag_trouble=Reason.FLAG_LOCKED if self._flag_locked else ambiguous,
+        )
+
+
+async def _read(session: AsyncConnection[DictRow], uid: Uid) -> Snapshot | None:
+    found = await (await session.execute(_SNAPSHOT, {"uid": uid})).fetchone()
+    return mapping.to_snapshot(found) if found else None
+
+
 async def _store_row(session: AsyncConnection[DictRow], facts: Facts, decision: Decision) -> UUID | None:
     """Bring the row in line with the decision; the id that the record should point to."""
     if decision.replaced is not None and decision.replaced != facts.row:
@@ -251,12 +268,12 @@ async def _store_row(session: AsyncConnection[DictRow], facts: Facts, decision: 
     return decision.record.schedule_id
 
 
-def _is_moved(thing: FlagSchedule, snapshot: Snapshot) -> bool:
+def _is_moved(obj: FlagSchedule, snapshot: Snapshot) -> bool:
     """Whether the spec names another flag than the row has."""
-    if thing.spec is None or snapshot.record is None:
+    if obj.spec is None or snapshot.record is None:
         return False
     known = (snapshot.record.flag_key, snapshot.record.environment)
-    return known != (thing.spec.flag_key, thing.spec.effective_environment)
+    return known != (obj.spec.flag_key, obj.spec.effective_environment)
 
 
 async def _around(session: AsyncConnection[DictRow], values: dict[str, Any]) -> DictRow:
