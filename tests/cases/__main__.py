@@ -1,10 +1,13 @@
 """The command `python -m tests.cases`: looks for values, settings and words that stop or fool a program."""
 
 import argparse
+import multiprocessing
+import os
 import random
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -17,6 +20,7 @@ from tests.cases.scene import OddScene, odd_scene
 from tests.neighbours.world import world
 
 _FUZZ: Final = 10_000
+_WHOLE: Final = {"fuzz", "objects"}  # a search that looks for the smallest counterexample; one cluster
 
 
 @contextmanager
@@ -76,13 +80,30 @@ def _try(name: str, given: argparse.Namespace) -> Report:
     found = Report(name, given.seed)
     since = time.monotonic()
     try:
-        _SERIES[name](given, found)
+        if name in _WHOLE or given.workers == 1:
+            _SERIES[name](given, found)
+        else:
+            _try_parts(name, given, found)
     finally:
         found.seconds = time.monotonic() - since
         sys.stdout.write(found.text() + "\n")
         sys.stdout.flush()
     if given.into:
         report.keep(given.into, found)
+    return found
+
+
+def _try_parts(name: str, given: argparse.Namespace, found: Report) -> None:
+    """Each worker is a process with servers of its own."""
+    with ProcessPoolExecutor(given.workers, multiprocessing.get_context("fork")) as pool:
+        parts = [pool.submit(_try_part, name, given, part) for part in range(given.workers)]
+        for part in as_completed(parts):
+            found.add(part.result())
+
+
+def _try_part(name: str, given: argparse.Namespace, part: int) -> Report:
+    found = Report(name, given.seed, part, given.workers)
+    _SERIES[name](given, found)
     return found
 
 
@@ -93,6 +114,13 @@ def main() -> int:
     parser.add_argument("--cases", type=int, metavar="N", help=f"how many; without it all, and {_FUZZ:,} of fuzz")
     parser.add_argument("--only", default="", metavar="WORDS", help="only cases whose names hold these words")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), metavar="S", help="which of them")  # noqa: S311 -- a choice, no secret
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes at a time, one a core by default",
+    )
     parser.add_argument("--into", type=Path, metavar="PAGE", help="write the counts into the table of this page")
     given = parser.parse_args()
     found = [_try(name, given) for name in given.series]

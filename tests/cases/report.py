@@ -25,10 +25,15 @@ def some(cases: Sequence[_Case], number: int | None, seed: int, only: str) -> li
 
 @dataclass
 class Report:
-    """Counts of cases, and the sentences of those that failed."""
+    """Counts of cases, and the sentences of those that failed.
+
+    Of several `parts`, which run at the same time, this one tries every so-manieth case, from the `part`-th on.
+    """
 
     name: str
     seed: int = 1
+    part: int = 0
+    parts: int = 1
     seconds: float = 0.0
     tried: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
@@ -49,14 +54,20 @@ class Report:
         """Count something that is no case."""
         self.skipped[why] += 1
 
+    def add(self, other: "Report") -> None:
+        """Count what another part has found."""
+        self.tried += other.tried
+        self.skipped += other.skipped
+        self.failures += other.failures
+
     def progress(self, cases: Sequence[_Case]) -> Iterator[_Case]:
-        """Each of them; says now and then how far it is."""
+        """Each of this part's; says now and then how far it is."""
         next_words = time.monotonic() + _SPEAK_EVERY
-        for number, case in enumerate(cases):
-            yield case
+        for number in range(self.part, len(cases), self.parts):
+            yield cases[number]
             if time.monotonic() > next_words:
                 next_words = time.monotonic() + _SPEAK_EVERY
-                sys.stderr.write(f"... {number + 1} of {len(cases)}, {len(self.failures)} failures\n")
+                sys.stderr.write(f"... {number + 1} of {len(cases)}, {len(self.failures)} failures in this part\n")
 
     def text(self) -> str:
         """The counts, and the first failures."""
