@@ -75,6 +75,8 @@ _ROWS: Final = {
     "flag_schedule_objects": "namespace = 'noisy' AND name = %s",
     "feature_flags": "flag_key = %s",
 }
+# The only way from an object to its row: without it the row is any other program's.
+_LINKS: Final = {("feature_flag_schedules", "id"), ("flag_schedule_objects", "schedule_id")}
 
 
 @dataclass(frozen=True)
@@ -275,7 +277,7 @@ def _fate(on: World, name: str, odd: Odd, left: dict[str, Any]) -> str | None:
     """What became of an odd object that was deleted; None if all is well."""
     if name in left and odd.extreme != "one of nobody":
         return f"{odd}: is not gone"
-    if odd.key == "schedule_id":  # nothing else leads from an object to its row
+    if (odd.place.partition(":")[0], odd.key) in _LINKS:
         return None
     open_rows = on.database.query(
         "SELECT FROM feature_flag_schedules AS s JOIN feature_flags AS f ON f.id = s.flag_id "
