@@ -79,6 +79,21 @@ def test_what_neighbours_left_does_no_harm(postgres: Postgres, empty_database_ur
         assert len(found) == 2
 
 
+def test_a_setting_that_postgres_cannot_put_back_is_not_made(postgres: Postgres, empty_database_url: str) -> None:
+    """A keepalive that the kernel refuses cannot be restored after ours, so a shared session keeps what it had."""
+    url = roles.url(empty_database_url, "migrate")
+    look = "SELECT current_setting('tcp_keepalives_idle')"
+    with PgBouncer(postgres, "transaction", size=2) as pooler:
+        url = pooler.url(url)
+        with connected(url) as one, connected(url) as other, one.connection.transaction():
+            for client in (one, other):
+                client.run("SET tcp_keepalives_idle = 2147483647")
+            before = [client.value(look) for client in (one, other)]
+        assert migrate(url) == ALL
+        with connected(url) as one, connected(url) as other, one.connection.transaction():
+            assert [client.value(look) for client in (one, other)] == before
+
+
 @pytest.mark.parametrize("file", OUTSIDE, ids=lambda file: file.stem)
 def test_a_migration_without_a_transaction_names_its_schema(file: Path) -> None:
     """Where no search_path can be set every relation is named with its schema."""

@@ -32,8 +32,9 @@ _PATIENT: Final[More] = {
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
-    "tcp_keepalives_idle": "30",  # so that the lock does not stay with a machine that is gone
 }
+# So that the lock does not stay with a machine that is gone. Not in a shared session: its peer is the pooler.
+_KEEP_ALIVE: Final = "SET tcp_keepalives_idle = 30"
 _TRY_LOCK: Final = "SELECT pg_catalog.pg_try_advisory_xact_lock(1718378855)"  # a number that nobody else locks
 _NAMES: Final = "SELECT pg_catalog.set_config('search_path', pg_catalog.concat(%s::text, ', pg_temp'), true)"
 _CREATE_LOG: Final = (
@@ -213,6 +214,8 @@ def _locked(url: Url, on_wait: Callable[[], None], patience: float) -> Iterator[
     deadline = time.monotonic() + patience
     with contextlib.closing(Session.open(url, _NAME, _PATIENT)) as session:
         session.prepare_threshold = None
+        if session.is_own:
+            session.execute(_KEEP_ALIVE)
         while True:
             with session.transaction():
                 ((is_locked,),) = session.execute(_TRY_LOCK)
