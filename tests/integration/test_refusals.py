@@ -15,8 +15,10 @@ from psycopg import sql
 
 from flagschedule.adapters.postgres.process import PostgresProcessStore
 from flagschedule.domain import backoff
+from flagschedule.ports import Batch, Claimable
 from flagschedule.services import refusals
 from flagschedule.services.process import Pace, Processor
+from flagschedule.services.report import Summary
 from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
@@ -24,6 +26,12 @@ from tests.integration.test_process import logged, summary
 from tests.waiting import eventually
 
 LONG_AGO = timedelta(hours=-1)
+
+
+def run_here(database_url: str, seconds: float) -> Summary:
+    """Run the processor in this process; without workers, whose connections end with the process only."""
+    with PostgresProcessStore(roles.url(database_url, "process")) as store:
+        return Processor(store, None, Pace(concurrency=1, time_budget=seconds)).run()
 
 
 def refuse(database: Database, body: str, key: str = "refused") -> None:
@@ -61,9 +69,10 @@ def aside(database: Database, schedule: UUID) -> dict[str, Any]:
     "sqlstate", ["FF001", "42501", "55000", "40001", "55P03", "57014", "08001", "53300", "57P03", "25006", "XX000"]
 )
 def test_older_rows_that_are_refused_keep_no_later_one_waiting(
-    database: Database, flagschedule: Run, sqlstate: str
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch, sqlstate: str
 ) -> None:
-    """150 older rows of a flag that the host refuses, with any SQLSTATE, are set aside; the run applies the others."""
+    """150 older rows of a flag that the host refuses, with any SQLSTATE, are set aside; each run applies the others."""
+    monkeypatch.setattr(refusals, "PAUSE", 0.0)  # as 0.2 s would be
     refuse(database, raising(sqlstate))
     flag = database.flag("refused")
     database.run(
@@ -71,16 +80,47 @@ def test_older_rows_that_are_refused_keep_no_later_one_waiting(
         "jsonb_build_object('rolloutPercentage', n %% 100) FROM generate_series(1, 150) AS n",
         flag,
     )
-    good = [database.schedule(database.flag(f"good-{number}"), {"enabled": True}) for number in range(5)]
+    runs = 0
+    while not runs or database.query(
+        "SELECT FROM feature_flag_schedules WHERE flag_id = %s AND last_error IS NULL", flag
+    ):
+        good = [database.schedule(database.flag(f"good-{runs}-{number}"), {"enabled": True}) for number in range(5)]
 
-    run = flagschedule("process", "--output", "json", FLAG_SCHEDULE_TIME_BUDGET_SECONDS="5")
+        made = run_here(database_url, 3)
 
-    assert {database.row(each)["status"] for each in good} == {"applied"}
-    shown = summary(run)
-    assert (shown["processed"], shown["failed"], shown["skipped"]) == (5, 0, 150)
-    assert shown["set_aside"] >= 1  # as many as the run has time for
+        assert {database.row(each)["status"] for each in good} == {"applied"}
+        assert (made.processed, made.failed, made.skipped) == (5, 0, 150)
+        assert made.set_aside >= 1
+        runs += 1
+    assert database.value("SELECT min(set_aside_count) FROM feature_flag_schedules WHERE flag_id = %s", flag) >= 1
     assert database.value("SELECT count(*) FROM flag_schedule_attempts WHERE outcome <> 'applied'") == 0
     assert database.value("SELECT count(*) FROM feature_flag_schedules WHERE retry_count > 0") == 0
+
+
+def test_what_comes_due_while_refused_rows_are_looked_for_is_applied_at_once(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """150 flags are refused in two batches; a change that comes due with the first refusal comes before the others."""
+    monkeypatch.setattr(refusals, "ISOLATION", 0.0)  # one try between two batches; as many as 0.2 s allow otherwise
+    refuse(database, f"{raising('23514')}; ELSIF NEW.flag_key <> 'good' THEN {raising('23514')}")
+    for number in range(150):
+        database.schedule(database.flag(f"refused-{number}"), {"enabled": True}, due=LONG_AGO)
+    flag = database.flag("good")
+    made: list[UUID] = []
+    record = PostgresProcessStore.record_failure
+
+    def record_and_plan(store: PostgresProcessStore, row: Claimable, **values: Any) -> Batch:
+        if not made:
+            made.append(database.schedule(flag, {"enabled": True}, due=timedelta(0)))
+        return record(store, row, **values)
+
+    monkeypatch.setattr(PostgresProcessStore, "record_failure", record_and_plan)
+
+    run = run_here(database_url, 50)
+
+    assert (run.processed, run.failed, run.skipped) == (151, 150, 0)
+    order = database.query("SELECT schedule_id FROM flag_schedule_attempts ORDER BY attempted_at")
+    assert [row["schedule_id"] for row in order].index(made[0]) == 1
 
 
 def test_who_stepped_aside_is_not_met_first_by_the_next_run(database: Database, flagschedule: Run) -> None:
@@ -179,7 +219,7 @@ def test_a_row_that_takes_its_time_is_applied(database: Database, flagschedule: 
 def test_a_row_refused_by_a_lock_is_tried_again_in_the_same_run(database: Database, flagschedule: Run) -> None:
     """A conflict that has passed at the second try costs neither an attempt nor a run."""
     database.run("CREATE SEQUENCE tries; GRANT USAGE ON tries TO PUBLIC")
-    # The batch, its check by halves and the first try alone.
+    # The batch, its row by itself and the first try on the other connection.
     refuse(database, "IF nextval('tries') < 4 THEN RAISE EXCEPTION USING ERRCODE = '55P03'; END IF")
     schedule = database.schedule(database.flag("refused"), {"enabled": True})
 

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Final
 
 import structlog
@@ -108,7 +109,8 @@ class Processor:
             # In time for what is known to come, and often enough for what is made or moved meanwhile. Asked before
             # the look: what comes due between the two is found by the look, and not passed by both.
             soon = self._store.seconds_until_due()
-            if self._is_anything_due(self._store) and self._drain(busy_looks=1):
+            is_due = self._is_anything_due(self._store)
+            if (is_due or self._refusals.is_holding) and self._drain(busy_looks=1):
                 return
         except UnexpectedRefusalError as error:
             self._note(error)
@@ -133,7 +135,7 @@ class Processor:
         self._busy = f"{error}; {ADVICE}"
 
     def _is_anything_due(self, store: ProcessStore) -> bool:
-        due = store.is_anything_due(self._refusals.suspects)
+        due = store.is_anything_due(self._refusals.left_out)
         if store is self._store:
             self._left_something = due
             self._ask_aside()
@@ -155,9 +157,10 @@ class Processor:
         except BaseException:
             self._failed = True  # the workers end with the batch at hand
             raise
-        if not self._workers.wait():
-            # What it had claimed is due again; or was committed, and no answer came.
-            self._is_cache_behind = True
+        are_well = self._workers.wait()
+        if not are_well or self._refusals.is_holding:
+            # What a worker had claimed is due again; or was committed, and no answer came. Or its batch was refused.
+            self._is_cache_behind |= not are_well
             self._apply_until_empty(self._store, busy_looks)
         if self._is_cache_behind:
             self._is_cache_behind = False
@@ -180,7 +183,11 @@ class Processor:
     def _apply_until_empty(
         self, store: ProcessStore, busy_looks: int, when_full: Callable[[], None] = lambda: None
     ) -> None:
-        """Apply batch by batch, retries and first attempts alike, until both are empty."""
+        """Apply batch by batch, retries and first attempts alike, until both are empty.
+
+        What was refused is isolated between two batches, and on the first connection only: two might change the order
+        of one flag's rows.
+        """
         looks = 0
         pause = 0  # rounds until retries are looked for again, because most looks find none and each takes its time
         while self._time_left() > 0:
@@ -188,11 +195,12 @@ class Processor:
                 # Both as long as there are both: retries alone, when they keep failing, would starve the rest.
                 retried = 0 if pause else self._batch(store, retries=True)
                 applied = self._batch(store, retries=False)
+                isolated = store is self._store and self._refusals.isolate(store)
                 self._busy = None
                 pause = 0 if retried or not applied else (pause or _RETRIES_EVERY) - 1
                 if max(retried, applied) >= self._pace.batch_size:
                     when_full()
-                looks = 0 if retried or applied else looks + 1
+                looks = 0 if retried or applied or isolated else looks + 1
                 # Rows that are due and that nobody could claim are held by another transaction, likely not for long.
                 if looks and (looks >= busy_looks or not self._is_anything_due(store)):
                     return
@@ -205,22 +213,30 @@ class Processor:
                 time.sleep(_BUSY_WAIT)
 
     def _batch(self, store: ProcessStore, *, retries: bool) -> int:
-        """Apply one batch. Returns how many came to an outcome or are suspect now."""
-        size, suspects = self._pace.batch_size, self._refusals.suspects
-        try:
-            batch = store.apply(retries=retries, limit=size, suspects=suspects)
-        except StatementRefusedError as error:
-            done = self._refusals.isolate(
-                store, error, lambda: store.claimable(retries=retries, limit=size, suspects=suspects)
-            )
-            self._is_cache_behind |= isinstance(error, ConnectionLostError)  # the batch may have been committed
-            return done
-        self._report.finish(batch)
-        return len(batch.handled)
+        """Apply one batch; behind a refused one, whose flags are left out, the next one at once.
+
+        Returns:
+            how many schedules came to an outcome or are held now.
+        """
+        size, held = self._pace.batch_size, 0
+        while True:
+            left_out = self._refusals.left_out
+            try:
+                batch = store.apply(retries=retries, limit=size, suspects=left_out)
+            except StatementRefusedError as error:
+                self._is_cache_behind |= isinstance(error, ConnectionLostError)  # it may have been committed
+                rows = partial(store.claimable, retries=retries, limit=size, suspects=left_out)
+                more = self._refusals.hold(store, error, rows)
+                held += more
+                if not more:
+                    return held
+            else:
+                self._report.finish(batch)
+                return held + len(batch.handled)
 
     def _count_skipped(self) -> None:
         """Tell what is due and was left; not asked where the last look found nothing."""
-        if not self._left_something and self._aside is None and not self._refusals.suspects:
+        if not self._left_something and self._aside is None and not self._refusals.left_out:
             return
         try:
             self._report.skipped(self._store.skipped())

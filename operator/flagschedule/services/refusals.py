@@ -1,13 +1,17 @@
 """What happens to schedules that the database refuses: none of them may keep another one from its turn.
 
-A refused batch is taken apart until the row is found. A refusal that is no outcome of a change makes the row's flag
-suspect: this run's batches leave its rows out, and they are tried alone on a connection of their own, which no other
-row waits for. A row that is refused there, too, steps aside for longer each time. The database remembers that; after
-five times a refusal counts as a failed attempt.
+The rows of a refused batch are held: batches leave out their flags until the refused rows among them are found, which
+is done a moment at a time between batches. A refusal that is no outcome of a change makes the row's flag suspect: this
+run's batches leave its rows out, and they are tried alone on a connection of their own, which no other row waits for.
+A row that is refused there, too, steps aside for longer each time. The database remembers that; after five times a
+refusal counts as a failed attempt.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Lock
 from typing import Final
 from uuid import UUID
 
@@ -22,18 +26,30 @@ from flagschedule.domain.errors import (
 from flagschedule.ports import Claimable, ProcessStore
 from flagschedule.services.report import Report
 
+ISOLATION: Final = 0.2  # seconds of isolation between two batches: what comes due meanwhile waits no longer
 ADVICE: Final = "run `flagschedule migrate`, and check the database and the rights of its role"
 _GLANCE: Final = 0.25  # seconds for a row whose batch took too long; if it takes longer it is suspect
+PAUSE: Final = 0.2  # seconds between two tries of a row that meets a lock or a conflict, or of a connection
 LONGEST: Final = 30.0  # seconds for a row that is tried alone
 _SHORTEST: Final = 1.0  # of these at the end of a run
 _ROWS: Final = 100
 _TRIES: Final = 3  # of a row that meets a lock or a conflict
-_PAUSE: Final = 0.2
 _RESTART: Final = 10.0  # seconds for a server that restarts because one of its processes crashed
+_CHECKED: Final = 1.0  # seconds for which a check is believed: with hundreds of refused rows each would have its own
+_HELD: Final = 1000  # rows at most, because each batch compares what it claims with the flags of all that are held
+
+
+@dataclass(eq=False)
+class _Held:
+    """Rows of a refused batch, oldest first; the first `size` of them are tried together next."""
+
+    rows: list[Claimable]
+    size: int
+    one_by_one: bool
 
 
 class Refusals:
-    """Shared by all connections of a run.
+    """Shared by all connections of a run; owns the lock of what they share.
 
     Attributes:
         blocked: why nothing could be done that no row is to blame for; None if there was no such reason.
@@ -47,28 +63,65 @@ class Refusals:
         self._time_left = time_left
         self._found = found
         self._show_host_texts = show_host_texts
+        self._lock = Lock()
         self._suspects: dict[UUID, None] = {}
+        self._held: list[_Held] = []
         self._stuck: list[UUID] = []
+        self._checked = -math.inf
 
     @property
     def suspects(self) -> list[UUID]:
-        """The flags that batches pass."""
-        return list(self._suspects)
+        """The flags whose rows are tried alone."""
+        with self._lock:
+            return list(self._suspects)
 
-    def isolate(
-        self, store: ProcessStore, error: StatementRefusedError, rows: Callable[[], Sequence[Claimable]]
-    ) -> int:
-        """Find the rows for which a batch was refused, and bring the others to their outcome.
+    @property
+    def left_out(self) -> list[UUID]:
+        """The flags that batches leave out: those of rows that are held, and suspects."""
+        with self._lock:
+            return list(self._left_out())
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether there is anything to isolate."""
+        return bool(self._held)
+
+    def hold(self, store: ProcessStore, error: StatementRefusedError, rows: Callable[[], Sequence[Claimable]]) -> int:
+        """Hold the rows of a refused batch back until `isolate` has found those for which it was refused.
 
         Returns:
-            how many rows were done or are suspect now.
+            how many rows are held now that were not; 0 also if enough are held already.
 
         Raises:
             DependencyUnavailableError: no row is to blame.
             UnexpectedRefusalError: likewise, but it may be over at once.
         """
         self._check(store)
-        return self._split(store, rows(), one_by_one=_is_costly(error))
+        claimable, costly = rows(), _is_costly(error)
+        with self._lock:
+            left_out = self._left_out()
+            batch = [row for row in claimable if row.flag_id not in left_out]
+            if not batch or sum(len(held.rows) for held in self._held) >= _HELD:
+                return 0
+            self._held.append(_Held(batch, 1 if costly else (len(batch) + 1) // 2, costly))
+        return len(batch)
+
+    def isolate(self, store: ProcessStore) -> bool:
+        """Bring rows that are held to their outcome, or make their flags suspect, for a moment; the latest batch first.
+
+        What comes due meanwhile is likely to be in that one, and its refused rows are few.
+
+        Returns:
+            whether any row was held.
+        """
+        if not self._held:
+            return False
+        until = time.monotonic() + ISOLATION
+        while self._held and self._time_left() > 0:
+            self._try_next(store, self._held[-1])
+            if time.monotonic() >= until:
+                break
+        return True
 
     def try_suspects(self, store: ProcessStore) -> None:
         """Try alone what is suspect, and what stepped aside and is due again."""
@@ -92,6 +145,7 @@ class Refusals:
             raise DependencyUnavailableError(f"{error}; {ADVICE}") from error
         except StatementRefusedError as error:
             raise DependencyUnavailableError(f"{error}; {ADVICE}") from error
+        self._checked = time.monotonic()
 
     def _reconnect(self, store: ProcessStore) -> None:
         until = time.monotonic() + _RESTART
@@ -101,33 +155,45 @@ class Refusals:
             except DependencyUnavailableError:
                 if time.monotonic() >= until or self._time_left() <= 0:
                     raise
-                time.sleep(_PAUSE)
+                time.sleep(PAUSE)
             else:
                 return
 
-    def _split(self, store: ProcessStore, rows: Sequence[Claimable], *, one_by_one: bool) -> int:
-        # By halves where a refusal comes at once; one by one where each further try might take a second again, or
-        # might crash the server again.
-        rows = [row for row in rows if row.flag_id not in self._suspects]
-        if not rows or self._time_left() <= 0:
-            return 0
-        if one_by_one and len(rows) > 1:
-            return sum(self._split(store, [row], one_by_one=True) for row in rows)
+    def _left_out(self) -> dict[UUID, None]:
+        return self._suspects | {row.flag_id: None for held in self._held for row in held.rows}
+
+    def _try_next(self, store: ProcessStore, held: _Held) -> None:
+        """Try the next rows of a refused batch together: half as many after a refusal, twice as many after none.
+
+        So a refused row among good ones costs some tries, and one among refused ones costs one. One by one where each
+        further try might take a second again, or might crash the server again.
+        """
+        rows, suspect = held.rows[: held.size], None
         try:
-            batch = store.apply_only([row.schedule_id for row in rows], seconds=_GLANCE if len(rows) == 1 else None)
+            batch = store.apply_only([row.schedule_id for row in rows], seconds=_GLANCE if held.one_by_one else None)
         except StatementRefusedError as error:
             self._reconnect(store)
-            if len(rows) == 1:
-                if not self._is_recorded(store, rows[0], error):
-                    self._suspects[rows[0].flag_id] = None
-                    self._found()
-                return 1
-            middle, costly = len(rows) // 2, _is_costly(error)
-            return self._split(store, rows[:middle], one_by_one=costly) + self._split(
-                store, rows[middle:], one_by_one=costly
-            )
-        self._report.finish(batch)
-        return len(batch.handled)
+            held.one_by_one |= _is_costly(error)
+            held.size = 1 if held.one_by_one else max(len(rows) // 2, 1)
+            if len(rows) > 1:
+                return
+            if not self._is_recorded(store, rows[0], error):
+                suspect = rows[0].flag_id
+        else:
+            self._report.finish(batch)
+            held.size = 1 if held.one_by_one else len(rows) * 2
+        self._release(held, rows, suspect)
+
+    def _release(self, held: _Held, rows: Sequence[Claimable], suspect: UUID | None) -> None:
+        """Hold the first rows of a batch no longer. The others of a suspect flag are left to its turn."""
+        with self._lock:
+            held.rows = [row for row in held.rows[len(rows) :] if row.flag_id != suspect]
+            if suspect is not None:
+                self._suspects[suspect] = None
+            if not held.rows:
+                self._held.remove(held)
+        if suspect is not None:
+            self._found()
 
     def _try_alone(self, store: ProcessStore, row: Claimable) -> bool:
         """Returns whether the row came to an outcome or stepped aside; not, if it was locked or the time was short."""
@@ -144,13 +210,16 @@ class Refusals:
             slow = _timed_out(refusal) and time.monotonic() - started >= seconds
             if slow or not _is_passing(refusal) or not tries_left:
                 break
-            time.sleep(_PAUSE)
+            time.sleep(PAUSE)
         if self._is_recorded(store, row, refusal):
             return True
-        self._check(store)
+        self._reconnect(store)
+        if _is_passing(refusal) or time.monotonic() - self._checked >= _CHECKED:
+            self._check(store)
         if slow and seconds < LONGEST:
             return False
         self._set_aside(store, row, refusal)
+        time.sleep(min(time.monotonic() - started, PAUSE))  # hundreds of them in a row would take a core from others
         return True
 
     def _is_recorded(self, store: ProcessStore, row: Claimable, error: StatementRefusedError) -> bool:

@@ -6,7 +6,7 @@
 -- that is older than the lock.
 --
 -- What is recorded is what the database returned. A flag that does not hold what was asked, because a trigger, a rule or
--- a policy of the host kept it from it, ends the statement, so that no watermark moves; the row is then found by halves.
+-- a policy of the host kept it from it, ends the statement, so that no watermark moves; the row is then looked for.
 --
 -- Joins go through arrays (unnest of a scalar subquery), so that the planner expects a handful of rows and
 -- stays with index loops; a join of the parts themselves may turn into a scan of the whole table.
