@@ -112,7 +112,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* Metadata and spec of a program's pods. Takes root, the program's key, and what its container has beside: more
+{{/* Metadata and spec of a program's pods. Takes root, the program's key, and what else its container has: more
      variables (env), ports and probes (extra), and for the pod: podExtra, restartPolicy. */}}
 {{- define "flagschedule.podTemplate" -}}
 {{- $values := .root.Values }}
