@@ -1,6 +1,6 @@
 """Every column at the extremes of its type, under every program: `python -m tests.cases columns`.
 
-Whatever stands in one row, every other one has its change made, its status told, its stop obeyed, and the odd one has
+With any value in one row, every other one has its change made, its status written, its stop obeyed; the odd one has
 an outcome, or is set aside, or is named in the log.
 """
 
@@ -69,10 +69,10 @@ def migrate(scene: OddScene) -> str | None:
 
 
 def operator(scene: OddScene) -> str | None:
-    """All that the operator asks of its store; why it failed."""
+    """Use every operation of the operator's store. Returns: why one failed, or None."""
     try:
         return asyncio.run(_operate(scene))
-    except Exception as error:  # noqa: BLE001 -- whatever it is, it is what we look for
+    except Exception as error:  # noqa: BLE001 -- every error is what we look for
         return f"{type(error).__name__}: {str(error)[:200]}"
 
 
@@ -108,7 +108,7 @@ async def _operate(scene: OddScene) -> str | None:
 
 
 async def _about_the_odd(store: PostgresMirrorStore) -> str | None:
-    """Its own trouble is its own: it is told, or refused with an error that names no more than it."""
+    """The odd row affects itself alone: it has a status, or an error that names only this row."""
     odd = an_object(ODD_UID, "odd")
     try:
         if found := await store.snapshot(Uid(ODD_UID)):

@@ -75,7 +75,7 @@ def of(kind: str) -> dict[str, str | None]:
     """The extremes of a type by name, as Postgres reads them; None is null.
 
     Raises:
-        KeyError: nobody has written down the extremes of this type yet.
+        KeyError: the extremes of this type are not written down yet.
     """
     plain = kind.partition("(")[0]
     if plain in {"character varying", "character", "name"}:

@@ -1,4 +1,4 @@
-"""Properties of whatever others write: keys, names, updates, URLs. `python -m tests.cases fuzz --cases 10000`.
+"""Properties of all that others write: keys, names, updates, URLs. `python -m tests.cases fuzz --cases 10000`.
 
 Parsers raise nothing but their own error, no message shows what it should not, and one log line is one JSON object.
 """
@@ -106,8 +106,8 @@ _statuses: Final = st.fixed_dictionaries(
 )
 
 
-def an_object_is_read_whatever_it_says(given: tuple[Any, str, dict[str, str], dict[str, Any], bool]) -> None:
-    """Reading, deciding and telling never raise, deciding twice changes nothing, and the status is JSON."""
+def an_object_is_read_with_any_content(given: tuple[Any, str, dict[str, str], dict[str, Any], bool]) -> None:
+    """Reading, deciding and computing the status never raise; deciding twice changes nothing; the status is JSON."""
     spec, name, annotations, said, deleting = given
     raw = body(status=said, annotations=annotations, deleting=deleting)
     raw["spec"] = spec
@@ -117,8 +117,8 @@ def an_object_is_read_whatever_it_says(given: tuple[Any, str, dict[str, str], di
     facts = Facts(record=None, row=None, flag_id=FLAG_ID, replay=None, now=NOW)
     first = _again(obj, decision.decide(obj, facts, _RULES))
     assert _again(obj, first) == first
-    told = status.compute(obj, Snapshot(record=first.record, row=first.row, now=NOW))
-    json.dumps(told)
+    written = status.compute(obj, Snapshot(record=first.record, row=first.row, now=NOW))
+    json.dumps(written)
 
 
 def _again(obj: FlagSchedule, before: Decision) -> Decision:
@@ -180,7 +180,7 @@ def a_program_says_no_without_a_word_of_the_url(given: tuple[str, str, str]) -> 
 
 
 def updates_are_applied_or_fail(scene: OddScene, given: list[tuple[str, Any]]) -> None:
-    """Each row has the outcome that its updates deserve, whatever its neighbours hold, and is logged in one line."""
+    """Each row has the outcome that its updates deserve, regardless of its neighbours, and is logged in one line."""
     scene.begin("finished")
     keys = {f"{place}{key}": update for place, (key, update) in enumerate(given)}
     with scene.database.connection.cursor() as cursor:
@@ -249,7 +249,7 @@ def _urls(schemes: list[str]) -> st.SearchStrategy[str]:
 class Property:
     """What must hold, for what; `weight` is how many cases of the whole are its.
 
-    `many` tells that one example holds several cases.
+    `many` says that one example holds several cases.
     """
 
     check: Callable[..., None]
@@ -282,7 +282,7 @@ class Property:
 
 PROPERTIES: Final = (
     Property(
-        an_object_is_read_whatever_it_says,
+        an_object_is_read_with_any_content,
         st.tuples(
             _specs,
             _names,

@@ -1,8 +1,8 @@
 """Every word that others can write onto an object or into its rows: `python -m tests.cases objects`.
 
 Annotations and labels that some tool reads, every field of the status as the CRD describes it, and every column of the
-object's row and record, each at its extremes. Whatever one object carries, another one is stopped at once, also after a
-restart of the operator, and the odd one can be deleted, which ends its plan.
+object's row and record, each at its extremes. With any content of one object another one is stopped at once, also after
+a restart of the operator, and the odd one can be deleted, which ends its plan.
 """
 
 import random
@@ -98,7 +98,7 @@ def cases(on: World) -> Iterator[Odd]:
         yield from (Odd("annotation", key, name, value) for name, value in _WORDS.items())
     for key in _LABELS:
         yield from (Odd("label", key, name, value) for name, value in _LABEL_WORDS.items())
-    yield Odd("metadata", "finalizers", "one of nobody", ["example.com/of-nobody"])
+    yield Odd("metadata", "finalizers", "one without an owner", ["example.com/of-no-owner"])
     yield Odd("metadata", "finalizers", "none", [])
     yield from _statuses()
     for table in _ROWS:
@@ -216,7 +216,7 @@ def _batch(on: World, report: Report, prefix: str, odds: list[Odd]) -> str | Non
 
 
 def _clear(on: World) -> None:
-    """Whatever this batch has left must not be in the way of the next one."""
+    """Remove what this batch has left, which must not affect the next one."""
     on.operator.kill()
     for name in on.noisy.list():
         on.noisy.patch(name, {"metadata": {"finalizers": None}})
@@ -269,13 +269,13 @@ def _stop(on: World, name: str) -> str | None:
     if not until(lambda: on.rows.first(name, lambda row: row["suspended"]) is not None, _PATIENCE):
         return "another object's stop is lost"
     if not until(lambda: on.quiet.get(name).get("status", {}).get("phase") == "Suspended", _PATIENCE):
-        return "another object is not told"
+        return "another object's status is lost"
     return None
 
 
 def _fate(on: World, name: str, odd: Odd, left: dict[str, Any]) -> str | None:
     """What became of an odd object that was deleted; None if all is well."""
-    if name in left and odd.extreme != "one of nobody":
+    if name in left and odd.extreme != "one without an owner":
         return f"{odd}: is not gone"
     if (odd.place.partition(":")[0], odd.key) in _LINKS:
         return None

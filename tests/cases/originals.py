@@ -1,6 +1,6 @@
 """Every column of the predecessor's tables, at its extremes, under the migration: `python -m tests.cases originals`.
 
-Whatever stands in one row, all migrations are applied, and the processor then applies another row that is due.
+With any value in one row, all migrations are applied, and the processor then applies another row that is due.
 """
 
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ class Case:
 @contextmanager
 def template(scene: OddScene) -> Iterator[str]:
     """A database as the predecessor left it; its URL."""
-    url = _beside(scene, _TEMPLATE)
+    url = _next_to(scene, _TEMPLATE)
     with connected(scene.url) as database:
         database.run(f"CREATE DATABASE {_TEMPLATE}")
         try:
@@ -63,7 +63,7 @@ def template(scene: OddScene) -> Iterator[str]:
             database.run(f"DROP DATABASE {_TEMPLATE} WITH (FORCE)")
 
 
-def _beside(scene: OddScene, name: str) -> str:
+def _next_to(scene: OddScene, name: str) -> str:
     return scene.url.removesuffix(scene.name) + name
 
 
@@ -81,7 +81,7 @@ def cases(url: str, number: int | None, seed: int, only: str = "") -> list[Case]
 
 def run(scene: OddScene, report: Report, chosen: list[Case]) -> None:
     """Try them, one after the other."""
-    url = _beside(scene, _NEW)
+    url = _next_to(scene, _NEW)
     for case in report.progress(chosen):
         scene.database.run(f"CREATE DATABASE {_NEW} TEMPLATE {_TEMPLATE}")
         try:

@@ -44,7 +44,7 @@ _NAMED: Final = "let DATABASE_URL name Postgres itself"
 
 
 @dataclass(frozen=True)
-class Leftover:
+class SessionState:
     """What another client leaves in a session."""
 
     name: str
@@ -54,23 +54,23 @@ class Leftover:
         return self.name
 
 
-_NOTHING: Final = Leftover("nothing", sql.SQL("SELECT"))
+_NOTHING: Final = SessionState("nothing", sql.SQL("SELECT"))
 
 
-def _leftovers(scene: OddScene) -> Iterator[Leftover]:
+def _leftovers(scene: OddScene) -> Iterator[SessionState]:
     yield _NOTHING
     for number in range(8):  # psycopg's own names, from the first on
-        yield Leftover(f"prepared _pg3_{number}", sql.SQL(f"PREPARE _pg3_{number} AS SELECT 1"))
+        yield SessionState(f"prepared _pg3_{number}", sql.SQL(f"PREPARE _pg3_{number} AS SELECT 1"))
     for table in _TABLES:
-        yield Leftover(f"temporary {table}", sql.SQL("CREATE TEMP TABLE {} (id int)").format(sql.Identifier(table)))
-    yield Leftover("cursor", sql.SQL("DECLARE c CURSOR WITH HOLD FOR SELECT 1"))
-    yield Leftover("channel", sql.SQL("LISTEN flags"))
-    yield Leftover("advisory lock", sql.SQL("SELECT pg_advisory_lock_shared(1)"))
+        yield SessionState(f"temporary {table}", sql.SQL("CREATE TEMP TABLE {} (id int)").format(sql.Identifier(table)))
+    yield SessionState("cursor", sql.SQL("DECLARE c CURSOR WITH HOLD FOR SELECT 1"))
+    yield SessionState("channel", sql.SQL("LISTEN flags"))
+    yield SessionState("advisory lock", sql.SQL("SELECT pg_advisory_lock_shared(1)"))
     for group in ("flagschedule_operator", "flagschedule_processor", "flagschedule_cleaner", roles.HOST):
-        yield Leftover(f"role {group}", sql.SQL("SET ROLE {}").format(sql.Identifier(group)))
-    yield Leftover("an empty search_path", sql.SQL("SET search_path = ''"))  # as pg_dump leaves it
+        yield SessionState(f"role {group}", sql.SQL("SET ROLE {}").format(sql.Identifier(group)))
+    yield SessionState("an empty search_path", sql.SQL("SET search_path = ''"))  # as pg_dump leaves it
     for setting in settings.settings(scene):
-        yield Leftover(str(setting), setting.assignment())
+        yield SessionState(str(setting), setting.assignment())
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Case:
     """A mode, what another client has left, and a program."""
 
     mode: Mode
-    leftover: Leftover
+    leftover: SessionState
     program: str
 
     def __str__(self) -> str:
@@ -131,7 +131,7 @@ def _among_others(scene: OddScene, report: Report, case: Case, plain: object) ->
         before = _left(url)
         failure = program.check(scene, plain)
         if failure and _NAMED in failure:
-            report.many("transaction: migrate anew, refused with the cause", 1, None)
+            report.many("transaction: migrate empty, refused with the cause", 1, None)
             return ""
         after = _left(url)
         if "_timeout" in case.leftover.name:  # on a busy machine the server itself may have ended a session meanwhile

@@ -1,6 +1,6 @@
 """A database with good rows and an odd one: what the cases of `columns` are tried in.
 
-The odd row comes first wherever there is an order, so that a program that stumbles over it does not reach the others.
+The odd row comes first in every order, so that a program that stumbles over it does not reach the others.
 """
 
 from collections.abc import Iterator
@@ -91,20 +91,20 @@ def columns_of(database: Database) -> list[Column]:
             "FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid "
             "WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') "
             "AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' "
-            # Another name of a migration that was applied asks to apply that one once more, which is no odd value.
+            # Another name of a migration that was applied makes that one apply once more, which is no odd value.
             "AND a.attname <> 'migration_id' ORDER BY c.relname, a.attnum"
         )
     ]
 
 
 class OddScene:
-    """One migrated database, and an empty one beside it."""
+    """One migrated database, and an empty one next to it."""
 
     def __init__(self, url: str, empty_url: str, database: Database) -> None:
         self.url = url
         self.empty_url = empty_url
         self.database = database
-        # Nobody but an owner overrides an identity; whoever may, can.
+        # Only an owner overrides an identity, and a user who may do so can store any value.
         for table in self.database.query(
             "SELECT attrelid::regclass::text AS name, attname "
             "FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = attrelid "

@@ -1,7 +1,7 @@
 """Every setting that a role or a database can carry, under every program: `python -m tests.cases settings`.
 
 The settings come from `pg_settings`. Those that only choose what the server logs are left out: they change no value and
-end no statement. Whatever a role or database carries, each program does its work, and reads the same values as without.
+end no statement. With any of them set, each program does its work, and reads the same values as without.
 """
 
 import asyncio
@@ -95,7 +95,7 @@ def settings(scene: OddScene) -> list[Setting]:
     """Every setting at its extremes.
 
     Raises:
-        KeyError: nobody has written down the values of a setting of this server yet.
+        KeyError: the values of a setting of this server are not written down yet.
     """
     return [
         Setting(found["name"], value)
@@ -124,7 +124,7 @@ def _operator(scene: OddScene, plain: object) -> str | None:
     """As with odd columns; and every value is read as it is read without the setting."""
     try:
         seen = asyncio.run(_read(roles.url(scene.url, "operator")))
-    except Exception as error:  # noqa: BLE001 -- whatever it is, it is what we look for
+    except Exception as error:  # noqa: BLE001 -- every error is what we look for
         return f"{type(error).__name__}: {str(error)[:200]}"
     return columns.operator(scene) if seen == plain else f"another status: {seen} instead of {plain}"
 
@@ -149,7 +149,7 @@ class Program:
 
     role: roles.Program
     check: Callable[[OddScene, object], str | None]
-    is_anew: bool = False
+    is_empty: bool = False
 
 
 PROGRAMS: Final = {
@@ -157,7 +157,7 @@ PROGRAMS: Final = {
     "cleanup": Program("cleanup", _of(columns.cleanup)),
     "operator": Program("operator", _operator),
     "migrate once more": Program("migrate", _of(columns.migrate)),
-    "migrate anew": Program("migrate", _of(columns.migrate), is_anew=True),
+    "migrate empty": Program("migrate", _of(columns.migrate), is_empty=True),
 }
 
 
@@ -165,7 +165,7 @@ PROGRAMS: Final = {
 def begun(scene: OddScene, program: Program) -> Iterator[object]:
     """The scene, or an empty database, for one case; and what the operator reads there without a setting."""
     scene.begin("finished")
-    if not program.is_anew:
+    if not program.is_empty:
         yield asyncio.run(_read(scene.url)) if program.role == "operator" else None
         return
     with connected(scene.empty_url) as empty:

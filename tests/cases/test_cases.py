@@ -19,7 +19,7 @@ def scene(postgres: Postgres) -> Iterator[OddScene]:
 
 @pytest.mark.parametrize(("program", "number"), [("process", 200), ("operator", 60), ("cleanup", 40), ("migrate", 30)])
 def test_no_value_in_one_row_stops_another(scene: OddScene, program: str, number: int) -> None:
-    """Whatever a column holds in one row, the program ends well and does its work for every other row."""
+    """With any value of a column in one row, the program ends well and does its work for every other row."""
     report = Report("columns")
 
     columns.run(scene, report, columns.cases(scene, number, 1, f"{program}: "))
@@ -29,7 +29,7 @@ def test_no_value_in_one_row_stops_another(scene: OddScene, program: str, number
 
 
 def test_no_value_in_a_row_of_the_predecessor_stops_the_migration(scene: OddScene) -> None:
-    """Whatever a column of the predecessor's tables holds, all migrations are applied, and good rows after that."""
+    """With any value in the predecessor's tables, all migrations are applied, and good rows after that."""
     report = Report("originals")
 
     with originals.template(scene) as url:
@@ -39,7 +39,7 @@ def test_no_value_in_a_row_of_the_predecessor_stops_the_migration(scene: OddScen
 
 
 def test_no_setting_of_a_role_or_database_stops_or_fools_a_program(scene: OddScene) -> None:
-    """Whatever settings a role or database carries, each program does its work and reads the same values."""
+    """With any settings of a role or database, each program does its work and reads the same values."""
     report = Report("settings")
 
     settings.run(scene, report, settings.cases(scene, 80, 1))
@@ -48,7 +48,7 @@ def test_no_setting_of_a_role_or_database_stops_or_fools_a_program(scene: OddSce
 
 
 def test_nothing_left_in_a_poolers_session_stops_or_fools_a_program(postgres: Postgres, scene: OddScene) -> None:
-    """Whatever another client has left in a pooler's session, each program does its work and adds nothing to it."""
+    """In any session that another client of a pooler left, each program does its work and adds nothing to it."""
     report = Report("poolers")
 
     poolers.run(postgres, scene, report, poolers.cases(scene, 60, 1))
@@ -57,6 +57,6 @@ def test_nothing_left_in_a_poolers_session_stops_or_fools_a_program(postgres: Po
 
 
 @pytest.mark.parametrize("each", fuzz.PROPERTIES, ids=lambda each: each.name)
-def test_a_property_holds_for_whatever_others_write(scene: OddScene, each: fuzz.Property) -> None:
+def test_a_property_holds_for_all_that_others_write(scene: OddScene, each: fuzz.Property) -> None:
     """Keys, names, updates and URLs of any kind raise no foreign error, leak nothing and break no line of the log."""
     assert fuzz.failure(each, int(1000 * each.weight), 1, scene) is None

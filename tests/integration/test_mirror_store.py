@@ -209,7 +209,7 @@ def test_rows_that_cannot_be_read_hide_no_other_one(database_url: str) -> None:
 
 
 def test_a_right_that_is_missing_is_the_databases_trouble(database_url: str) -> None:
-    """What no object can be blamed for is waited for like an outage, wherever it is met."""
+    """A fault of the database, not of an object, is waited for like an outage, in every operation."""
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
