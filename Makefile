@@ -49,7 +49,7 @@ neighbours: setup ## Measure what one tenant's trouble does to another, into doc
 cases: setup ## Try all values, settings and words that others can write, into docs/surroundings.md; an hour and a half on a quiet machine.
 	@$(PYTHON_IN_VENV) -m tests.cases columns originals settings poolers fuzz objects --into docs/surroundings.md $(CASES_ARGS)
 
-check: setup ## Run linter, format check, type checker, import contracts and the check of CI's workflows.
+check: setup ## Run linter, format check, type checker, import contracts and the checks of words and of CI's workflows.
 	@$(PYTHON_IN_VENV) -m dev.check
 
 build-programs: setup ## Build the cluster's programs and the image now (once; 15 to 20 minutes).

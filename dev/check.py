@@ -15,6 +15,7 @@ CHECKS: Final = {
     "format": ("ruff", "format", "--check"),
     "types": ("mypy",),
     "imports": ("lint-imports",),
+    "words": ("python", "-m", "dev.words"),
     "workflows": ("zizmor", "--offline", "--persona=pedantic", "--no-progress", "--quiet", ".github"),
 }
 

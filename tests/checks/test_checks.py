@@ -10,7 +10,7 @@ from dev import check
 @pytest.mark.timeout(900)  # a first type check on a slow machine
 @pytest.mark.parametrize("name", check.CHECKS)
 def test_check(name: str) -> None:
-    """Linter, formatter, type checker and import contracts have nothing to say."""
+    """Linter, formatter, type checker, import contracts and the check of words find nothing."""
     done = subprocess.run(check.command(name), cwd=check.ROOT, capture_output=True, text=True, check=False)
 
     if done.returncode != 0:
