@@ -18,7 +18,7 @@ _RECONCILE: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 30)
 
 
 class PrometheusTelemetry:
-    """A replica that does not work says no more than that, so that nothing is counted twice."""
+    """Metrics of one replica. A standby exports only that it is one, so that nothing is counted twice."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -58,7 +58,7 @@ class PrometheusTelemetry:
         self._retrying = self._gauge("retrying_schedules", "Schedules that wait for a retry.")
         self._outbox = Gauge(
             "flagschedule_outbox_entries",
-            "What must follow a commit and has not yet: statuses to tell, cache keys to delete.",
+            "What must follow a commit and has not yet: statuses to write, cache keys to delete.",
             ["outbox"],
             registry=self._registry,
         )
@@ -125,8 +125,8 @@ class PrometheusTelemetry:
         self._skipped.inc(runs["skipped"])
         self._refused_keys.inc(runs["refused_cache_keys"])
 
-    def _gauge(self, name: str, says: str) -> Gauge:
-        return Gauge(f"flagschedule_{name}", says, registry=self._registry)
+    def _gauge(self, name: str, help_text: str) -> Gauge:
+        return Gauge(f"flagschedule_{name}", help_text, registry=self._registry)
 
-    def _counter(self, name: str, says: str) -> Counter:
-        return Counter(f"flagschedule_{name}", says, registry=self._registry)
+    def _counter(self, name: str, help_text: str) -> Counter:
+        return Counter(f"flagschedule_{name}", help_text, registry=self._registry)

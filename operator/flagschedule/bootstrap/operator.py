@@ -95,4 +95,4 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
                 scraper=Scraper(store, telemetry),
             )
         finally:
-            breaker.close()  # before the pool: nobody may wait for a database that nobody will ask any more
+            breaker.close()  # before the pool: no operation may wait for a pool that is closed

@@ -19,4 +19,4 @@ def run(settings: Settings, output: Literal["none", "json"], *, dry_run: bool) -
     with bootstrap.cleaner(settings, stopping.on_signals(), dry_run=dry_run) as cleaner:
         summary = cleaner.run()
     if output == "json":
-        print(json.dumps(asdict(summary)))  # noqa: T201 -- the result that was asked for
+        print(json.dumps(asdict(summary)))  # noqa: T201 -- the requested result

@@ -1,6 +1,6 @@
 """Work only while the lease is ours. Used by the operator's entry point.
 
-Whoever loses the lease must not go on, not even with an orderly end: that takes seconds in which it still writes.
+A replica that loses the lease must end at once. An orderly end takes seconds in which it still writes.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ LEASE_LOST: Final = 3  # as for any dependency that is unavailable: it was the A
 
 @asynccontextmanager
 async def held(elector: LeaderElector | None, stop: asyncio.Event) -> AsyncIterator[bool]:
-    """Wait for the lease and hold it; False if we were told to stop before. Without an elector it is always ours."""
+    """Wait for the lease and hold it. Yields False if `stop` came first; without an elector always True."""
     if elector is None:
         yield True
         return
@@ -37,7 +37,7 @@ async def held(elector: LeaderElector | None, stop: asyncio.Event) -> AsyncItera
 
 
 async def unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
-    """Whether the work came to its end; False if we were told to stop before."""
+    """Run the work. Returns whether it came to its end; False if `stop` came first."""
     working = asyncio.create_task(work)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -52,7 +52,7 @@ async def unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event) -
 async def _hold(elector: LeaderElector, stop: asyncio.Event) -> None:
     try:
         await elector.hold()
-    except Exception:  # noqa: BLE001 -- whatever it was, nobody renews the lease any more
+    except Exception:  # noqa: BLE001 -- after any error the lease is not renewed any more
         _log.exception("Lease not held because of a bug")
         os._exit(1)
     # While an orderly end is on its way Kopf may cancel what we wait for; and the end is near enough.

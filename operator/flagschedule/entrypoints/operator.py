@@ -1,4 +1,4 @@
-"""The operator's program: every Kopf trigger and setting on one screen, and the root tasks beside Kopf.
+"""The operator's program: every Kopf trigger and setting on one screen, and the root tasks that run with Kopf.
 
 Kopf is used as an informer only: it shows every object and every change. Finalizers, statuses, retries and what is
 remembered of an object are ours (ADR 0015), so that nothing that a tenant may write on an object is believed.
@@ -85,7 +85,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.client_timeout = 660
     settings.watching.connect_timeout = 10
     settings.networking.connect_timeout = 10
-    settings.networking.request_timeout = 30  # the default pins an object for 5 minutes to a dead connection
+    settings.networking.request_timeout = 30  # with the default an object waits 5 minutes for a broken connection
     settings.networking.error_backoffs = _Backoffs()
     # How long a task lingers that has nothing to do; the default has those of 10,000 objects alive at once at a start.
     settings.queueing.idle_timeout = 1
@@ -96,7 +96,7 @@ def kopf_settings() -> kopf.OperatorSettings:
 
 
 class _Backoffs(Iterable[float]):
-    """Eleven minutes of retries, uneven between replicas; then the process ends, and its successor logs in anew."""
+    """Eleven minutes of retries, uneven between replicas; then the process ends, and its successor logs in again."""
 
     def __iter__(self) -> Any:
         return (pause * random.uniform(0.75, 1.25) for pause in (1, 1, 2, 3, 5, 8, 13, 21, *[30] * 20))  # noqa: S311 -- spreads load, guards nothing
@@ -129,12 +129,12 @@ async def _work(services: bootstrap.Operator, settings: Settings, stop: asyncio.
 
 
 async def _run_kopf(services: bootstrap.Operator, settings: Settings, stop: asyncio.Event) -> None:
-    """Run Kopf and our root tasks until one of them ends, which ends all, or until we are told to stop."""
+    """Run Kopf and our root tasks until `stop`, or until one of them ends, which ends all."""
     others = asyncio.all_tasks()
     kopf_tasks = await kopf.spawn_tasks(
         registry=build_registry(services.reconciler),
         settings=kopf_settings(),
-        # For peering, which is off. By default Kopf asks for our user's name, and a container's uid has none.
+        # For peering, which is off. By default Kopf looks up the user's name, and a container's uid has none.
         identity=cast("Any", "flagschedule"),
         standalone=True,  # an object named "default" of Kopf's peering kind could pause us otherwise
         clusterwide=not settings.namespaces,
@@ -152,7 +152,7 @@ async def _run_kopf(services: bootstrap.Operator, settings: Settings, stop: asyn
     _log.info("Operator started", namespaces=list(settings.namespaces) or "all", cluster=settings.cluster)
     await tasks.run_until_one_ends([*kopf_tasks, *own], stop, others)
     if not stop.is_set():
-        raise FlagScheduleError("a part of the operator ended unexpectedly; its log says which")
+        raise FlagScheduleError("a part of the operator ended unexpectedly; see its log")
 
 
 async def _stop_when_refused(store: MirrorStore, stop: asyncio.Event) -> FlagScheduleError:

@@ -19,4 +19,4 @@ def run(settings: Settings, output: Literal["none", "json"]) -> None:
     with bootstrap.processor(settings, stopping.on_signals()) as processor:
         summary = processor.run()
     if output == "json":
-        print(json.dumps(asdict(summary)))  # noqa: T201 -- the result that was asked for
+        print(json.dumps(asdict(summary)))  # noqa: T201 -- the requested result

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 def on_signals() -> Callable[[], bool]:
-    """From now on the signals only set what the returned function tells: whether to stop."""
+    """Handle the signals from now on. Returns a function that returns whether to stop."""
     signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: signals.append(received))

@@ -1,8 +1,8 @@
 """Ends the operator's tasks. Used by the operator's entry point.
 
-What `kopf.run_tasks` does, but also for an operator that is stopped while it starts, or while it is busy: there Kopf
-would wait five seconds for tasks of its own that it has lost sight of, pass on their failures as ours, and wait for
-ever for a task that did not notice its cancellation.
+Like `kopf.run_tasks`, but also for an operator that is stopped while it starts or is busy. There Kopf waits five
+seconds for tasks that it does not track any more, raises their failures as ours, and waits without an end for a task
+that missed its cancellation.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ async def run_until_one_ends(
     """Wait until one of the tasks ends, then end all the rest but `others`; returns when they have ended.
 
     Args:
-        tasks: those that ought to run for ever.
-        stop: set when they were told to end, so that whatever they fail with is no failure.
+        tasks: those that should run until cancelled.
+        stop: set when they must end, so that their errors are no failure.
         others: tasks to leave alone; all that are not named here are taken for children of `tasks`.
         patience: after how many seconds a task is cancelled once more.
 
@@ -29,15 +29,15 @@ async def run_until_one_ends(
         Exception: what the first task has failed with, unless `stop` is set.
     """
     ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    told = stop.is_set()
-    if told:
-        # What Kopf's parts say while they lose each other is no news.
+    stopping = stop.is_set()
+    if stopping:
+        # Kopf's tasks log errors about each other while they are cancelled.
         logging.getLogger("kopf").setLevel(logging.CRITICAL)
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     await _end(tasks, patience)
     spared = {*others, asyncio.current_task()}
     await _end([task for task in asyncio.all_tasks() if task not in spared], patience)
-    if not told:
+    if not stopping:
         for task in ended:
             task.result()
 

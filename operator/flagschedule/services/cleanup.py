@@ -1,7 +1,7 @@
 """One run of the cleaner: delete what is past its time, a few pages at a time. Called by the cleaner's entry point.
 
-It must not decide what is past its time (the store's statements do), and must never be in anybody's way: every
-transaction is short, and rows that somebody holds are left to the next run. A row that the database refuses to delete
+It must not decide what is past its time (the store's statements do), and must not delay other transactions: every
+transaction is short, and locked rows are left to the next run. A row that the database refuses to delete
 keeps no other one.
 """
 
@@ -39,7 +39,7 @@ class Summary:
     """What a run deleted, or would delete if it is dry.
 
     `refused` counts the rows that the database refused to delete, and the windows of pages that were left whole because
-    of one; `complete` tells that every table was walked to its end.
+    of one; `complete` means that every table was walked to its end.
     """
 
     applied: int = 0
@@ -79,7 +79,7 @@ class Cleaner:
         self._told = self._started
 
     def run(self) -> Summary:
-        """Walk every table once, or until the time is spent or the program is told to stop.
+        """Walk every table once, or until the time is spent or the program must stop.
 
         Raises:
             DependencyUnavailableError: the database cannot serve, or refuses; what was deleted stays deleted.
@@ -118,7 +118,7 @@ class Cleaner:
     def _isolate(self, kind: Leftover, start: Place, end: Place, error: StatementRefusedError) -> None:
         """A rule of the host protects some row: find it by halves, so that the others are purged all the same.
 
-        What holds somebody's lock or took too long is left whole: each half would wait as long again.
+        What is locked or took too long is left whole: each half would wait as long again.
         """
         self._check(kind)
         middle = _middle(start, end)

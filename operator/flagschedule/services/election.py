@@ -1,8 +1,8 @@
 """Decides which replica works: the one that holds the lease. Called by the operator's entry point.
 
-It bounds waste, it guards nothing: two that both believe to hold the lease do no harm, because the database and the
-API server refuse the writes of the one that is behind. It must not compare the clocks of two machines: a lease has
-run out when its renewal has not changed for as long as its holder promised, by our own monotonic clock.
+The lease saves double work, and correctness does not depend on it: where two replicas both believe that they hold it,
+the database and the API server refuse the writes of the one that is behind. It must not compare the clocks of two
+machines: a lease has run out when its renewal has not changed for the lease's duration, by our own monotonic clock.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ class Terms:
     """The figures of an election, in seconds.
 
     A standby takes over `duration` after the holder's last renewal, or `retry_period` after its orderly end. A holder
-    that could not renew for `renew_deadline` gives up, so that it has ended before anybody takes over.
+    that could not renew for `renew_deadline` ends, so that it has ended before a standby takes over.
     """
 
     duration: float = 15
@@ -37,7 +37,7 @@ class LeaderElector:
     """One candidate: `acquire`, then `hold`, then `release`.
 
     Attributes:
-        looked_at: when (the clock's time) we last saw whose the lease is; None before the first time.
+        looked_at: when (the clock's time) we last read the lease; None before the first time.
     """
 
     def __init__(
@@ -55,24 +55,24 @@ class LeaderElector:
 
     @property
     def remaining(self) -> float:
-        """For how many seconds we may still work without another renewal; zero or less: we must not."""
+        """For how many seconds we may work without another renewal; zero or less means that we must not."""
         return self._renewed_at + self._terms.renew_deadline - self._clock()
 
     async def acquire(self) -> None:
         """Wait until the lease is ours."""
-        while not await self.attempt():  # noqa: ASYNC110 -- nothing tells us that the lease is free
+        while not await self.attempt():  # noqa: ASYNC110 -- no event reports that the lease is free
             await asyncio.sleep(self._terms.retry_period)
         _log.info("Lease acquired", holder=self._identity)
 
     async def hold(self) -> None:
         """Renew the lease; returns once it is lost."""
-        while self.remaining > 0 and not self._is_anothers():
+        while self.remaining > 0 and not self._belongs_to_another():
             await asyncio.sleep(min(self._terms.renew_period, self.remaining))
             await self.attempt(within=self.remaining)
         _log.error("Lease lost; this replica ends at once", holder=self._seen.holder if self._seen else None)
 
     async def release(self) -> None:
-        """Give the lease up, if it is ours, so that a standby need not wait until it runs out."""
+        """Release the lease, if it is ours, so that a standby need not wait until it runs out."""
         try:
             async with asyncio.timeout(self._terms.answer_within):
                 lease = await self._book.read()
@@ -82,13 +82,13 @@ class LeaderElector:
             _log.warning("Lease not released; it will run out")
 
     async def attempt(self, *, within: float | None = None) -> bool:
-        """Take or renew the lease if we may; whether it is ours now. Trouble means no, and is told once."""
+        """Take or renew the lease if we may. Returns whether it is ours; an error means no, and is logged once."""
         started_at = self._clock()
         longest = self._terms.answer_within
         try:
             async with asyncio.timeout(longest if within is None else min(within, longest)):
                 ours = await self._take()
-        except ObjectChangedError:  # somebody was quicker, or our own earlier write came through late
+        except ObjectChangedError:  # another replica was faster, or our own earlier write arrived late
             return False
         except (DependencyUnavailableError, ObjectGoneError, TimeoutError) as error:
             if not self._failing:
@@ -98,16 +98,16 @@ class LeaderElector:
         self._failing = False
         self.looked_at = self._clock()
         if ours:
-            # From before the request: whoever sees the renewal sees it later, so they wait longer than we work.
+            # The time before the request: the others see the renewal later, so they wait longer than we work.
             self._renewed_at = started_at
         return ours
 
     async def _take(self) -> bool:
-        # Reading first, each time, tells us of a write of ours whose answer was lost.
+        # Read first each time: it shows a write of ours whose answer was lost.
         lease = await self._book.read()
         if lease is not None:
             self._observe(lease)
-            if self._is_anothers() and not self._has_run_out(lease):
+            if self._belongs_to_another() and not self._has_run_out(lease):
                 return False
         await self._book.write(lease, self._identity, self._terms.duration)
         self._seen = None  # what we saw was before this
@@ -118,7 +118,7 @@ class LeaderElector:
             self._seen_at = self._clock()
         self._seen = lease
 
-    def _is_anothers(self) -> bool:
+    def _belongs_to_another(self) -> bool:
         return self._seen is not None and self._seen.holder not in {"", self._identity}
 
     def _has_run_out(self, lease: Lease) -> bool:

@@ -1,7 +1,7 @@
-"""Posts an Event for every edge of an object's status. Fed by the status writer, and a root task of the operator.
+"""Posts an Event for every transition of an object's status. Fed by the status writer; a root task of the operator.
 
-Events are a courtesy: they wait in memory, and are lost rather than waited for. Whatever goes wrong here must not
-be felt by the status writer or the mirror, and is logged once.
+Events are best effort: they wait in memory and may be lost. A failure here must not reach the status writer or the
+mirror, and is logged once.
 """
 
 from dataclasses import dataclass
@@ -30,14 +30,14 @@ class _Recorded:
 
 
 class EventRecorder:
-    """One Event at a time, so that a slow API server is asked for little; namespaces take turns."""
+    """Posts one Event at a time, so that a slow API server gets few requests; namespaces take turns."""
 
     def __init__(self, client: ObjectClient) -> None:
         self._client = client
         self._waiting: RetryQueue[_Recorded] = RetryQueue(
             self._post, at_once=1, group=lambda recorded: recorded.ref.namespace
         )
-        self._troubles: set[str] = set()
+        self._warned: set[str] = set()
 
     def record(self, ref: ObjectRef, transition: events.Transition, at: datetime) -> None:
         """Post the Events of a transition that this replica has written to the status, at the time of its look."""
@@ -45,21 +45,21 @@ class EventRecorder:
             if len(self._waiting) < _WAITING:
                 self._waiting.add(_Recorded(ref, event, at))
             else:
-                self._complain("too many wait to be posted")
+                self._warn_once("too many wait to be posted")
 
     async def post_forever(self) -> None:
-        """Post what was recorded; what cannot be posted is forgotten."""
+        """Post what was recorded until cancelled; what cannot be posted is dropped."""
         await self._waiting.run()
 
     async def _post(self, recorded: _Recorded) -> None:
         try:
             await self._client.post_event(recorded.ref, recorded.event, recorded.at)
         except FlagScheduleError as error:
-            self._complain(str(error))
-        except Exception:  # noqa: BLE001 -- a courtesy must not be tried again and again
-            self._complain("unexpected")
+            self._warn_once(str(error))
+        except Exception:  # noqa: BLE001 -- best effort: it is not tried again
+            self._warn_once("unexpected")
 
-    def _complain(self, why: str) -> None:
-        if why not in self._troubles:
+    def _warn_once(self, why: str) -> None:
+        if why not in self._warned:
             _log.warning("Events are lost", error=why)
-        self._troubles.add(why)
+        self._warned.add(why)

@@ -150,7 +150,7 @@ class RetryQueue(Generic[_K]):
         entry = self._entries.setdefault(key, _Entry())
         keeps_its_place = entry.ticket and entry.rank == rank
         entry.rank = rank
-        entry.failures = 0  # what it failed at before says nothing of what is requested now
+        entry.failures = 0  # earlier failures do not concern the new request
         if entry.working:
             entry.again = True
         elif not keeps_its_place:

@@ -1,7 +1,7 @@
 """Brings objects in line, each by one task at a time. Fed by the watch and by the resync; a root task of the operator.
 
-Level-triggered: what is to be done follows from the object as it is, not from the event. Nothing that others can
-write on an object is trusted as a memory of ours.
+Level-triggered: the work follows from the object's state, not from the event. Nothing that others can write on an
+object is trusted as our own state.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ from flagschedule.services.mirror import Mirror
 from flagschedule.services.queue import URGENT, Backoff, Rank, RetryQueue
 
 _log = structlog.get_logger()
-_AT_ONCE: Final = 8  # more would not be quicker, but make each wait for the others at every step
+_AT_ONCE: Final = 8  # more would not be faster, and each step of an object would wait for more others
 _RESERVED: Final = 4
 _FRESH: Final = 30.0  # seconds; what was seen longer ago is looked at again, as the watch may have stalled
-_CHANGED: Final = Backoff(0.05, 60)  # somebody else wrote to the object meanwhile
+_CHANGED: Final = Backoff(0.05, 60)  # another client wrote to the object meanwhile
 _STOP: Final = Backoff(0.05, 0.25)  # a person waits, and the row's lock may end at any moment
 _BUSY: Final = Backoff(0.1, 1)  # the row is locked, most likely by the processor
 _LOCKED: Final = Backoff(0.1, 3)  # the flag is locked
@@ -74,9 +74,9 @@ class Reconciler:
         await self._queue.run()
 
     async def try_all(self, objects: Iterable[FlagSchedule]) -> None:
-        """Bring objects in line as they are when it is their turn.
+        """Bring objects in line, each as it is at its turn.
 
-        Returns when each is in line or has failed; a locked row is no failure, but is not waited for without an end.
+        Returns when each is in line or has failed, or after 25 seconds: a locked row is no failure.
         """
         tries = []
         for obj in objects:
@@ -89,7 +89,7 @@ class Reconciler:
                     await tried.wait()
 
     def notice(self, body: Mapping[str, Any], *, gone: bool = False) -> None:
-        """An object as the watch shows it, or as it was when it went."""
+        """Take an object from the watch; `gone` is its last state, after it was removed."""
         obj = FlagSchedule.from_body(body)
         if gone:
             if obj.ref.uid in self._released:
@@ -100,9 +100,9 @@ class Reconciler:
             self.add(obj)
 
     def add(self, obj: FlagSchedule, *, fresh: bool = True) -> None:
-        """Bring an object in line when it is its turn; unless it is `fresh`, as it is then."""
-        if before := self._seen.get(obj.ref):
-            obj = _still_asking(obj, before.obj)
+        """Bring an object in line at its turn; one that is not `fresh` is read again first."""
+        if previous := self._seen.get(obj.ref):
+            obj = _with_request(obj, previous.obj)
         self._seen[obj.ref] = _Seen(obj, asyncio.get_running_loop().time() if fresh else _LONG_AGO)
         self._queue.add(obj.ref, _rank(obj))
 
@@ -114,13 +114,13 @@ class Reconciler:
 
     async def _attempt(self, ref: ObjectRef) -> Backoff | None:
         seen = self._seen.get(ref)
-        if seen is None:  # what was seen while it was worked on asked for nothing new
+        if seen is None:  # an event that came during the last turn requested nothing new
             return None
         try:
             await self._refresh(seen)
             await self._bring_in_line(seen)
         except ConflictError as conflict:
-            # What is seen is kept: the watch tells of each change.
+            # Our copy stays current: the watch reports each change.
             return _LOCKED if conflict.flag_locked else _STOP if seen.obj.stopping else _BUSY
         except ObjectChangedError:
             backoff = _note_refusal(seen)
@@ -137,7 +137,7 @@ class Reconciler:
         else:
             self._failing = False
             latest = self._seen[ref]
-            if latest is seen or _asks_the_same(latest.obj, seen.obj):
+            if latest is seen or _requests_the_same(latest.obj, seen.obj):
                 del self._seen[ref]
             return None
         seen.at = _LONG_AGO
@@ -149,7 +149,7 @@ class Reconciler:
             return
         try:
             found = FlagSchedule.from_body(await self._client.get(seen.obj.ref))
-            seen.obj = _still_asking(found, seen.obj)
+            seen.obj = _with_request(found, seen.obj)
         except ObjectGoneError:
             seen.obj = replace(seen.obj, deleting=True, finalizers=())
         seen.at = now
@@ -164,44 +164,47 @@ class Reconciler:
             return
         if not obj.guarded:  # before the first mirroring, so that no deletion goes unseen
             guarded = FlagSchedule.from_body(await self._write_finalizers(obj, [*obj.finalizers, FINALIZER]))
-            seen.obj = _still_asking(guarded, obj)
+            seen.obj = _with_request(guarded, obj)
         await self._mirror.reconcile(seen.obj)
 
     async def _write_finalizers(self, obj: FlagSchedule, finalizers: list[str]) -> Mapping[str, Any]:
         return await self._client.write_finalizers(obj.ref, obj.resource_version, finalizers)
 
     def _remember(self, uid: Uid) -> None:
-        """What we have released needs no look when it goes."""
+        """Remember a released object, so that its removal causes no further work."""
         if len(self._released) >= _REMEMBERED:  # their last events were never seen
             self._released.clear()
         self._released.add(uid)
 
 
 def _note_refusal(seen: _Seen) -> Backoff:
-    """Tell a policy's refusal from a change of the object meanwhile: the API server answers both alike."""
+    """Distinguish a policy's refusal from a change of the object: the API server's answer is the same."""
     version, ref = seen.obj.resource_version, seen.obj.ref
     seen.refusals = seen.refusals + 1 if seen.refused == version else 1
     seen.refused = version
     if seen.refusals == 1:
         return _CHANGED
-    if seen.refusals == 2:  # noqa: PLR2004 -- said once: the object was looked at again and is the same
+    if seen.refusals == 2:  # noqa: PLR2004 -- logged once: the object was read again and is the same
         _log.error("Finalizer refused", namespace=ref.namespace, name=ref.name, uid=str(ref.uid))
     return _FAILED
 
 
-def _still_asking(obj: FlagSchedule, before: FlagSchedule) -> FlagSchedule:
-    """A request to retry that is taken away before its turn, as Flux does within a second, is not lost."""
-    return replace(obj, retry_request=before.retry_request) if obj.retry_request is None else obj
+def _with_request(obj: FlagSchedule, previous: FlagSchedule) -> FlagSchedule:
+    """Keep a request to retry that was removed before its turn, as Flux does within a second."""
+    return replace(obj, retry_request=previous.retry_request) if obj.retry_request is None else obj
 
 
-def _asks_the_same(obj: FlagSchedule, handled: FlagSchedule) -> bool:
-    """Whether a later view of an object asks for nothing but what was handled: it shows our own writes."""
-    wishes = [(it.generation, it.retry_request, it.deleting) for it in (obj, handled)]
-    return wishes[0] == wishes[1] and (obj.guarded or obj.deleting)
+def _requests_the_same(obj: FlagSchedule, handled: FlagSchedule) -> bool:
+    """Return whether a later view of an object requests only what was handled: it shows our own writes."""
+    requests = [(it.generation, it.retry_request, it.deleting) for it in (obj, handled)]
+    return requests[0] == requests[1] and (obj.guarded or obj.deleting)
 
 
 def _rank(obj: FlagSchedule) -> Rank:
-    """A person's stop first, then edits, then new objects; of each, what is due next. The clock only orders."""
+    """Rank a person's stop first, then edits, then new objects; in each class the one that is due next.
+
+    The local clock only orders.
+    """
     kind = URGENT if obj.stopping else 1 if obj.observed else 2
     distance = abs((obj.spec.scheduled_at - datetime.now(UTC)).total_seconds()) if obj.spec else 0.0
     return kind, distance

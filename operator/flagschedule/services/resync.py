@@ -1,7 +1,7 @@
-"""Looks after what no event tells: flags that appear, deletions that a watch missed, statuses that got lost.
+"""Finds what no event reports: new flags, deletions that a watch missed, statuses that were lost.
 
-A root task of the operator. It finds what is to be repaired; the reconciler repairs. It also keeps the cluster's
-claim to its name in the database.
+A root task of the operator. It finds what must be repaired, and the reconciler repairs it. It also renews the
+cluster's claim to its name in the database.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from flagschedule.services.reconcile import Reconciler
 from flagschedule.services.status import StatusWriter
 
 _log = structlog.get_logger()
-_TURNS_PER_RESYNC: Final = 10
+_TURNS_PER_COMPARISON: Final = 10
 _NAME_TAKEN: Final = (
     "FLAG_SCHEDULE_CLUSTER: another live cluster uses the name '{cluster}' in this database; "
     "give each cluster a name of its own (a dead cluster's is free after 10 minutes)"
@@ -35,20 +35,20 @@ _NAME_TAKEN: Final = (
 
 @dataclass
 class _Repairs:
-    """What a comparison of all objects with all records found; `behind` counts objects older than their records."""
+    """What the comparison of all objects with all records found; `behind` counts objects older than their records."""
 
     to_mirror: list[FlagSchedule] = field(default_factory=list)
-    to_tell: list[FlagSchedule] = field(default_factory=list)
+    to_write: list[FlagSchedule] = field(default_factory=list)
     orphans: list[Record] = field(default_factory=list)
     behind: int = 0
 
 
 class Resync:
-    """Turns every `interval` seconds; every tenth turn compares everything.
+    """Runs a turn every `interval` seconds; every tenth turn compares all objects with all records.
 
     Attributes:
-        listed_at: when (event loop's time) the API server last gave us every object; None before the first time.
-        compared: everything was compared once, and what was found then was repaired as far as possible.
+        listed_at: when (event loop's time) the API server last returned every object; None before the first time.
+        compared: whether everything was compared once, and repaired as far as possible.
     """
 
     def __init__(
@@ -83,18 +83,18 @@ class Resync:
         Raises:
             ConfigurationError: another live cluster uses the name.
         """
-        while not await self._turn(self._first_look):  # noqa: ASYNC110 -- nothing tells us that it is back
+        while not await self._turn(self._first_look):  # noqa: ASYNC110 -- no event reports that the API server is back
             await asyncio.sleep(1)
 
     async def run_forever(self) -> None:
-        """Turn for ever; trouble with the API server is left to the next turn.
+        """Run a turn every interval until cancelled; an API server that fails is tried again at the next turn.
 
         Raises:
             ConfigurationError: another cluster has taken the name, because we were away for too long.
         """
         turns = 0
         while True:
-            done = await self._turn(self._waiting if turns % _TURNS_PER_RESYNC else self._everything)
+            done = await self._turn(self._retry_waiting if turns % _TURNS_PER_COMPARISON else self._compare_all)
             turns += done  # a resync that failed is due at the next turn
             await asyncio.sleep(self._interval)
 
@@ -109,7 +109,7 @@ class Resync:
             return False
         except ConfigurationError:
             raise
-        except Exception:  # noqa: BLE001 -- a comparison that stumbles must not stop what the watch tells
+        except Exception:  # noqa: BLE001 -- an error in the comparison must not stop what the watch triggers
             _log.exception("Comparison failed")
             return False
         if self._failing:
@@ -126,8 +126,8 @@ class Resync:
         async for _ in self._client.list():
             return
 
-    async def _waiting(self) -> None:
-        """Objects whose flag exists by now, or whose time has passed."""
+    async def _retry_waiting(self) -> None:
+        """Reconcile waiting objects whose flag exists now, or whose time has passed."""
         await for_each(await self._breaker.run(self._store.waiting), self._look_again)
 
     async def _look_again(self, ref: ObjectRef) -> None:
@@ -139,7 +139,7 @@ class Resync:
             return  # the next comparison, or the next turn
         self._reconciler.add(obj)
 
-    async def _everything(self) -> None:
+    async def _compare_all(self) -> None:
         """Compare all objects with all records and repair both."""
         # The records first: an object that appears in between then only looks new. The other way round, a record
         # that appears in between would look like one whose object is gone.
@@ -148,12 +148,12 @@ class Resync:
         self.listed_at = asyncio.get_running_loop().time()
         if found.behind:
             _log.warning("Objects are older than their records; was etcd restored from a backup?", objects=found.behind)
-        await self._reconciler.try_all([*found.to_mirror, *map(_departed, found.orphans)])
+        await self._reconciler.try_all([*found.to_mirror, *map(_as_deleted, found.orphans)])
         if not self.compared:  # after a restore of the database people wait for this before the processor runs
             _log.info("All objects compared", cluster=self._cluster, repaired=len(found.to_mirror))
         self.compared = True
-        await for_each(found.to_tell, self._tell)
-        await self._waiting()
+        await for_each(found.to_write, self._write_status)
+        await self._retry_waiting()
 
     async def _snapshots(self) -> dict[Uid, Snapshot]:
         return {found.record.ref.uid: found async for found in self._store.snapshots() if found.record}
@@ -183,14 +183,14 @@ class Resync:
         if not obj.guarded or self._mirror.is_stale(obj, snapshot):
             repairs.to_mirror.append(obj)
         elif snapshot and status.compute(obj, snapshot) != obj.status:
-            repairs.to_tell.append(obj)
+            repairs.to_write.append(obj)
 
-    async def _tell(self, obj: FlagSchedule) -> None:
+    async def _write_status(self, obj: FlagSchedule) -> None:
         await self._writer.write_or_keep(obj.ref, obj)
 
 
-def _departed(record: Record) -> FlagSchedule:
-    """An object that is gone, as far as its record remembers it: enough to release it."""
+def _as_deleted(record: Record) -> FlagSchedule:
+    """Return a removed object as far as its record holds it: enough to release it."""
     return FlagSchedule(
         ref=record.ref,
         generation=record.generation,

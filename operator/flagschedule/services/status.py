@@ -1,4 +1,4 @@
-"""Writes the status of objects: the only place that does. Callers ask it to bring one object up to date.
+"""Writes the status of objects, and nothing else does.
 
 Runs as a root task of the operator (`serve_forever`), and is awaited by the mirror. It must not decide anything:
 the status follows from object, record and row by `domain.status.compute`.
@@ -26,12 +26,12 @@ _log = structlog.get_logger()
 _LOOK: Final = 1.0
 _BATCH: Final = 1000
 _TRIES: Final = 5
-_AT_ONCE: Final = 6  # more would not be quicker, but make a person's stop wait for them at every step
+_AT_ONCE: Final = 6  # more would not be faster, and each step of a person's stop would wait for more others
 _BACKOFF: Final = Backoff(1, 60)
 
 
 class StatusWriter:
-    """One writer at a time for each object; whoever comes later sees what the earlier one wrote."""
+    """One writer at a time for each object; a later writer sees what the earlier one wrote."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class StatusWriter:
             while True:
                 try:
                     await self._read_outbox()
-                except Exception:  # noqa: BLE001 -- whatever it is, other statuses can be written
+                except Exception:  # noqa: BLE001 -- one failure must not stop other statuses
                     _log.exception("Statuses not served")
                 await asyncio.sleep(_LOOK)
 
@@ -72,9 +72,9 @@ class StatusWriter:
 
         Args:
             ref: the object.
-            hint: the object as somebody saw it lately; saves a look, and is never trusted.
-            snapshot: what the database knew of it after that; saves another look. Where a later one was told
-                meanwhile, the object is not the hint any more, and both are looked at anew.
+            hint: a recent copy of the object; saves a GET, and is never trusted.
+            snapshot: what the database knew of it after that; saves a query. Where a later status was written
+                meanwhile, the hint's version is refused, and both are read again.
 
         Returns:
             Whether it was done.
@@ -126,7 +126,7 @@ class StatusWriter:
     async def _write(self, ref: ObjectRef, hint: FlagSchedule | None, snapshot: Snapshot | None) -> None:
         lock = self._locks.setdefault(ref.uid, asyncio.Lock())
         async with lock:
-            with suppress(ObjectGoneError):  # nobody is left to be told
+            with suppress(ObjectGoneError):  # there is no object to write to
                 await self._write_alone(ref, hint, snapshot)
 
     async def _write_alone(self, ref: ObjectRef, hint: FlagSchedule | None, snapshot: Snapshot | None) -> None:
@@ -141,7 +141,7 @@ class StatusWriter:
             if snapshot is None:
                 snapshot = await self._breaker.run(partial(self._store.snapshot, ref.uid))
             if snapshot is None or obj.deleting:
-                return  # nothing to tell
+                return  # nothing to write
             if snapshot.is_forgotten(obj):
                 return  # the mirror must first restore what only this status still knows
             wanted = status.compute(obj, snapshot)

@@ -75,7 +75,7 @@ class ApiServer:
         longest: int | None = None,
         **query: str,
     ) -> Any:
-        """What the API server answers, as parsed JSON; a busy server is obeyed and asked again.
+        """Return the API server's answer as parsed JSON; a request that a busy server refuses is sent again.
 
         Args:
             method: the HTTP method.
@@ -154,7 +154,7 @@ def _meaning(status: int, text: bytes) -> Exception:
 
 
 def _names_what_is_missing(text: bytes) -> bool:
-    """Tell an object that is missing from a kind that is not served, whose objects may still be there."""
+    """Distinguish a missing object from a kind that is not served, whose objects may still exist."""
     try:
         return bool(json.loads(text)["details"]["name"])
     except (ValueError, LookupError, TypeError):
@@ -164,5 +164,5 @@ def _names_what_is_missing(text: bytes) -> bool:
 def _seconds(retry_after: str | None) -> float:
     try:
         return min(float(retry_after or 1), _LONGEST_WAIT)
-    except ValueError:  # a date; seldom enough
+    except ValueError:  # a date, which is rare
         return 1

@@ -45,7 +45,7 @@ class KubernetesObjectClient:
         return found
 
     async def list(self) -> AsyncIterator[Mapping[str, Any]]:
-        """See ports.ObjectClient. Each object once, also where the LIST has to begin anew."""
+        """See ports.ObjectClient. Each object once, also where the LIST has to start again."""
         seen: set[str] = set()
         for namespace in self._namespaces or (None,):
             async for found in self._list(namespace):
@@ -61,7 +61,7 @@ class KubernetesObjectClient:
             except ObjectChangedError:
                 token = ""
                 continue
-            except AnswerTooLargeError:  # anybody may make objects large; the same place again, with fewer
+            except AnswerTooLargeError:  # tenants may make objects large: read the same page again, with fewer
                 limit = max(limit // 4, 1)
                 continue
             limit = min(limit * 2, _PAGE)
@@ -81,7 +81,7 @@ class KubernetesObjectClient:
         """See ports.ObjectClient.
 
         A JSON patch, because it is the only kind whose uid the API server compares for `/status`: any other
-        would write to whatever has this name by now.
+        would write to any object that has this name now.
         """
         await self._replace(ref, resource_version, "/status", dict(status), "status")
 

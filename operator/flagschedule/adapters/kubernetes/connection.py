@@ -21,7 +21,7 @@ from flagschedule.domain.schedule import PLURAL
 
 _CONNECTIONS: Final = 50
 _LIFETIME: Final = timedelta(minutes=10)
-# Seconds, seconds, questions, milliseconds: unanswered for so long, a connection is dead.
+# Seconds, seconds, probes, milliseconds: without an answer for so long a connection is broken.
 _KEEPALIVE: Final = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 30_000}
 
 
@@ -42,7 +42,7 @@ async def configuration() -> Any:
                 ["KUBECONFIG: names no usable cluster; set it to a kubeconfig file, or run the operator in a pod"]
             ) from None
     # A kubeconfig's own `proxy-url` wins over the environment. The library leaves the environment to aiohttp, which
-    # knows no networks in NO_PROXY, and looks it up for every request anew, and a .netrc, in two threads.
+    # knows no networks in NO_PROXY, and looks it up for every request, and a .netrc, in two threads.
     found.proxy = found.proxy or proxy_for(found.host)
     found.client_session_kwargs = {"trust_env": False}
     return found
@@ -72,7 +72,7 @@ async def _outlast_the_kind(request: aiohttp.ClientRequest, send: aiohttp.Client
 
 
 def _kept_alive(address: aiohttp.AddrInfoType) -> socket.socket:
-    """Make a socket that asks its peer for a sign of life while a watch is quiet.
+    """Make a socket that probes its peer while a watch is quiet.
 
     A NAT or load balancer that forgets idle connections drops their packets without a word. The questions keep it from
     forgetting, and the connection ends after half a minute where it has forgotten all the same.

@@ -68,7 +68,7 @@ class KubernetesLeaseStore:
 
 
 def _terms(before: Mapping[str, Any], holder: str, duration: float) -> dict[str, Any]:
-    # The times are for people to look at; nobody decides by them. The API server wants exactly six digits.
+    # The times are for people; no decision depends on them. The API server wants exactly six digits.
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     terms = {**before, "holderIdentity": holder, "leaseDurationSeconds": max(1, round(duration)), "renewTime": now}
     if holder and holder != before.get("holderIdentity"):

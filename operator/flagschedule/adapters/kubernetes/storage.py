@@ -18,7 +18,7 @@ class NoDiffBase(kopf.DiffBaseStorage):
         return cast("kopf.BodyEssence", {})
 
     def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002 -- Kopf's signature
-        """Nothing was kept."""
+        """Return nothing: nothing is stored."""
         return None
 
     def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
@@ -29,7 +29,7 @@ class NoProgress(kopf.ProgressStorage):
     """No handler has a state: errors are tried again by our own queue."""
 
     def fetch(self, *, key: Any, body: kopf.Body) -> Any:  # noqa: ARG002 -- Kopf's signature
-        """Nothing was kept."""
+        """Return nothing: nothing is stored."""
         return None
 
     def store(self, *, key: Any, record: Any, body: kopf.Body, patch: kopf.Patch) -> None:
