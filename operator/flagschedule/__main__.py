@@ -1,18 +1,18 @@
 """What starts first, as `flagschedule` and as `python -m flagschedule`: it takes signals before anything is loaded.
 
 A program that is process 1 of a container does not even notice a signal for which it has no handler. To load what a
-program needs takes a second on a busy node; a run that was told to stop in that second went on for 30 more.
+program needs takes a second on a busy node; a run that was stopped in that second went on for 30 more.
 """
 
 import signal
 import sys
 
-_TOLD_TO_END = 128 + signal.SIGTERM  # as a shell says it
+_TERMINATED = 128 + signal.SIGTERM  # a shell's exit code
 
 
 def main() -> int:
     """Run one program of FlagSchedule; the exit code. Programs that end in order replace the handler."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TOLD_TO_END))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     from flagschedule import cli  # noqa: PLC0415 -- see above
 
     return cli.main()

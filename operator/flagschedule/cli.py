@@ -139,7 +139,7 @@ def _migrate(_: argparse.Namespace) -> None:
 
 
 def _version(_: argparse.Namespace) -> None:
-    print(__version__)  # noqa: T201 -- the result that was asked for
+    print(__version__)  # noqa: T201 -- the requested result
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Backlog:
         due: schedules whose time has come and that were not tried yet; counted up to 100,000, like all of these.
         oldest_due: since when the oldest of them is due; 0 if there is none.
         retrying: schedules that wait for a retry.
-        status_entries: outcomes that wait to be told to an object.
+        status_entries: outcomes that wait to be written to an object.
         cache_entries: cache keys that wait to be deleted.
         run_age: how long ago a run finished last; None if none ever did.
         run_duration: how long that run took.
@@ -103,10 +103,10 @@ class MirrorStore(Protocol):
         """
 
     async def delete_status_entries(self, ids: Sequence[int]) -> None:
-        """The entries were served."""
+        """Delete entries that were served."""
 
     async def backlog(self) -> Backlog:
-        """What waits in the whole database, whoever made it; `runs` are those since the last call, at first none."""
+        """Return what waits in the whole database; `runs` are those since the last call, at first none."""
 
     async def claim_cluster(self, kube_system_uid: str) -> bool:
         """Take or keep this cluster name for this cluster; False while another live cluster holds it."""
@@ -155,7 +155,7 @@ class ObjectClient(Protocol):
         """
 
     async def post_event(self, ref: ObjectRef, event: Event, at: datetime) -> None:
-        """Tell whoever looks at the object what happened to it."""
+        """Post an Event that says what happened to the object."""
 
     async def cluster_uid(self) -> str:
         """Return the uid of the namespace that names the cluster, kube-system unless a setting says otherwise."""
@@ -163,9 +163,9 @@ class ObjectClient(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """Who works, and until when if nothing more is heard of them.
+    """Who works, and until when without another renewal.
 
-    `renewal` changes with each renewal and says nothing else; `body` goes back with the next write.
+    `renewal` changes with each renewal and has no other meaning; `body` goes back with the next write.
     """
 
     holder: str
@@ -175,7 +175,7 @@ class Lease:
 
 
 class LeaseStore(Protocol):
-    """Where the operator's replicas write down who holds the lease.
+    """Stores which of the operator's replicas holds the lease.
 
     Both methods raise DependencyUnavailableError where the API server cannot serve them.
     """
@@ -184,10 +184,10 @@ class LeaseStore(Protocol):
         """The lease as it is now; None if there was never one."""
 
     async def write(self, before: Lease | None, holder: str, duration: float) -> None:
-        """Replace the lease that was read by one of this holder, or of nobody (the empty string).
+        """Replace the lease that was read by one of this holder, or of none (the empty string).
 
         Raises:
-            ObjectChangedError: somebody has written since it was read.
+            ObjectChangedError: another replica has written it since it was read.
             ObjectGoneError: it has been deleted since, or its namespace does not exist.
         """
 
@@ -206,10 +206,10 @@ class Telemetry(Protocol):
 
 
 class MetricsText(Protocol):
-    """All that was counted, for whoever scrapes it."""
+    """Everything that was counted, for a scrape."""
 
     def text(self, backlog: Backlog | None, *, leads: bool) -> bytes:
-        """Everything in the format of the scraper; `backlog` is None where the database was not asked or is away."""
+        """Everything in the format of the scraper; `backlog` is None where the database was not queried or is away."""
 
 
 # ---- the processor's side -----------------------------------------------------------------------

@@ -64,7 +64,7 @@ class Settings(BaseModel):
     max_retries: Annotated[
         int,
         Field(
-            description="How often a failed first attempt is tried again, 0 to 10, where a schedule does not say. "
+            description="How often a failed first attempt is tried again, 0 to 10, where a schedule does not set it. "
             "Any other value warns and means 3.",
         ),
     ] = _DEFAULT_MAX_RETRIES
@@ -105,14 +105,14 @@ class Settings(BaseModel):
             ge=0,
             le=315_360_000,
             description="An object that is first seen, or moved by an edit, later than this after its time "
-            "is not applied but Expired; its startingDeadlineSeconds may say otherwise, up to a day.",
+            "is not applied but Expired; its startingDeadlineSeconds may allow more, up to a day.",
         ),
     ] = 600
     show_database_messages: Annotated[
         bool,
         Field(
             description="Whether a failed schedule's status and row show the text that a trigger of the application's "
-            "raised (RAISE EXCEPTION). The attempt's record always has it. Whoever reads FlagSchedules reads it, too.",
+            "raised (RAISE EXCEPTION). The attempt's record always has it. All readers of FlagSchedules can read it.",
         ),
     ] = False
     keep_applied_days: Annotated[
@@ -143,8 +143,8 @@ class Settings(BaseModel):
         str,
         Field(
             min_length=1,
-            description="The namespace whose uid tells this cluster from another one of the same name. The operator "
-            "needs the right to get it. Where it may not read kube-system, name its own namespace.",
+            description="The namespace whose uid distinguishes this cluster from another of the same name. The "
+            "operator needs the right to get it. Where it may not read kube-system, name its own namespace.",
         ),
     ] = "kube-system"
     namespaces: Annotated[

@@ -232,7 +232,7 @@ def test_a_schedule_set_aside_too_often_shows_a_failed_attempt() -> None:
             row(**FAILED, max_retries=0, reason=Reason.RETRIES_EXHAUSTED),
             (
                 "The only attempt failed: the database refused the change (check_violation). "
-                "Mend the cause, then ask for a retry with the annotation flagschedule.io/retry-requested-at, "
+                "Fix the cause, then request a retry with the annotation flagschedule.io/retry-requested-at, "
                 "or set a later scheduledAt."
             ),
         ),
@@ -241,7 +241,7 @@ def test_a_schedule_set_aside_too_often_shows_a_failed_attempt() -> None:
             row(state=State.CANCELLED),
             (
                 "Given up in the database, by another program, before its change was made; "
-                "create a FlagSchedule with a new name to plan anew."
+                "create a FlagSchedule with a new name for a new plan."
             ),
         ),
     ],

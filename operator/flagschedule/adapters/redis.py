@@ -9,13 +9,13 @@ import redis
 from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError
 
 _TIMEOUT: Final = 0.5  # seconds; a slow cache must not make changes late
-# No key's trouble: each other one would be refused, too.
+# Concerns all keys: each other one would be refused, too.
 _REFUSES_ALL: Final = (redis.AuthenticationError, redis.ReadOnlyError, redis.BusyLoadingError, redis.ConnectionError)
 _AWAY: Final = "the cache does not answer; check REDIS_URL and that Redis is running and reachable"
 # By the texts of Redis, redis-py and OpenSSL, because most causes are one exception; first match wins.
 _CAUSES: Final = {
     r"invalid (username-password|password)": "the cache refuses the user or the password in REDIS_URL",
-    r"already authenticated|Authentication required": "REDIS_URL has no password, and the cache asks for one",
+    r"already authenticated|Authentication required": "REDIS_URL has no password, and the cache requires one",
     r"DB index": "the cache has no database of the number at the end of REDIS_URL",
     r"no permissions": (
         "the user in REDIS_URL lacks a right in the cache; its ACL needs ~feature_flags:* and +del, "

@@ -12,11 +12,11 @@ from uuid import UUID
 from flagschedule.domain.outcome import EDIT_TOO_LATE, Outcome, Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule, Spec
 
-# Cancelled, but not for good: by an edit that a better one mends, or for a successor although the object lives.
+# Cancelled, but not finally: by a spec that can be corrected, or for a successor although the object exists.
 _REVIVED: Final = {Reason.INVALID_SPEC, Reason.REPLACED}
 # A request to retry is no way around lateness.
 _NEVER_STARTED: Final = {Reason.EXPIRED, Reason.DEADLINE_EXCEEDED}
-# Nothing is applied later than this after its time at first sight: an old file from Git that nobody expects.
+# Nothing is applied later than this after its time at first sight: an old file from Git would surprise everyone.
 _HISTORY: Final = timedelta(hours=24)
 
 
@@ -74,11 +74,11 @@ class Decision:
 def decide(obj: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
     """What the database should hold for this object; equal facts give an equal answer, so it may run twice."""
     record = facts.record or Record(ref=obj.ref, created_at=obj.created_at)
-    # An older view of the object never overwrites a newer one; but a deletion is final, whoever saw it.
+    # An older view of the object never overwrites a newer one; but a deletion is final.
     if obj.generation < record.generation and not obj.deleting:
         return Decision(record=record, row=facts.row)
-    # Once for each value: an annotation that was taken away asks for nothing, and is remembered.
-    asked = obj.retry_request not in {None, record.retry_request}
+    # Once for each value: an annotation that was removed requests nothing, and is remembered.
+    retry_requested = obj.retry_request not in {None, record.retry_request}
     request = record.retry_request if obj.retry_request is None else obj.retry_request
     record = replace(record, retry_request=request, deleted=obj.deleting)
     if facts.is_forgotten(obj):
@@ -98,10 +98,10 @@ def decide(obj: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
             facts = replace(facts, row=plan)
         return _cancel(record, facts, Reason.CANCELLED)
     if facts.row is None:
-        return _without_row(obj, obj.spec, record, facts, rules, edited, asked)
+        return _without_row(obj, obj.spec, record, facts, rules, edited=edited, retry_requested=retry_requested)
     if moved_to_another_flag:
         return _replace_row(obj, obj.spec, record, facts, rules)
-    return _with_row(obj.spec, record, facts.row, facts.now, rules, edited, asked)
+    return _with_row(obj.spec, record, facts.row, facts.now, rules, edited=edited, retry_requested=retry_requested)
 
 
 def _is_handled(outcome: Outcome) -> bool:
@@ -134,7 +134,7 @@ def _settle(record: Record, state: State, reason: Reason, applied_at: datetime |
 
 def _release(obj: FlagSchedule, record: Record, facts: Facts) -> Decision:
     """The object is being deleted: what is unfinished is cancelled, what is finished stays as it is."""
-    # With its generation, so that nobody who still sees the object alive arms it again: a deletion raises it, too.
+    # With its generation, which a deletion raises: no task that holds an older copy of the object arms it again.
     record = replace(record, generation=max(record.generation, obj.generation))
     if facts.row is not None or record.state in {State.WAITING, State.INVALID}:
         return _cancel(record, facts, Reason.DELETED)
@@ -170,7 +170,7 @@ def _restore(obj: FlagSchedule, record: Record, facts: Facts, rules: Rules) -> D
         replaced = row and _give_up(row)
         row, record = None, replace(record, schedule_id=None)
     edited_too_late = any(condition["reason"] == EDIT_TOO_LATE for condition in obj.status.get("conditions", []))
-    if obj.spec is not None and not edited_too_late:  # what was applied is what the object says
+    if obj.spec is not None and not edited_too_late:  # the spec is what was applied
         record = _acted_on(record, obj, obj.spec)
         row = row and _planned(row, obj.spec, rules)
     if row is None:
@@ -188,17 +188,17 @@ def _restore(obj: FlagSchedule, record: Record, facts: Facts, rules: Rules) -> D
 
 
 def _without_row(
-    obj: FlagSchedule, spec: Spec, record: Record, facts: Facts, rules: Rules, edited: bool, asked: bool
+    obj: FlagSchedule, spec: Spec, record: Record, facts: Facts, rules: Rules, *, edited: bool, retry_requested: bool
 ) -> Decision:
     known = facts.record
     is_locked = facts.flag_trouble is Reason.FLAG_LOCKED and not facts.undecided
     if is_locked and known is not None and known.schedule_id == record.schedule_id:
-        return Decision(record=known, row=None)  # what it says stays true until the flag can be looked at
-    retry = asked and record.state is State.FAILED  # its flag was deleted before its time and may be back
+        return Decision(record=known, row=None)  # it stays true until the flag can be looked at
+    retry = retry_requested and record.state is State.FAILED  # its flag was deleted before its time and may be back
     if not (edited or retry or record.state is State.WAITING):
         return Decision(record=record, row=None)
     if facts.undecided and facts.replay is not None:
-        # With the hash of what was applied: where the updates differ, the object is told so.
+        # With the hash of what was applied: where the updates differ, the status says so.
         record = replace(record, change_hash=facts.replay.change_hash or record.change_hash)
         return Decision(record=_settle(record, State.APPLIED, Reason.REPLAYED, facts.replay.applied_at), row=None)
     # A wait for a lock is written to the status, too.
@@ -226,7 +226,7 @@ def _without_row(
 def _replace_row(obj: FlagSchedule, spec: Spec, record: Record, facts: Facts, rules: Rules) -> Decision:
     """A row belongs to its flag: the old one is given up, and the spec is planned like that of a new object."""
     record = replace(record, schedule_id=None, state=None, reason=None, applied_at=None)
-    found = _without_row(obj, spec, record, replace(facts, row=None), rules, edited=True, asked=False)
+    found = _without_row(obj, spec, record, replace(facts, row=None), rules, edited=True, retry_requested=False)
     return replace(found, replaced=facts.row and _give_up(facts.row))
 
 
@@ -235,13 +235,15 @@ def _give_up(row: Row) -> Row:
     return row if row.finished else replace(row, state=State.CANCELLED, reason=Reason.REPLACED, next_retry_at=None)
 
 
-def _with_row(spec: Spec, record: Record, row: Row, now: datetime, rules: Rules, edited: bool, asked: bool) -> Decision:
-    retry = asked and row.state is State.FAILED and row.reason not in _NEVER_STARTED
-    anew = edited or row.reason is Reason.REPLACED
-    rearm = retry or (anew and row.state is not State.PENDING)
+def _with_row(
+    spec: Spec, record: Record, row: Row, now: datetime, rules: Rules, *, edited: bool, retry_requested: bool
+) -> Decision:
+    retry = retry_requested and row.state is State.FAILED and row.reason not in _NEVER_STARTED
+    replanned = edited or row.reason is Reason.REPLACED
+    rearm = retry or (replanned and row.state is not State.PENDING)
     moved = edited and row.scheduled_at != spec.scheduled_at
     row = replace(row, suspended=spec.suspend)
-    if row.aside and (edited or asked):  # to be tried at once
+    if row.aside and (edited or retry_requested):  # to be tried at once
         row = replace(row, set_aside_until=None, set_aside_count=0)
     if edited:
         row = _planned(row, spec, rules)
@@ -255,9 +257,9 @@ def _with_row(spec: Spec, record: Record, row: Row, now: datetime, rules: Rules,
             next_retry_at=None,
             last_error=None,
             # A request to retry is no new start: the first attempt was made in time.
-            not_after=row.not_after if anew else None,
+            not_after=row.not_after if replanned else None,
         )
-    if (moved or (anew and rearm)) and _late(spec, now, rules):
+    if (moved or (replanned and rearm)) and _late(spec, now, rules):
         row = replace(row, state=State.FAILED, reason=Reason.EXPIRED, next_retry_at=None)
     return Decision(record=record, row=row)
 

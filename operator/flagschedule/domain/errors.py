@@ -1,7 +1,7 @@
 """Every error the project raises on purpose; the docstring of each is its default message.
 
 The type carries the decision: what is no object's fault (`DependencyUnavailableError`) is waited for, what a
-person must mend (`ConfigurationError`) ends the program, what concerns one object ends with that object.
+person must correct (`ConfigurationError`) ends the program, and what concerns one object ends with that object.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class CredentialsRefusedError(DependencyUnavailableError):
 
 
 class AccessForbiddenError(DependencyUnavailableError):
-    """The API server knows us, and does not allow what we asked for."""
+    """The API server knows us, and does not allow the request."""
 
 
 class StatementRefusedError(FlagScheduleError):
@@ -40,7 +40,7 @@ class StatementRefusedError(FlagScheduleError):
     Attributes:
         sqlstate: the error's code.
         host_text: what a trigger of the host wrote for people, bounded and escaped; None where the text is the
-            server's own, which may hold values. Show it only where somebody chose to.
+            server's own, which may hold values. Show it only where a setting allows it.
     """
 
     def __init__(self, sqlstate: str, condition: str, host_text: str | None = None) -> None:
@@ -50,11 +50,11 @@ class StatementRefusedError(FlagScheduleError):
 
 
 class RowRefusedError(StatementRefusedError):
-    """A constraint or a trigger said no to the change: SQLSTATE of class 22, 23 or P0."""
+    """A constraint or a trigger refused the change: SQLSTATE of class 22, 23 or P0."""
 
 
 class ChangeNotMadeError(RowRefusedError):
-    """The database accepted the change of a flag and did not make it as asked; it was rolled back."""
+    """The database accepted the change of a flag and did not make it as requested; it was rolled back."""
 
     def __init__(self, sqlstate: str, effect: str) -> None:
         super().__init__(sqlstate, effect)
@@ -82,8 +82,8 @@ class UnexpectedRefusalError(StatementRefusedError):
 class ConflictError(FlagScheduleError):
     """Another transaction is at work on what this object needs; the same operation succeeds later.
 
-    `flag_locked` tells that it is the flag, or a table, that the object's row needs to be made; what has a row
-    already does not need it.
+    Attributes:
+        flag_locked: whether the flag, or a table, is locked that a new row needs; an existing row does not need it.
     """
 
     def __init__(self, *, flag_locked: bool = False) -> None:

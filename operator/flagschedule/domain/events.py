@@ -1,8 +1,8 @@
-"""From an old and a new status to the Events that tell of the edge between them, if there are any.
+"""Turns an old and a new status into the Events of the transition between them, if there are any.
 
-Called by the event recorder after the new status was written. It must not look at anything but the two: a restart
-or a resync that changes nothing has nothing to tell. Deleting an object is no edge: who did it knows, and nobody
-can describe what is gone.
+Called by the status writer after the new status was written. It must not look at anything else: a restart or a resync
+that changes no status makes no Event. The deletion of an object is no transition, because its Events would be removed
+with it.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ _EVENTS: Final[Mapping[str, str]] = {
     "DeadlineExceeded": "Expired",
     "Expired": "Expired",
     "Cancelled": "Cancelled",
-    "InvalidSpec": "Cancelled",  # whatever was planned is given up
+    "InvalidSpec": "Cancelled",  # the plan is cancelled
 }
 APPLIED: Final = "Applied"
 REASONS: Final = frozenset({*_EVENTS.values(), EDIT_TOO_LATE})
@@ -94,12 +94,12 @@ def _edit_too_late(old: Mapping[str, Any], new: Mapping[str, Any]) -> Event | No
 
 
 def is_replay(status: Mapping[str, Any]) -> bool:
-    """Whether a status says Applied because the change was known to have been made before."""
+    """Return whether a status is Applied because the change had been made for an earlier object."""
     return _condition(status, "Applied").get("reason") == "Replayed"
 
 
 def _is_edge(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    if {before.get("reason"), after.get("reason")} <= _ARMED:  # held, released or planned anew: still planned
+    if {before.get("reason"), after.get("reason")} <= _ARMED:  # held, released or planned again: still planned
         return False
     if before.get("status") == after.get("status") == "True":  # applied is applied
         return False

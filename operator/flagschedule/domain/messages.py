@@ -10,14 +10,14 @@ from flagschedule.domain.outcome import Outcome, Phase, Reason, Record, Row
 from flagschedule.domain.schedule import RETRY_ANNOTATION, FlagSchedule
 
 _RETRY: Final = (
-    f"Mend the cause, then ask for a retry with the annotation {RETRY_ANNOTATION}, or set a later scheduledAt."
+    f"Fix the cause, then request a retry with the annotation {RETRY_ANNOTATION}, or set a later scheduledAt."
 )
 _ENOUGH: Final = 1024  # of a text that is not ours; the API server refuses a status whose texts are too long
 _FINAL: Final = {
-    Reason.FLAG_DELETED: "The flag was deleted before its change was made. Create the flag again, then ask for a retry "
+    Reason.FLAG_DELETED: "The flag was deleted before its change was made. Create the flag again, then request a retry "
     f"with the annotation {RETRY_ANNOTATION} or set a later scheduledAt; or delete this object.",
-    Reason.INVALID_UPDATES: "The updates of the row are not a change that can be made; somebody wrote them into the "
-    "database. Edit spec.updates and set a later scheduledAt to write them anew; a retry alone would fail again.",
+    Reason.INVALID_UPDATES: "The updates of the row are no change that can be made; another program wrote them there. "
+    "Edit spec.updates and set a later scheduledAt to write them again; a retry alone would fail again.",
     Reason.DEADLINE_EXCEEDED: "The first attempt would have been later than startingDeadlineSeconds allow, so the "
     "change was not made. Set a later scheduledAt to make it; a request to retry is refused.",
 }
@@ -25,7 +25,7 @@ _FINAL: Final = {
 _LATER: Final = "a schedule with a later time, or with the same time and created later,"
 _APPLIED: Final = {
     Reason.REPLAYED: "Handled at {at} for an earlier object of this name, flag and time; nothing was done again.",
-    Reason.RESTORED_FROM_STATUS: "Applied at {at}, as this status told; the database had forgotten it.",
+    Reason.RESTORED_FROM_STATUS: "Applied at {at}, as this status said; the database had lost it.",
     Reason.SUPERSEDED: f"Handled at {{at}}: {_LATER} had already set everything this one sets.",
 }
 
@@ -142,9 +142,9 @@ def _cancelled(reason: Reason | None) -> str:
     if reason is Reason.REPLACED:
         return "Given up: a newer object of the same name took its place."
     if reason is Reason.DELETED:  # seen again: etcd was restored from a backup
-        return "Given up when this object was deleted; create a FlagSchedule with a new name to plan anew."
+        return "Given up when this object was deleted; create a FlagSchedule with a new name for a new plan."
     by = "by spec.cancel" if reason is Reason.CANCELLED else "in the database, by another program,"
-    return f"Given up {by} before its change was made; create a FlagSchedule with a new name to plan anew."
+    return f"Given up {by} before its change was made; create a FlagSchedule with a new name for a new plan."
 
 
 def _expired(reason: Reason | None) -> str:

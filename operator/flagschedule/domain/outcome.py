@@ -31,7 +31,7 @@ class State(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a schedule stands there; the finer meaning beside the state."""
+    """Why a schedule is in its state."""
 
     APPLIED = "Applied"
     PARTLY_SUPERSEDED = "PartlySuperseded"
@@ -43,7 +43,7 @@ class Reason(StrEnum):
     FLAG_DELETED = "FlagDeleted"
     INVALID_UPDATES = "InvalidUpdates"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
-    EXPIRED = "Expired"  # late by an accident: somebody should look
+    EXPIRED = "Expired"  # late by an accident: a person should look
     HISTORY = "History"  # late by more than a day: an old file from Git
     CANCELLED = "Cancelled"  # by spec.cancel
     DELETED = "Deleted"  # by deletion of the object
@@ -59,7 +59,7 @@ EDIT_TOO_LATE: Final = "EditTooLate"  # the reason of Ready while a spec differs
 
 
 class Phase(StrEnum):
-    """For display only, derived anew each time; programs read the conditions."""
+    """For display only, and always derived; programs read the conditions."""
 
     PENDING = "Pending"
     SUSPENDED = "Suspended"
@@ -182,7 +182,7 @@ class Snapshot:
 
 
 def _is_ahead(obj: FlagSchedule, record: Record | None) -> bool:
-    """Whether the status speaks of an edit or a request that the database has never seen."""
+    """Return whether the status names an edit or a request that the database has never seen."""
     if record is None:
         return False
     request = obj.status.get("lastHandledRetryRequest")

@@ -1,6 +1,6 @@
-"""How long what is finished is kept. Used by the cleaner; times are told by the database's clock.
+"""How long what is finished is kept. Used by the cleaner; all times are the database's.
 
-Failed schedules are kept for ever, and so is whatever is not finished. Watermarks have no age: however old, a
+Failed schedules and unfinished ones are never deleted. Watermarks have no age: however old, a
 schedule that set a flag last must keep winning over a late retry of an older one. They go with their flag.
 """
 
@@ -30,7 +30,7 @@ class Retention:
     def attempt_days(self) -> int:
         """An attempt whose row is gone, since it was made.
 
-        When its row went is not known. The attempt that applied a row is as old as the row's age counts, so it
+        When its row was deleted is not known. The attempt that applied a row is as old as the row's age counts, so it
         outlives it by 90 days to the day; others may go a little earlier or later.
         """
         return max(self.applied_days, self.cancelled_days) + _ATTEMPTS_LONGER

@@ -1,4 +1,4 @@
-"""The FlagSchedule object as we understand it: parsed strictly, whatever the API server let through.
+"""The FlagSchedule object as we understand it: parsed strictly, also where the API server accepted more.
 
 Called by the operator with the raw object. The same rules stand in `crds/flagschedules.yaml`; a test compares
 the two.  It must not know where the object came from or what becomes of it.
@@ -80,7 +80,7 @@ class Updates(_Model):
 
 
 class Spec(_Model):
-    """The wish: at `scheduled_at`, change the flag `flag_key` of `environment` like `updates` say."""
+    """The request: at `scheduled_at`, change the flag `flag_key` of `environment` to `updates`."""
 
     flag_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$", min_length=1, max_length=128)]
     environment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", min_length=1, max_length=64)] | None = (
@@ -136,7 +136,7 @@ class ObjectRef:
 class FlagSchedule:
     """One object as read from the API server; `spec` is None where it could not be parsed, `fault` says why.
 
-    `cancel` is the wish to give up, which counts also in a spec that cannot be parsed.
+    `cancel` requests cancellation, and counts also in a spec that cannot be parsed.
     """
 
     ref: ObjectRef
@@ -158,7 +158,7 @@ class FlagSchedule:
 
     @property
     def settled(self) -> bool:
-        """Whether the object itself says that all it asks for was handled."""
+        """Whether the object's status covers everything that it requests."""
         return (
             not self.deleting
             and self.guarded
@@ -168,13 +168,13 @@ class FlagSchedule:
 
     @property
     def stopping(self) -> bool:
-        """Whether it asks to stop what may be planned: deleted, cancelled or suspended, and not yet handled."""
+        """Whether it requests to stop what may be planned: deleted, cancelled or suspended, and not yet handled."""
         held = self.cancel or (self.spec is not None and self.spec.suspend)
         return self.deleting or (held and self.observed and not self.settled)
 
     @property
     def observed_generation(self) -> int:
-        """The generation that its status speaks of; -1, the CRD's default, where no operator has ever written it."""
+        """The generation that its status covers; -1, the CRD's default, where no operator has ever written it."""
         return int(self.status.get("observedGeneration", -1))
 
     @property
@@ -184,17 +184,17 @@ class FlagSchedule:
 
     @property
     def applied_at(self) -> datetime | None:
-        """When its change was made, as its status says; administrators can write a status, too."""
+        """When its change was made, by its status, which administrators can write, too."""
         return self._time_of_status("appliedAt")
 
     @property
     def applied_schedule(self) -> datetime | None:
-        """For when the change that its status speaks of was scheduled; the spec may have been edited since."""
+        """The scheduled time of the change that its status reports; the spec may have been edited since."""
         return self._time_of_status("scheduledAt") or (self.spec.scheduled_at if self.spec else None)
 
     @property
     def is_replayed(self) -> bool:
-        """Whether its status says that an earlier object of its name has made its change."""
+        """Whether its change was made for an earlier object of its name, by its status."""
         return any(condition.get("reason") == "Replayed" for condition in self.status.get("conditions", []))
 
     def _time_of_status(self, name: str) -> datetime | None:
@@ -218,13 +218,13 @@ class FlagSchedule:
             fault=fault,
             retry_request=_bounded((meta.get("annotations") or {}).get(RETRY_ANNOTATION)),
             status=body.get("status") or {},
-            cancel=isinstance(wish := body.get("spec"), Mapping) and wish.get("cancel") is True,
+            cancel=isinstance(raw := body.get("spec"), Mapping) and raw.get("cancel") is True,
             finalizers=tuple(meta.get("finalizers") or ()),
         )
 
 
 def _bounded(request: str | None) -> str | None:
-    """A retry request as it is stored: anybody may write any text there, and the database refuses some."""
+    """Return a retry request as it is stored: tenants may write any text, and the database refuses some."""
     if request is None or (len(request) <= _LONGEST_REQUEST and request.isascii() and request.isprintable()):
         return request
     return f"sha256:{hashlib.sha256(request.encode('utf-8', 'surrogatepass')).hexdigest()}"

@@ -38,7 +38,7 @@ _SHAPES: Mapping[Phase, _Shape] = {
     Phase.EXPIRED: _Shape("False", "Expired", "False", "Expired", stalled=True),
     Phase.INVALID: _Shape("False", "InvalidSpec", "False", "InvalidSpec", stalled=True),
 }
-# An old file from Git is no accident: nobody need look at it.
+# An old file from Git is no accident: no person need look at it.
 _HISTORY = _Shape("True", "Expired", "False", "Expired")
 # Other words may stand in a row that another program has changed; programs that read conditions know these.
 _FINER: Final[Mapping[Phase, set[Reason]]] = {
@@ -54,7 +54,7 @@ _LONGEST_CHANGE: Final = 256
 def compute(obj: FlagSchedule, snapshot: Snapshot) -> dict[str, Any] | None:
     """The status the object should have, in the API's shape; None while nothing is recorded of the object.
 
-    Raises nothing: whatever the row says has a phase.
+    Raises nothing: every content of a row has a phase.
     """
     record, row = snapshot.record, snapshot.row
     if record is None or (row is None and record.state is None):
@@ -64,8 +64,8 @@ def compute(obj: FlagSchedule, snapshot: Snapshot) -> dict[str, Any] | None:
     phase = _phase(outcome, row)
     observed = obj.generation if phase in _HANDLED else record.generation
     applied_at = outcome.applied_at if outcome.state is State.APPLIED else None
-    told = _told(obj, record, row, phase)
-    message = _kept_message(told, phase, reason) or messages.explain(phase, obj, record, row, outcome)
+    previous = _of_deleted_row(obj, record, row, phase)
+    message = _kept_message(previous, phase, reason) or messages.explain(phase, obj, record, row, outcome)
     change = _change(obj, record, row, phase)
     too_late = _edit_too_late(obj, record, phase, reason)
     notice = messages.edit_too_late(outcome, phase, change) if too_late else None
@@ -74,12 +74,12 @@ def compute(obj: FlagSchedule, snapshot: Snapshot) -> dict[str, Any] | None:
         "scheduleId": str(record.schedule_id) if record.schedule_id else None,
         "phase": phase.value,
         "change": change,
-        "scheduledAt": _scheduled(record, row, told, phase),
+        "scheduledAt": _scheduled(record, row, previous, phase),
         "appliedAt": _rfc3339(applied_at),
-        "retryCount": row.retry_count if row else told.get("retryCount"),
-        "maxRetries": row.max_retries if row else told.get("maxRetries"),
+        "retryCount": row.retry_count if row else previous.get("retryCount"),
+        "maxRetries": row.max_retries if row else previous.get("maxRetries"),
         "nextRetryAt": _rfc3339(row.set_aside_until if row.aside else row.next_retry_at) if row else None,
-        "lastError": _last_error(row) if row else told.get("lastError"),
+        "lastError": _last_error(row) if row else previous.get("lastError"),
         "lastHandledRetryRequest": record.retry_request,
         "reason": EDIT_TOO_LATE if notice else _applied_reason(phase, reason),
         "message": notice or message,
@@ -121,7 +121,7 @@ def _edit_too_late(obj: FlagSchedule, record: Record, phase: Phase, reason: Reas
         return obj.spec.change_hash != record.change_hash
     if obj.spec.arming_hash != record.arming_hash:
         return True
-    # The processor applies nothing that is held, so a hold beside an application was set after it.
+    # The processor applies nothing that is suspended, so an applied schedule was suspended after its change.
     return obj.spec.suspend and reason is not Reason.RESTORED_FROM_STATUS
 
 
@@ -132,18 +132,18 @@ def _differs_from_cancelled(obj: FlagSchedule, record: Record, reason: Reason | 
     return record.arming_hash is not None and (obj.spec is None or obj.spec.arming_hash != record.arming_hash)
 
 
-def _told(obj: FlagSchedule, record: Record, row: Row | None, phase: Phase) -> Mapping[str, Any]:
-    """What the status said of a row that is gone, while its outcome stands: still true, and known nowhere else."""
+def _of_deleted_row(obj: FlagSchedule, record: Record, row: Row | None, phase: Phase) -> Mapping[str, Any]:
+    """Return the status that describes a deleted row, while its outcome is unchanged: it is stored nowhere else."""
     schedule_id = str(record.schedule_id) if record.schedule_id else None
     same = (obj.status.get("scheduleId"), obj.status.get("phase")) == (schedule_id, phase.value)
     return obj.status if row is None and same else {}
 
 
-def _kept_message(told: Mapping[str, Any], phase: Phase, reason: Reason | None) -> str | None:
+def _kept_message(previous: Mapping[str, Any], phase: Phase, reason: Reason | None) -> str | None:
     if phase not in {*_HANDLED, Phase.FAILED}:
-        return None  # the record tells all there is to tell
+        return None  # everything is in the record
     wanted = _applied_reason(phase, reason)
-    for condition in told.get("conditions", []):
+    for condition in previous.get("conditions", []):
         if condition["type"] == "Applied" and condition["reason"] == wanted:
             message: str = condition["message"]
             return message
@@ -156,24 +156,24 @@ def _last_error(row: Row) -> str | None:
 
 def _change(obj: FlagSchedule, record: Record, row: Row | None, phase: Phase) -> str | None:
     """The change that was made, or is planned; never one that the spec names and nothing will make."""
-    if phase is Phase.INVALID:  # what the row says is not wanted any more, and what is wanted cannot be told
+    if phase is Phase.INVALID:  # the row's change is not requested any more, and the requested one cannot be parsed
         return None
     if row is not None:
         return _describe(row.updates)
     if obj.spec is not None and obj.spec.change_hash == record.change_hash:
         return _describe(obj.spec.updates.as_json())
     if phase in _HANDLED and obj.status.get("phase") == phase:
-        # The row is gone, and the spec is another one: what the status said of a handled schedule stays true.
+        # The row is gone, and the spec is another one: the status of a handled schedule stays true.
         change: str | None = obj.status.get("change")
         return change
     return None
 
 
-def _scheduled(record: Record, row: Row | None, told: Mapping[str, Any], phase: Phase) -> str | None:
+def _scheduled(record: Record, row: Row | None, previous: Mapping[str, Any], phase: Phase) -> str | None:
     """The time of the change that was made, or is planned; in UTC, so that the order of the texts is that of time."""
     if phase is Phase.INVALID:
         return None
-    return _rfc3339(row.scheduled_at) if row else told.get("scheduledAt") or _rfc3339(record.scheduled_at)
+    return _rfc3339(row.scheduled_at) if row else previous.get("scheduledAt") or _rfc3339(record.scheduled_at)
 
 
 def _describe(updates: object) -> str:

@@ -1,6 +1,6 @@
 """The cleaner's store: one connection; each purge is one short statement over a few pages of one table.
 
-Implements ports.CleanupStore. A table is walked in the order in which it lies on disk: no index tells what is
+Implements ports.CleanupStore. A table is walked in the order in which it lies on disk: no index finds what is
 finished, because an index on status or time would cost the processor more than the walk costs once a day.
 """
 
@@ -23,7 +23,7 @@ _TABLES: Final[Mapping[Leftover, LiteralString]] = {
 }
 
 
-# Rows that somebody holds are left to the next run: he may hold them for long, and wait for us.
+# Locked rows are left to the next run: their transaction may be long, and may wait for us.
 _DELETE_FREE: Final = "DELETE FROM feature_flag_schedules AS old WHERE old.ctid = ANY (ARRAY(SELECT old.ctid "
 _BY_LABEL: Final = ") SELECT label, count(*) FROM gone GROUP BY label"
 _FREE: Final = "FOR UPDATE SKIP LOCKED))"

@@ -75,7 +75,7 @@ def to_ref(found: DictRow) -> ObjectRef:
 
 
 def _reason(text: str | None) -> Reason | None:
-    # A word that somebody else wrote there is no reason of ours, and no reason to stumble.
+    # Another program may have written any word.
     return Reason(text) if text in set(Reason) else None
 
 

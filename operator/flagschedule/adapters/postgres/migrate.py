@@ -35,7 +35,7 @@ _PATIENT: Final[More] = {
 }
 # So that the lock does not stay with a machine that is gone. Not in a shared session: its peer is the pooler.
 _KEEP_ALIVE: Final = "SET tcp_keepalives_idle = 30"
-_TRY_LOCK: Final = "SELECT pg_catalog.pg_try_advisory_xact_lock(1718378855)"  # a number that nobody else locks
+_TRY_LOCK: Final = "SELECT pg_catalog.pg_try_advisory_xact_lock(1718378855)"  # a number of our own
 _NAMES: Final = "SELECT pg_catalog.set_config('search_path', pg_catalog.concat(%s::text, ', pg_temp'), true)"
 _CREATE_LOG: Final = (
     "CREATE TABLE IF NOT EXISTS flag_schedule_migrations "

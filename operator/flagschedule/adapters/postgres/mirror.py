@@ -42,12 +42,12 @@ _SERVES: Final = (
     "EXISTS (SELECT FROM flag_schedule_objects LIMIT 0) AS has_tables"
 )
 _TIMEOUT: Final = 5.0  # seconds, for a connection
-_PING_TIMEOUT: Final = 2.0  # seconds; the breaker waits for three, and shall hear why no connection could be had
+_PING_TIMEOUT: Final = 2.0  # seconds; the circuit breaker waits for three, and logs why there is no connection
 _PAGE: Final = 1000
 _LONGEST_ERROR: Final = 200
 # Passes by itself: the flag was deleted between our look and our insertion, a conflict, a row that is locked.
 _PASSING: Final = {"23503", "40001", "40P01", "55P03", "57014"}
-# No object's trouble: a missing right, table or column.
+# Concerns all objects: a missing right, table or column.
 _FOR_ALL: Final = {"42501", "42P01", "42703"}
 _CONNECTIONS: Final = 8
 _RUN_COUNTS: Final = ("processed", "failed", "retried", "superseded", "set_aside", "skipped", "refused_cache_keys")
@@ -291,7 +291,7 @@ async def _flags(session: AsyncConnection[DictRow], values: dict[str, Any]) -> l
 
 @contextmanager
 def _needing_the_flag() -> Iterator[None]:
-    """Tells a wait for the flag from a wait for the object's own row: whoever needs no flag must not wait for it."""
+    """Distinguish a wait for the flag from a wait for the object's own row, which an object without a flag needs."""
     try:
         yield
     except (LockNotAvailable, QueryCanceled) as error:
@@ -299,7 +299,7 @@ def _needing_the_flag() -> Iterator[None]:
 
 
 async def _replace_predecessors(session: AsyncConnection[DictRow], record: dict[str, Any]) -> None:
-    """Two live objects cannot share a name: what older ones had planned is given up, or the dead would fire.
+    """Cancel what older objects of this name had planned; two live objects cannot share a name.
 
     Comes after the insertion, which locks the flag: flag, row, record is the order of a cascading delete, too.
     """

@@ -43,7 +43,7 @@ class SessionPool:
     """
 
     def __init__(self, url: Url, application_name: str, size: int) -> None:
-        connection.parameters(url, application_name)  # what is wrong in it is said at once
+        connection.parameters(url, application_name)  # raises at once if it is wrong
         self._url = url
         self._application_name = application_name
         self.failure: FlagScheduleError | None = None
@@ -55,7 +55,7 @@ class SessionPool:
             min_size=1,
             max_size=size,
             timeout=_TIMEOUT,
-            reconnect_timeout=5,  # its own attempts grow to minutes apart; after this the next caller starts anew
+            reconnect_timeout=5,  # its own attempts grow to minutes apart; after this the next caller starts again
             open=False,
         )
 
@@ -71,7 +71,7 @@ class SessionPool:
             await self._pool.close()
 
     async def connect(self) -> _PooledSession:
-        """Open one more session, and remember why that failed: the pool tells its callers only that it did."""
+        """Open one more session, and remember why that failed: the pool reports only that it did."""
         try:
             session = await _PooledSession.open(self._url, self._application_name)
         except FlagScheduleError as error:
@@ -130,7 +130,7 @@ def _unavailable(failure: FlagScheduleError | None) -> FlagScheduleError | None:
 def _has_ended(session: AsyncConnection[Any]) -> bool:
     """Whether the server has ended an idle connection, as when it restarts.
 
-    Nobody sends anything to an idle one, so that there is something to read only at its end. To ask a question, as
+    Nothing is sent to an idle session, so that there is something to read only at its end. To run a query, as
     the pool's own check does, takes as long as most of what a connection is wanted for; and with several that ended
     the pool waits for longer after each.
     """

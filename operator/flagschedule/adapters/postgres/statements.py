@@ -1,4 +1,4 @@
-"""Reads the .sql files beside this module; called by the stores; each file is read once."""
+"""Reads the .sql files of this folder; called by the stores; each file is read once."""
 
 import re
 from collections.abc import Sequence
@@ -41,12 +41,12 @@ def numbered(text: LiteralString) -> tuple[bytes, Sequence[str]]:
 
 
 def either(one: LiteralString, other: LiteralString) -> LiteralString:
-    """One question of two: each is a SELECT of one boolean, and the second is asked only if the first says no."""
+    """Join two SELECTs of one boolean each; the second one is run only if the first one is false."""
     return f"SELECT ({one}) OR ({other})"
 
 
 def claimable_with(claim: LiteralString) -> LiteralString:
-    """The statement that only tells which rows `claim` would take."""
+    """Return the statement that only lists the rows that `claim` would take."""
     return read("claimable").replace(_CLAIM, claim)
 
 

@@ -1,7 +1,7 @@
 """Why a connection to Postgres could not be opened, in a sentence that shows nothing of the address.
 
-psycopg gives no SQLSTATE for these failures, so they are told apart by the texts of libpq, Postgres and PgBouncer. Of a
-server that speaks another language than English no more is known than that it refuses.
+psycopg gives no SQLSTATE for these failures, so they are distinguished by the texts of libpq, Postgres and PgBouncer.
+Of a server with another language than English no more is known than that it refuses.
 """
 
 import re
@@ -43,7 +43,7 @@ _INVALID: Final = {
     r"private key file": f"{URL}: the private key of its client certificate cannot be used; check sslkey and its mode",
 }
 _LOGIN: Final = {
-    r"no password supplied": f"{URL} has no password, and the database asks for one",
+    r"no password supplied": f"{URL} has no password, and the database requires one",
     r'role ".*" does not exist|no such user|[Tt]enant or user not found': (
         f"the database does not know the user in {URL}; a pooler for several projects needs the project's name in it"
     ),
@@ -103,7 +103,7 @@ _AWAY: Final = {
     r"No route to host|[Nn]etwork is unreachable|timeout expired|Connection timed out": (
         f"the host in {URL} does not answer; check it and the port, and firewalls and network policies on the way"
     ),
-    # A severity, in whatever language: it is the server's or the pooler's answer.
+    # A severity, in any language: it is the server's or the pooler's answer.
     r"failed: [^\W\d_]+:  ": (
         f"what {URL} leads to answers and refuses us, for a reason that is not known here; its log, or psql with the "
         "same URL, shows it"

@@ -1,6 +1,6 @@
 """Values that Postgres can hold and Python cannot: loaded as what is closest, so that no row stops the others.
 
-Used by the operator's store, which shows people whatever stands in a row.
+Used by the operator's store, which shows people any content of a row.
 """
 
 import json
