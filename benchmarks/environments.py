@@ -20,7 +20,7 @@ _LOCK: Final = Path(__file__).parents[1] / "requirements" / "bench.txt"
 
 
 def python() -> Path:
-    """The interpreter of a virtual environment with the packages of `requirements/bench.txt`.
+    """Return the interpreter of a virtual environment with the packages of `requirements/bench.txt`.
 
     Raises:
         ClusterError: pip could not install them.
@@ -35,7 +35,7 @@ def python() -> Path:
 
 
 def node(source: Path) -> Path:
-    """A copy of the folder of a package.json, with its packages next to it, where Node looks for them.
+    """Copy the folder of a package.json, with its packages next to it, where Node looks for them.
 
     Raises:
         ClusterError: there is no Node or npm, or it could not install them, or they need a newer Node.
@@ -51,7 +51,7 @@ def node(source: Path) -> Path:
 
 
 def go(source: Path) -> Path:
-    """The program that the folder of a go.mod is compiled to.
+    """Compile the folder of a go.mod. Returns: the program.
 
     Raises:
         ClusterError: there is no Go compiler, or it could not build.
@@ -67,7 +67,7 @@ def go(source: Path) -> Path:
 
 
 def _made(name: str, files: list[Path], version: str, make: Callable[[Path], None]) -> Path:
-    """The folder that was made of these files; made next to it and renamed, so that it is always complete."""
+    """Return the folder that was made of these files; made next to it and renamed, so that it is always complete."""
     digest = hashlib.sha256(version.encode())
     for file in files:
         digest.update(f"\0{file.name}\0".encode() + file.read_bytes())

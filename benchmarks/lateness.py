@@ -67,7 +67,7 @@ FULL = Size(minutes=10, cases=(Case(0, "Forbid"), Case(55, "Forbid"), Case(55, "
 
 
 def run(size: Size, say: Callable[[str], None]) -> Iterator[Result]:
-    """Runs alone first, then the cases side by side.
+    """Measure runs alone first, then the cases at the same time.
 
     Their pods start in the same moment: on two cores, four begin a second later than one. The load average hides that;
     the time from the minute to the first statement shows it, and so does what is due on the minute where runs pause.
@@ -95,7 +95,7 @@ def _alone(on: Place, size: Size, say: Callable[[str], None]) -> Iterator[Result
 
 
 def _run_alone(on: Place, scene: Scene, watch: Watch) -> tuple[Used, float]:
-    """One run from the CronJob's template: what it used, and from its process's start until it had looked."""
+    """Run once from the CronJob's template. Returns: what it used, and the seconds from its start to its finish."""
     number = len(watch.pods)
     source = (f"--from=cronjob/{CRONJOB}", "--namespace=alone")
     on.kubectl("create", "job", f"run-{number}", *source)
@@ -146,13 +146,13 @@ def _minutes(on: Place, size: Size, say: Callable[[str], None]) -> Iterator[Resu
 
 
 def _next_minute() -> datetime:
-    """The next one that the CronJobs cannot miss."""
+    """Return the next minute that the CronJobs cannot miss."""
     soon = datetime.now(UTC) + timedelta(seconds=65)
     return soon.replace(second=0, microsecond=0)
 
 
 def _plan(scene: Scene, first: datetime, size: Size) -> None:
-    """Half of the rows exactly on each minute, half spread evenly over the time."""
+    """Insert half of the rows exactly on each minute, half spread evenly over the time."""
     half, seconds = size.per_minute // 2, 60 * size.minutes - _SETTLED.seconds
     chance = random.Random(1)  # noqa: S311 -- the same times in every run
     exact = [first + timedelta(minutes=minute) for minute in range(1, size.minutes + 1) for _ in range(half)]
@@ -212,7 +212,7 @@ def _quantile(figures: list[float], part: float) -> float:
 
 
 def _runs(case: Case, scene: Scene) -> Iterator[Result]:
-    """When runs began after their minute, and how long no run was active before: less than zero where they overlap."""
+    """Yield the starts of runs after their minute, and the gaps between runs: less than zero where they overlap."""
     runs = scene.session.execute("SELECT started_at, finished_at FROM flag_schedule_runs ORDER BY id").fetchall()
     began = [_second(started) for started, _ in runs]
     yield Result(f"from the minute to the run's first statement, {case.name}", "s", began)

@@ -48,7 +48,7 @@ FULL = Size()
 
 
 def run(size: Size, say: Callable[[str], None]) -> Iterator[Result]:
-    """Both sides in turn, round by round."""
+    """Measure both sides in turn, round by round."""
     program = environments.go(_YARDSTICK)
     sides: dict[str, Callable[[Stage], Iterator[Figure]]] = {
         "operator": partial(_operator, size=size),
@@ -72,7 +72,7 @@ def run(size: Size, say: Callable[[str], None]) -> Iterator[Result]:
 
 
 def _operator(on: Stage, *, size: Size) -> Iterator[Figure]:
-    """The program as it is shipped, with its defaults."""
+    """Measure the program as it is shipped, with its defaults."""
     port = str(free_port())
     begin = partial(
         running,
@@ -104,7 +104,7 @@ def _environment(on: Stage) -> dict[str, str]:
 
 
 def _adoption(on: Stage, watch: Watch, program: Program, size: Size) -> Iterator[Figure]:
-    """Objects that were there before: until all of them show a phase, and what it took until nothing is left to do."""
+    """Measure objects that were there before: until all show a phase, and until nothing is left to do."""
     before = on.patches()
     seconds = watch.times("many", "Pending", size.objects, program)[-1] - program.started
     assert on.rows() == size.objects
@@ -117,7 +117,7 @@ def _adoption(on: Stage, watch: Watch, program: Program, size: Size) -> Iterator
 
 
 def _restart(program: Program, port: str, size: Size) -> Iterator[Figure]:
-    """Everything is in order: until all was compared, and until nothing is left to do."""
+    """Measure a start with everything in order: until all was compared, and until nothing is left to do."""
     while not _is_ready(port):
         time.sleep(0.1)
     yield "restart, until ready: all compared", "s", time.time() - program.started
@@ -155,7 +155,7 @@ def _due(on: Stage, watch: Watch, program: Program, size: Size) -> Iterator[Figu
 
 
 def _fairness(on: Stage, watch: Watch, program: Program, size: Size) -> Iterator[Figure]:
-    """One object of one namespace comes right after a flood in another one."""
+    """Measure one object of a namespace that comes right after a flood in another one."""
     began = min(on.create("flood", size.flood))
     (created,) = on.create("lone", 1)
     (seen,) = watch.times("lone", "Pending", 1, program)

@@ -66,7 +66,7 @@ class Peer:
 
 
 def run(size: Size, say: Callable[[str], None]) -> Iterator[Result]:
-    """Each of them right after the product, in each round."""
+    """Measure each of them right after the product, in each round."""
     peers = list(_ready(say))
     with scene() as on:
         on.session.execute(_DUE)
@@ -82,7 +82,7 @@ def run(size: Size, say: Callable[[str], None]) -> Iterator[Result]:
 
 
 def _ready(say: Callable[[str], None]) -> Iterator[tuple[Peer, list[str | Path]]]:
-    """Those that can run here, and how."""
+    """Yield the peers that can run here, and how."""
     for peer in (
         Peer("Procrastinate", "procrastinate", 20, lambda: _python("procrastinate_peer.py")),
         Peer("pgqueuer", "pgqueuer", 4, lambda: _python("pgqueuer_peer.py")),
@@ -112,7 +112,7 @@ def _ours(on: Scene, due: int) -> float:
 
 
 def _theirs(on: Scene, jobs: int, peer: Peer, command: list[str | Path]) -> float:
-    """The rate that the program prints: from the start of its first job to the end of its last one.
+    """Return the rate that the program prints: from the start of its first job to the end of its last one.
 
     That is in its favour: the product's time begins before its first claim.
     """

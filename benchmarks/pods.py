@@ -63,7 +63,7 @@ class Place:
             self.kubectl("delete", "namespace", *processors, "--wait=false")
 
     def pods(self) -> dict[str, str]:
-        """The namespace of each of the processor's pods, by the pod's uid."""
+        """Return the namespace of each of the processor's pods, by the pod's uid."""
         everywhere = ("--all-namespaces", "--selector=app.kubernetes.io/component=processor")
         found = json.loads(self.kubectl("get", "pods", *everywhere, "--output=json"))["items"]
         return {pod["metadata"]["uid"]: pod["metadata"]["namespace"] for pod in found}
@@ -103,7 +103,7 @@ def _namespace(name: str) -> dict[str, Any]:
 
 @contextmanager
 def place(say: Callable[[str], None]) -> Iterator[Place]:
-    """A cluster with the image in it, and servers with fsync on as in production."""
+    """Start a cluster with the image in it, and servers with fsync on as in production."""
     say("what is not built yet is built: the programs of a cluster and the image")
     subprocess.run([sys.executable, "-m", "dev.image", "build"], stdout=sys.stderr, check=True)
     helm = programs.ensure([programs.HELM])["helm"] / "helm"

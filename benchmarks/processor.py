@@ -28,7 +28,7 @@ FULL = Size()
 
 
 def run(size: Size, say: Callable[[str], None]) -> Iterator[Result]:
-    """Every one on one server, one after the other."""
+    """Measure each on one server, one after the other."""
     with scene() as on:
         for benchmark in (_against, _two, _held_snapshot, _bad_rows, _idle, _client):
             say(f"{benchmark.__name__.strip('_')}: {(benchmark.__doc__ or '').strip()}")
@@ -39,7 +39,7 @@ def run(size: Size, say: Callable[[str], None]) -> Iterator[Result]:
 
 
 def _against(on: Scene, size: Size) -> Iterator[Result]:
-    """Rates of the product, also held to one connection, of the ceiling with known ids, and of the way row by row."""
+    """Measure the product, also held to one connection, the ceiling with known ids, and the row-by-row way."""
     found: dict[str, list[float]] = defaultdict(list)
     rates: list[float] = []
     for _ in range(size.rounds):
@@ -59,7 +59,7 @@ def _against(on: Scene, size: Size) -> Iterator[Result]:
 
 
 def _two(on: Scene, size: Size) -> Iterator[Result]:
-    """Two processors at once, and two clients of the least statement, against the ceiling with two clients."""
+    """Measure two processors at once, and two clients of the least statement, against the ceiling with two clients."""
     found: dict[str, list[float]] = defaultdict(list)
     for _ in range(size.rounds):
         known = _rate(on, size, sides.known_ids_by_two)
@@ -91,7 +91,7 @@ def _with_a_snapshot(side: Callable[[Scene], sides.Drained], on: Scene) -> sides
 
 
 def _bad_rows(on: Scene, size: Size) -> Iterator[Result]:
-    """Rates with 1 % and 10 % of the rows bad, against none."""
+    """Measure rates with 1 % and 10 % of the rows bad, against none."""
     found: dict[float, list[float]] = {0.01: [], 0.1: []}
     for _ in range(size.rounds):
         clean = _rate(on, size, sides.product)
@@ -102,7 +102,7 @@ def _bad_rows(on: Scene, size: Size) -> Iterator[Result]:
 
 
 def _application(on: Scene, size: Size) -> Iterator[Result]:
-    """Four runs over few flags, a fifth of the schedules retries, with an application at work, against none."""
+    """Measure four runs over few flags, a fifth of the schedules retries, with an application at work, against none."""
     ratios = []
     for _ in range(size.rounds):
         on.fill(size.due, retries=0.2)
@@ -118,7 +118,7 @@ def _application(on: Scene, size: Size) -> Iterator[Result]:
 
 
 def _idle(on: Scene, size: Size) -> Iterator[Result]:
-    """A run with nothing due, behind much history: its duration by itself, and from process start to end."""
+    """Measure a run with nothing due, behind much history: its own duration, and from process start to end."""
     on.fill(0, history=size.history, future=size.history // 100)
     durations, whole = [], []
     for _ in range(size.rounds):

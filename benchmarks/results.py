@@ -30,7 +30,7 @@ class Result:
         return statistics.median(self.rounds)
 
     def as_json(self) -> dict[str, Any]:
-        """For programs, as exact as a measurement can be."""
+        """Return the result as JSON values; each figure keeps four digits."""
         return {**vars(self), "rounds": [float(f"{each:.4g}") for each in self.rounds], "median": self.median}
 
 

@@ -40,7 +40,7 @@ FULL = Size()
 
 
 def run(size: Size, say: Callable[[str], None]) -> Iterator[Result]:
-    """One after the other, each next to a plain scene of 5,000 flags without history."""
+    """Measure one after the other, each next to a plain scene of 5,000 flags without history."""
     with scene() as plain:
         for history in size.histories:
             say(f"history: {size.due:,} schedules due, scattered among {history:,} rows")
@@ -70,7 +70,7 @@ def _history(plain: Scene, on: Scene, size: Size, history: int) -> Iterator[Resu
 
 
 def _idle(plain: Scene, on: Scene, size: Size) -> Iterator[Result]:
-    """Looks of a lingering run, by the database's own clock."""
+    """Measure the queries of a lingering run by the database's own clock."""
     sides.product(on)
     on.add_future(size.future)
     plain.fill(0)
@@ -91,7 +91,7 @@ def _idle(plain: Scene, on: Scene, size: Size) -> Iterator[Result]:
 
 
 def _look(on: Scene, text: str) -> float:
-    """Milliseconds in the server, of a plan that is made already."""
+    """Measure the milliseconds in the server, with a prepared plan."""
     on.session.execute("SET plan_cache_mode = force_generic_plan")
     found = []
     for _ in range(_LOOKS):

@@ -27,7 +27,7 @@ class Scene:
         self.add_flags()
 
     def add_flags(self) -> None:
-        """Those that are missing: a copy has all, an application may have deleted some."""
+        """Add the missing flags: a copy has all, an application may have deleted some."""
         self.session.execute(
             "INSERT INTO feature_flags (flag_key) SELECT 'flag-' || n FROM generate_series(1, %s) AS n "
             "ON CONFLICT DO NOTHING",
@@ -93,7 +93,7 @@ class Scene:
 
     @contextmanager
     def _begun_again(self) -> Iterator[Callable[[str, dict[str, Any]], object]]:
-        """Runs statements that fill the empty tables; measurements start from statistics and pages that are fresh."""
+        """Fill the empty tables by statements, so that measurements start from fresh statistics and pages."""
         self.session.execute(f"TRUNCATE {_TABLES}".encode())
         yield lambda statement, values: self.session.execute(statement.encode(), values)
         self.session.execute("ANALYZE")
@@ -113,7 +113,7 @@ class Scene:
 
     @contextmanager
     def copy(self) -> Iterator["Scene"]:
-        """The same once more, for a round that uses it up: copied file by file it lies as the first one does."""
+        """Copy the database for a round that uses it up: copied file by file, its pages lie as in the original."""
         name = "copy"
         self.session.close()
         url = self.url.rpartition("/")[0]
@@ -129,18 +129,18 @@ class Scene:
         self.session = _session(self.url)
 
     def left(self) -> int:
-        """How many rows are still due."""
+        """Return how many rows are still due."""
         return self._number(
             "SELECT count(*) FROM feature_flag_schedules "
             "WHERE status = 'pending' AND scheduled_at <= now() OR status = 'failed' AND next_retry_at <= now()"
         )
 
     def waiting(self) -> int:
-        """How many sessions wait for a lock."""
+        """Return how many sessions wait for a lock."""
         return self._number("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
 
     def deadlocks(self) -> int:
-        """How many there were since the database was made."""
+        """Return the number of deadlocks since the database was made."""
         return self._number("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
 
     def _number(self, question: LiteralString) -> int:
@@ -151,7 +151,7 @@ class Scene:
 
 @contextmanager
 def scene(flags: int = 5000) -> Iterator[Scene]:
-    """A server of its own, with fsync on as in production, and a database with this many flags."""
+    """Start a server with fsync on, as in production, and a database with this many flags."""
     with Postgres(fsync=True, shared_buffers="1GB") as server:
         roles.create(server)
         url = server.create_database(_NAME)

@@ -50,7 +50,7 @@ class Drained:
 
 
 def product(scene: Scene, **settings: str) -> Drained:
-    """The program as it is shipped: `flagschedule process` with its defaults, its log written away."""
+    """Run the program as it is shipped: `flagschedule process` with its defaults, its log discarded."""
     with subprocess.Popen(
         [sys.executable, "-m", "flagschedule", "process", "--output=json"],
         env={"DATABASE_URL": roles.url(scene.url, "process"), "PATH": os.environ["PATH"], **settings},
@@ -71,7 +71,7 @@ def product(scene: Scene, **settings: str) -> Drained:
 
 
 def high_water(pid: int) -> float | None:
-    """The most memory that a process had so far, in MB; None once it has ended.
+    """Return the most memory that a process had so far, in MB; None once it has ended.
 
     What its parent learns at its end, ru_maxrss, is never less than what the parent had when it started it.
     """
@@ -80,28 +80,28 @@ def high_water(pid: int) -> float | None:
 
 
 def two_products(scene: Scene) -> Drained:
-    """Two runs at once, as when one minute's run takes longer than a minute."""
+    """Run two processors at once, as when one minute's run takes longer than a minute."""
     return _at_once(product, [scene, scene])
 
 
 def known_ids(scene: Scene) -> Drained:
-    """A ceiling: the ids of the rows are given; two updates and a commit for each batch, pipelined."""
+    """Measure a ceiling: the ids of the rows are given; two updates and a commit for each batch, pipelined."""
     return _update(scene, _due(scene))
 
 
 def known_ids_by_two(scene: Scene) -> Drained:
-    """The same ceiling with two clients, each with its half of the flags."""
+    """Measure the same ceiling with two clients, each with its half of the flags."""
     ids = _due(scene)
     return _at_once(partial(_update, scene), [ids[::2], ids[1::2]])
 
 
 def four_products(scene: Scene) -> Drained:
-    """Four runs with batches of 20, from the moment at which all of them begin until the last batch."""
+    """Run four processors with batches of 20, from the moment at which all of them begin until the last batch."""
     return _four(scene, [])
 
 
 def four_products_with_an_application(scene: Scene) -> Drained:
-    """The same with an application that locks a flag before its schedules, with two clients, without a pause.
+    """Run the same with an application that locks a flag before its schedules, with two clients, without a pause.
 
     One deletes every other flag with its schedules, one edits flags together with their next schedules.
     """
@@ -193,7 +193,7 @@ def _update(scene: Scene, ids: list[UUID]) -> Drained:
 
 
 def least_by_two(scene: Scene) -> Drained:
-    """Two clients of the least statement that finds, changes and records, without any judgement or log."""
+    """Run two clients of the least statement that finds, changes and records, without any judgement or log."""
     return _at_once(_least, [scene, scene])
 
 
@@ -211,7 +211,7 @@ def _least(scene: Scene) -> Drained:
 
 
 def bare_loop(scene: Scene) -> Drained:
-    """The product's statement in the barest loop around the driver, which only counts."""
+    """Run the product's statement in the barest loop around the driver, which only counts."""
     statement = statements.apply_with(statements.read("claim_due"))
     text, names = statements.numbered(statements.limited(statement, BATCH))
     done, since = 0, _THE_FIRST
@@ -227,7 +227,7 @@ def bare_loop(scene: Scene) -> Drained:
 
 
 def driver_alone(scene: Scene) -> float:
-    """Seconds of a process that imports the driver, connects and sends one query, from its start to its end."""
+    """Return the seconds from start to end of a process that imports the driver, connects and sends one query."""
     program = "import sys, psycopg; psycopg.connect(sys.argv[1]).execute('SELECT 1')"
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", program, scene.url], check=True)
@@ -235,7 +235,7 @@ def driver_alone(scene: Scene) -> float:
 
 
 def row_by_row(scene: Scene) -> Drained:
-    """The way of the scheduler before: claim a batch, then a savepoint and two updates for each row."""
+    """Apply as the scheduler before did: claim a batch, then a savepoint and two updates for each row."""
     claim = (
         "SELECT id, flag_id, updates FROM feature_flag_schedules WHERE status = 'pending' AND scheduled_at <= now() "
         "ORDER BY scheduled_at LIMIT 100 FOR UPDATE SKIP LOCKED"

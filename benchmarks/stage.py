@@ -44,19 +44,19 @@ class Program:
         self.started = time.time()
 
     def check(self) -> None:
-        """Raises AssertionError, with its last words, if it has ended by itself."""
+        """Raise an AssertionError with the end of its log if it has ended by itself."""
         if self._process.poll() is not None:
             self._log.seek(0)
             raise AssertionError(f"it has ended by itself: {self._log.read()[-2000:].decode()}")
 
     def cpu(self) -> float:
-        """Seconds of CPU so far."""
+        """Return the seconds of CPU so far."""
         self.check()
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def peak(self) -> float:
-        """The most memory that it ever had, in MB."""
+        """Return the most memory that it ever had, in MB."""
         self.check()
         return high_water(self._process.pid) or math.nan
 
@@ -71,7 +71,7 @@ class Program:
 
 @contextmanager
 def running(command: list[str], environment: Mapping[str, str]) -> Iterator[Program]:
-    """A program until the end of the block; it does not outlive this process."""
+    """Run a program until the end of the block; it does not outlive this process."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", *command],
@@ -103,7 +103,7 @@ class Watch:
         self._following.start()
 
     def times(self, namespace: str, phase: str, objects: int, by: Program) -> list[float]:
-        """When so many objects of a namespace reached a phase, the earliest first; waits for them.
+        """Wait until so many objects of a namespace reached a phase. Returns: the times, the earliest first.
 
         Raises:
             AssertionError: the program that should bring them there has ended, or the watch has.
@@ -176,22 +176,22 @@ class Stage:
         return created
 
     def patches(self) -> int:
-        """How many PATCH requests for FlagSchedules and their statuses there were so far."""
+        """Return how many PATCH requests for FlagSchedules and their statuses there were so far."""
         return count_patches(self._control_plane)
 
     def get(self, path: str) -> bytes:
-        """What the API server answers to its administrator."""
+        """Return what the API server answers to its administrator."""
         with self.open(path) as answer:
             found: bytes = answer.read()
         return found
 
     def open(self, path: str) -> Any:
-        """The same, to be read bit by bit."""
+        """Return the answer, to be read bit by bit."""
         request = urllib.request.Request(self._control_plane.server + path, headers=self._headers)  # noqa: S310 -- https only
         return urllib.request.urlopen(request, context=self._tls)  # noqa: S310 -- https only
 
     def rows(self) -> int:
-        """How many schedules the database has."""
+        """Return how many schedules the database has."""
         found = self.database.session.execute("SELECT count(*) FROM feature_flag_schedules").fetchone()
         assert found
         return int(found[0])
@@ -199,12 +199,12 @@ class Stage:
 
 @contextmanager
 def stage() -> Iterator[Stage]:
-    """A fresh one."""
+    """Start a new stage."""
     with scene(FLAGS) as database, ControlPlane() as control_plane:
         install(control_plane)
         yield Stage(control_plane, database)
 
 
 def seconds_from_now(seconds: float) -> datetime:
-    """A whole second."""
+    """Return a time of a whole second."""
     return datetime.fromtimestamp(int(time.time() + seconds), UTC)

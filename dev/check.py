@@ -21,13 +21,13 @@ CHECKS: Final = {
 
 
 def command(name: str) -> list[str]:
-    """The command line of a check, with its program from the running Python's environment."""
+    """Return the command line of a check, with its program from the running Python's environment."""
     program, *arguments = CHECKS[name]
     return [str(Path(sys.executable).with_name(program)), *arguments]
 
 
 def main() -> int:
-    """Run every check; the exit code is 1 if any found something."""
+    """Run every check. Returns: the exit code, 1 if any found something."""
     failed = []
     for name, words in CHECKS.items():
         print(f"==> {name}: {' '.join(words)}", flush=True)

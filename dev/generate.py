@@ -19,7 +19,7 @@ _HEAD: Final = "| variable | meaning | values | default |\n|---|---|---|---|\n"
 
 
 def configuration() -> str:
-    """The page of the settings as it should be: the table between the marks is generated again."""
+    """Return the page of the settings as it should be: the table between the marks is generated again."""
     rows = (_row(name, field) for name, field in settings.Settings.model_fields.items())
     table = _HEAD + "".join(rows)
     return _MARKED.sub(lambda _: table, CONFIGURATION.read_text())
@@ -32,7 +32,7 @@ def _row(name: str, field: FieldInfo) -> str:
 
 
 def _values(field: FieldInfo) -> str:
-    """The values that are allowed, in a few words; empty where the meaning says it all."""
+    """Return the values that are allowed, in a few words; empty where the meaning says it all."""
     if words := _words(field.annotation):
         return ", ".join(f"`{word}`" for word in words)
     bounds: dict[type, Any] = {type(bound): bound for bound in field.metadata}
@@ -46,7 +46,7 @@ def _values(field: FieldInfo) -> str:
 
 
 def _words(annotation: Any) -> list[str]:
-    """The words of a Literal, also of one that may be absent."""
+    """Return the values of a Literal, also of one that may be absent."""
     parts = [part for part in get_args(annotation) if part is not NoneType]
     return [word for part in parts for word in ([part] if isinstance(part, str) else _words(part))]
 

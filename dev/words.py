@@ -104,7 +104,7 @@ def check(*below: str) -> list[Hit]:
 
 
 def main() -> int:
-    """Print every hit; the exit code is 1 if there is any."""
+    """Print every hit. Returns: the exit code, 1 if there is any."""
     hits = check(*sys.argv[1:])
     print("\n".join(map(str, hits)) or "No word of the list.")
     return 1 if hits else 0

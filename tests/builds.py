@@ -67,15 +67,15 @@ class Build:
         self._seen = 0
 
     def is_running(self) -> bool:
-        """Whether it is still at work."""
+        """Return whether it is still running."""
         return self._process.poll() is None
 
     def failed(self) -> bool:
-        """Whether it ended with an error."""
+        """Return whether it ended with an error."""
         return self._process.poll() not in {None, 0}
 
     def new_lines(self) -> list[str]:
-        """The complete lines that were written since the last call."""
+        """Return the complete lines that were written since the last call."""
         file = self._output.fileno()  # its offset belongs to the writer
         written = os.pread(file, os.fstat(file).st_size, self._seen)
         complete = written[: written.rfind(b"\n") + 1]
@@ -83,7 +83,7 @@ class Build:
         return complete.decode(errors="replace").splitlines()
 
     def tail(self) -> str:
-        """The end of everything it wrote."""
+        """Return the end of everything it wrote."""
         self._seen = 0
         return "\n".join(self.new_lines()[-40:])
 
@@ -99,7 +99,7 @@ _builds: Final = pytest.StashKey[dict[str, Build]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The quick tests come first, those that need a build last."""
+    """Sort the quick tests first, those that need a build last."""
     items.sort(key=_rank)
 
 
@@ -123,7 +123,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """A test whose programs could not be built has failed."""
+    """Fail a test whose programs could not be built."""
     for build in _needed(item):
         if build.failed():
             pytest.fail(f"`{build.command}` failed:\n{build.tail()}", pytrace=False)
@@ -169,7 +169,7 @@ def _wait(build: Build, say: Callable[[str], None]) -> None:
 
 
 def _say_to(config: pytest.Config) -> Callable[[str], None]:
-    """Where progress goes: pytest's own output, or past it in a worker of pytest-xdist, of which the first speaks."""
+    """Return what prints progress: to pytest's own output, or past it in the first worker of pytest-xdist."""
     reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
     capture: Any = config.pluginmanager.get_plugin("capturemanager")
 

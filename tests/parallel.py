@@ -17,5 +17,5 @@ class _ByFile(LoadScopeScheduling):  # type: ignore[misc]  # untyped library
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _ByFile:
-    """The tests of one file stay together, in the order in which they were collected."""
+    """Keep the tests of one file together, in the order in which they were collected."""
     return _ByFile(config, log)

@@ -33,7 +33,7 @@ ROLES, USERS, SCHEMA, FLAGS, SCHEDULES = _blocks()
 
 
 def rights_on_schema(name: str) -> bytes:
-    """The page's statements for a schema of another name."""
+    """Return the page's statements for a schema of another name."""
     return SCHEMA.replace("SCHEMA public", f"SCHEMA {name}").encode()
 
 
@@ -52,5 +52,5 @@ def create(server: Postgres) -> None:
 
 
 def url(of_superuser: str, program: Program) -> str:
-    """The URL of the same database for the user of a program; another's URL stays as it is."""
+    """Return the URL of the same database for the user of a program; another's URL stays as it is."""
     return of_superuser.replace("//postgres:", f"//{_USERS[program]}:", 1)

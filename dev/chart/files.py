@@ -19,7 +19,7 @@ _RULES: Final = ROOT / "manifests" / "components" / "monitoring" / "rules.yaml"
 
 
 def generated() -> dict[Path, str]:
-    """Every generated file, with its text.
+    """Return every generated file, with its text.
 
     Raises:
         ValuesError: values.yaml breaks a rule.

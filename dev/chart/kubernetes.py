@@ -44,19 +44,19 @@ _SCALARS: Final[dict[str, Schema]] = {
 
 
 def definitions() -> dict[str, Schema]:
-    """The shapes, by their short names."""
+    """Return the shapes, by their short names."""
     found: dict[str, Schema] = json.loads(FILE.read_text())
     return found
 
 
 def text(shapes: dict[str, Schema]) -> str:
-    """The text of the file: a line for each shape, so that a difference can be read."""
+    """Return the text of the file: a line for each shape, so that a difference can be read."""
     lines = [f"{json.dumps(name)}: {json.dumps(shape)}" for name, shape in shapes.items()]
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def extract(swagger: dict[str, Any]) -> dict[str, Schema]:
-    """The wanted shapes and those they consist of, without descriptions, and with no room for unknown fields."""
+    """Return the wanted shapes and those they consist of, without descriptions, and with no room for unknown fields."""
     given: dict[str, Schema] = swagger["definitions"]
     found: dict[str, Schema] = {}
     waiting = [*_WANTED]
@@ -77,7 +77,7 @@ def _short(name: str) -> str:
 
 
 def _strict(shape: Schema) -> Schema:
-    """A shape with nothing but what validates; objects take their own properties only."""
+    """Return a shape with nothing but what validates; objects take their own properties only."""
     kept: Schema = {key: shape[key] for key in ("$ref", "type", "required", "enum") if key in shape}
     if "items" in shape:
         kept["items"] = _strict(shape["items"])

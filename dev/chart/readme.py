@@ -12,14 +12,14 @@ _LONGEST: Final = 60
 
 
 def filled(readme: str, values: Sequence[Value]) -> str:
-    """The README with a new table between its marks."""
+    """Return the README with a new table between its marks."""
     before, _, rest = readme.partition(BEGIN)
     _, _, after = rest.partition(END)
     return before + BEGIN + "\n" + table(values) + "\n" + END + after
 
 
 def table(values: Sequence[Value]) -> str:
-    """All values, each with its description and default."""
+    """Return all values, each with its description and default."""
     rows = ["| value | meaning | default |", "|---|---|---|"]
     rows += [row for value in values for row in _rows(value)]
     return "\n".join(rows) + "\n"

@@ -16,7 +16,7 @@ _SAME_AS: Final = "$values"
 
 
 def schema(values: Sequence[Value]) -> Schema:
-    """The schema of all values.
+    """Return the schema of all values.
 
     Raises:
         ValuesError: a value's type cannot be known.

@@ -44,7 +44,7 @@ class Value:
         return ".".join(self.path)
 
     def leaves(self) -> Iterator["Value"]:
-        """What users set."""
+        """Yield what users set."""
         if not self.children:
             yield self
         for child in self.children:
@@ -52,7 +52,7 @@ class Value:
 
 
 def read(file: Path) -> tuple[Value, ...]:
-    """The file's values, in its order.
+    """Return the file's values, in its order.
 
     Raises:
         ValuesError: a value has no description, or its type cannot be known.
@@ -87,7 +87,7 @@ def _value(path: tuple[str, ...], node: yaml.Node, comment: str, lines: list[str
 
 
 def _comment(line: int, lines: list[str]) -> str:
-    """The lines of comment right above a line, as one."""
+    """Return the lines of comment right above a line, as one."""
     found: list[str] = []
     while line and (match := re.match(r"\s*# ?(.*)", lines[line - 1])):
         found.insert(0, match.group(1).strip())

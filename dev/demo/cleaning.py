@@ -12,7 +12,7 @@ from dev.localkind import cache
 
 @contextmanager
 def alone() -> Iterator[Path]:
-    """Be the only demo of this user on this machine; a folder for its files, empty and for this user only.
+    """Hold the lock of this user's only demo; yield an empty folder for its files, readable by this user only.
 
     Raises:
         DemoError: another one runs.

@@ -48,7 +48,7 @@ class Cluster(Protocol):
 
 
 def choose(choices: Choices, narrator: Narrator, folder: Path) -> Cluster:
-    """The reader's cluster if one was named, else our own."""
+    """Return the reader's cluster if one was named, else our own."""
     if choices.context:
         return GivenCluster(choices, narrator, folder)
     return OwnCluster(narrator, folder)
@@ -241,7 +241,7 @@ def check_disk() -> None:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns the launcher's errors into ours; both are sentences for a person."""
+    """Turn the launcher's errors into ours; both are sentences for a person."""
     try:
         yield
     except system.ClusterError as error:
@@ -257,7 +257,7 @@ def _kind(*words: str) -> str:
 
 
 def _unmarked(answer: str) -> list[str]:
-    """The objects of kubectl's answer, one or a list or nothing, that no demo made."""
+    """Return the objects of kubectl's answer, one or a list or nothing, that no demo made."""
     found = json.loads(answer or '{"items": []}')
     return [
         f"{obj['kind']}/{obj['metadata']['name']}"

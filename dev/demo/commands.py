@@ -145,7 +145,7 @@ class Kubectl:
 
 
 def kubectl_program() -> Path:
-    """The kubectl that `make setup` installed."""
+    """Return the kubectl that `make setup` installed."""
     return Path(sys.executable).with_name("kubectl")
 
 

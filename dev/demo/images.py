@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def overlay(base: Path, folder: Path, image: str) -> Path:
-    """Write a kustomization that is another one with this image; its folder."""
+    """Write a kustomization that is another one with this image. Returns: its folder."""
     folder.mkdir(exist_ok=True)
     name, tag, digest = split(image)
     lines = [

@@ -66,7 +66,7 @@ class Installation:
         return self.redis.url
 
     def addresses(self) -> dict[str, str]:
-        """What the Secret says, by its keys: where database and cache are."""
+        """Return what the Secret says, by its keys: where database and cache are."""
         return {"database-url": self.database_url, "redis-url": self.redis_url}
 
     def install(self) -> None:
@@ -130,6 +130,6 @@ def check_address(host: str) -> None:
 
 
 def _short(folder: Path) -> str:
-    """The path as one would type it in the repository."""
+    """Return the path as one would type it in the repository."""
     here = Path.cwd()
     return str(folder.relative_to(here)) if folder.is_relative_to(here) else str(folder)

@@ -47,15 +47,15 @@ class Narrator:
             self.say(why)
 
     def say(self, text: str) -> None:
-        """A sentence or a few."""
+        """Print a sentence or a few."""
         self._print(self._style(textwrap.fill(text, _WIDTH), _DIM))
 
     def plain(self, text: str) -> None:
-        """Lines as they are."""
+        """Print lines unchanged."""
         self._print(text.rstrip("\n"))
 
     def command(self, *words: str) -> None:
-        """A command that is about to run, as one would type it."""
+        """Print a command that is about to run, as one would type it."""
         self._print(self._style(f"$ {' '.join(map(_quoted, words))}", _CYAN))
 
     def expect(self, truth: bool, sentence: str) -> None:
@@ -67,7 +67,7 @@ class Narrator:
             self._print(self._style(f"✗ Not so: {sentence}", _RED))
 
     def error(self, text: str) -> None:
-        """What went wrong."""
+        """Print an error."""
         self._print(self._style(f"\n{text}", _RED))
 
     @contextmanager
@@ -93,7 +93,7 @@ class Narrator:
         return self._steps > 0
 
     def elapsed(self) -> str:
-        """How long all of it has taken."""
+        """Return how long all of it has taken."""
         return _duration(time.monotonic() - self._began)
 
     def _watch(self, text: str, left: Callable[[], str], over: threading.Event) -> None:
@@ -125,7 +125,7 @@ def _duration(seconds: float) -> str:
 
 
 def _quoted(word: str) -> str:
-    """The word as a person would quote it: the value of an option alone, in double quotes if it holds single ones."""
+    """Return the word as a person would quote it; in double quotes if it holds single ones."""
     if shlex.quote(word) == word:
         return word
     option, equals, value = word.partition("=")

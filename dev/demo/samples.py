@@ -11,7 +11,7 @@ _LATER: Final = timedelta(hours=1)
 
 
 def yaml(name: str, flag: str, scheduled_at: str, updates: str) -> str:
-    """A FlagSchedule as a person would write it."""
+    """Return a FlagSchedule as a person would write it."""
     return f"""\
 apiVersion: flagschedule.io/v1alpha1
 kind: FlagSchedule
@@ -35,15 +35,15 @@ def three(now: datetime) -> dict[str, str]:
 
 
 def soon(now: datetime) -> datetime:
-    """A few seconds from now."""
+    """Return the time a few seconds from now."""
     return (now + _SOON).replace(microsecond=0)
 
 
 def next_minute(now: datetime) -> datetime:
-    """When the CronJob starts next."""
+    """Return when the CronJob starts next."""
     return now.replace(second=0, microsecond=0) + timedelta(minutes=1)
 
 
 def clock(instant: datetime) -> str:
-    """The time as it is written in YAML."""
+    """Return the time as it is written in YAML."""
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

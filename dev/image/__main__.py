@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    """Parse the command line; the exit code is 1 if it could not be done."""
+    """Run the command. Returns: the exit code, 1 if it failed."""
     options = _parser().parse_args()
     try:
         options.run(options)

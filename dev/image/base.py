@@ -30,13 +30,13 @@ ENV PATH=/usr/local/bin:/usr/bin:/bin
 
 
 def image() -> BaseImage:
-    """The image that a build starts from: Python's own where Docker runs, elsewhere the one that is made here."""
+    """Return the image that a build starts from: Python's own where Docker runs, elsewhere the one made here."""
     title = f"Debian {SUITE} with Python"
     return BaseImage(registry=_REGISTRY, local=name(), title=title, make_context=make_context)
 
 
 def name() -> str:
-    """The base image's name; its tag is a hash of the recipe."""
+    """Return the base image's name; its tag is a hash of the recipe."""
     recipe = json.dumps([SUITE, _PACKAGES, _SUPERFLUOUS, _CONTAINERFILE])
     return f"localhost/flagschedule-base:{SUITE}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
 
@@ -65,7 +65,7 @@ def _options() -> list[str]:
 
 
 def _mirror() -> list[str]:
-    """The mirror of this machine's own apt sources if they serve the suite; else debootstrap's default."""
+    """Return the mirror of this machine's own apt sources if they serve the suite; else debootstrap's default."""
     targets = output(["apt-get", "indextargets", "--format", "$(RELEASE) $(SITE)", "Created-By: Packages"]) or ""
     sites = [line.split()[1] for line in targets.splitlines() if line.startswith(f"{SUITE} ")]
     return sites[:1]

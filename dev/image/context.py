@@ -27,7 +27,7 @@ _GLIBC_MINORS = range(17, 37)  # wheels for glibc 2.17 to 2.36, which bookworm h
 
 
 def files(root: Path = ROOT) -> Iterator[Path]:
-    """Every file that goes into the image, relative to `root`, in a fixed order."""
+    """Yield every file that goes into the image, relative to `root`, in a fixed order."""
     for name in INPUTS:
         found = sorted((root / name).rglob("*")) if (root / name).is_dir() else [root / name]
         for path in found:
@@ -36,7 +36,7 @@ def files(root: Path = ROOT) -> Iterator[Path]:
 
 
 def fingerprint(root: Path = ROOT, *more: str) -> str:
-    """A hash over names and contents of the inputs, and everything else that decides what the image is."""
+    """Return a hash over names and contents of the inputs, and everything else that decides what the image is."""
     digest = hashlib.sha256()
     for path in files(root):
         digest.update(f"{path}\0".encode() + hashlib.sha256((root / path).read_bytes()).digest())
@@ -45,7 +45,7 @@ def fingerprint(root: Path = ROOT, *more: str) -> str:
 
 
 def commit(root: Path = ROOT) -> str:
-    """The commit that the inputs come from, for the image's label; `-dirty` if they were edited since."""
+    """Return the commit that the inputs come from, for the image's label; `-dirty` if they were edited since."""
     described = output(["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
     return described.strip() if described else "unknown"
 
@@ -67,7 +67,7 @@ def stage(folder: Path, wheels: Path) -> None:
 
 
 def download_wheels(cache: Path) -> Path:
-    """The folder with all locked wheels for the image's Python; downloaded once per state of the lock files.
+    """Return the folder with all locked wheels for the image's Python; downloaded once per state of the lock files.
 
     Raises:
         StepFailedError: the package index does not serve them.

@@ -21,7 +21,7 @@ _DISTRIBUTION: Final = "debian"
 
 
 def text(image: Path) -> str:
-    """The bill of an unpacked image, as JSON: the product, what it is built on, and what depends on what."""
+    """Return the bill of an unpacked image, as JSON: the product, what it is built on, and what depends on what."""
     (packages,) = image.glob("opt/venv/lib/python3*/site-packages")
     found = {_name(each.name): each for each in distributions(path=[str(packages)])}
     components = {name: _of_python(name, each) for name, each in found.items()}
@@ -35,12 +35,12 @@ def text(image: Path) -> str:
 
 
 def _name(name: str) -> str:
-    """A package's name as the index writes it."""
+    """Return a package's name as the index writes it."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _needs(package: Distribution) -> Iterable[str]:
-    """The names of what it depends on or, as an extra, can use."""
+    """Return the names of what it depends on or, as an extra, can use."""
     return {_name(re.split(r"[^\w.-]", need, maxsplit=1)[0]) for need in package.requires or ()}
 
 
@@ -59,7 +59,7 @@ def _of_python(name: str, package: Distribution) -> Component:
 
 
 def _of_debian(image: Path) -> Iterator[Component]:
-    """The packages that dev/image/root.py recorded; Python itself is among them, unless python.org's was taken."""
+    """Yield the packages that dev/image/root.py recorded, with Python itself unless python.org's was taken."""
     release = (image / "etc/debian_version").read_text().partition(".")[0].strip()
     for file in sorted((image / "var/lib/dpkg/status.d").iterdir()):
         fields = Parser().parsestr(file.read_text())

@@ -78,7 +78,7 @@ def drop_scripts(venv: Path) -> None:
 
 
 def _chain(path: Path) -> Iterator[Path]:
-    """The links outside of the environment that lead to the interpreter, and the interpreter."""
+    """Yield the links outside of the environment that lead to the interpreter, and the interpreter."""
     while path.is_symlink():
         path = path.parent / path.readlink()
         yield path
@@ -97,7 +97,7 @@ def _extensions(folder: Path) -> list[Path]:
 
 
 def _shared(programs: Iterable[Path]) -> set[Path]:
-    """The shared libraries that the system has to offer to these programs; libgcc is loaded on demand by threads."""
+    """Return the system's shared libraries that these programs need; threads load libgcc on demand."""
     done = subprocess.run(["ldd", *programs], stdout=subprocess.PIPE, text=True, check=True)
     words = {word for line in done.stdout.splitlines() for word in line.split() if word.startswith("/")}
     found = {Path(word) for word in words if not word.endswith(":") and "/site-packages/" not in word}
@@ -113,7 +113,7 @@ def _existing(names: Iterable[str]) -> list[Path]:
 
 
 def _place(path: Path) -> Path:
-    """Where a file really lies, itself not followed: Debian's /lib is a link to /usr/lib."""
+    """Return the path of a file without links in its folders: Debian's /lib is a link to /usr/lib."""
     return path.parent.resolve() / path.name
 
 

@@ -51,7 +51,7 @@ class Engine(Protocol):
         """Build a context under a tag. Raises StepFailedError."""
 
     def inspect(self, tag: str) -> tuple[Mapping[str, str], int] | None:
-        """The labels of an image and its size in bytes; None if there is no such image."""
+        """Return the labels of an image and its size in bytes; None if there is no such image."""
 
     def unpack(self, tag: str, folder: Path) -> None:
         """Put an image's files into an empty folder. Raises StepFailedError."""
@@ -64,14 +64,14 @@ class Docker:
         self.base = base.registry
 
     def prepare(self) -> None:
-        """Nothing to prepare: the daemon answered, and it fetches the base image."""
+        """Do nothing: the daemon answered, and it fetches the base image."""
 
     def build(self, tag: str, context: Path, args: Mapping[str, str], labels: Mapping[str, str]) -> None:
         """Build a context under a tag. Raises StepFailedError."""
         run(["docker", "build", "--tag", tag, *_options(args, labels), context])
 
     def inspect(self, tag: str) -> tuple[Mapping[str, str], int] | None:
-        """The labels of an image and its size in bytes; None if there is no such image."""
+        """Return the labels of an image and its size in bytes; None if there is no such image."""
         answer = output(["docker", "image", "inspect", tag])
         if answer is None:
             return None
@@ -119,7 +119,7 @@ class Buildah:
             output([*self._command, "rmi", former])  # refused if it has another name: then it stays
 
     def inspect(self, tag: str) -> tuple[Mapping[str, str], int] | None:
-        """The labels of an image and its size in bytes; None if there is no such image."""
+        """Return the labels of an image and its size in bytes; None if there is no such image."""
         with _nothing_left_behind():
             found = self._images(tag)
             answer = output([*self._command, "inspect", "--type", "image", tag]) if found else None
@@ -168,7 +168,7 @@ def _checked(answer: str | None, tag: str) -> str:
 
 
 def _bytes(size: str) -> int:
-    """The bytes of "157 MB"."""
+    """Return the bytes of "157 MB"."""
     number, unit = size.split()
     return int(float(number) * 1000 ** ["B", "KB", "MB", "GB"].index(unit.upper()))
 

@@ -221,7 +221,7 @@ def _connect(cluster: Cluster) -> None:
 
 
 def _own(cluster: Cluster) -> None:
-    """From here on, every object that has the name of this cluster's namespace is this cluster's to remove."""
+    """Record that every object with the name of this cluster's namespace is this cluster's to remove."""
     if network.namespace_file(cluster).exists():
         raise ClusterError(
             f"the network namespace {cluster.namespace} exists, but no cluster here owns it: choose another "

@@ -25,7 +25,7 @@ def step(title: str) -> Iterator[None]:
 
 
 def output(command: Sequence[str | Path]) -> str | None:
-    """What a quick question to a program answers; None if the program is absent or says no."""
+    """Return the output of a short command; None if the program is absent or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -62,7 +62,7 @@ def run(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, 
 
 
 def _follow(process: subprocess.Popen[str]) -> Sequence[str]:
-    """Show the lines of a running program; the last of them are returned."""
+    """Show the lines of a running program. Returns: the last of them."""
     tail: deque[str] = deque(maxlen=20)
     terminal, start, shown = sys.stdout.isatty(), time.monotonic(), time.monotonic()
     for line in process.stdout or ():

@@ -94,7 +94,7 @@ def _try(name: str, given: argparse.Namespace) -> Report:
 
 
 def _try_parts(name: str, given: argparse.Namespace, found: Report) -> None:
-    """Each worker is a process with servers of its own."""
+    """Try a part in each worker, a process with servers of its own."""
     with ProcessPoolExecutor(given.workers, multiprocessing.get_context("fork")) as pool:
         parts = [pool.submit(_try_part, name, given, part) for part in range(given.workers)]
         for part in as_completed(parts):

@@ -44,7 +44,7 @@ class Case:
 
 
 def process(scene: OddScene) -> str | None:
-    """A run of the processor; why it failed."""
+    """Run the processor. Returns: why it failed, or None."""
     due = scene.is_due(ODD)
     run = programs.run("process", scene.url)
     if fault := run.fault():
@@ -57,14 +57,14 @@ def process(scene: OddScene) -> str | None:
 
 
 def cleanup(scene: OddScene) -> str | None:
-    """A run of the cleaner; why it failed."""
+    """Run the cleaner. Returns: why it failed, or None."""
     if fault := programs.run("cleanup", scene.url).fault():
         return fault
     return "a row that is past its time is not purged" if scene.exists(OLD) else None
 
 
 def migrate(scene: OddScene) -> str | None:
-    """The migration once more; why it failed."""
+    """Run the migration once more. Returns: why it failed, or None."""
     return programs.run("migrate", scene.url).fault()
 
 
@@ -108,7 +108,7 @@ async def _operate(scene: OddScene) -> str | None:
 
 
 async def _about_the_odd(store: PostgresMirrorStore) -> str | None:
-    """The odd row affects itself alone: it has a status, or an error that names only this row."""
+    """Check that the odd row affects itself alone: it has a status, or an error that names only this row."""
     odd = an_object(ODD_UID, "odd")
     try:
         if found := await store.snapshot(Uid(ODD_UID)):
@@ -131,7 +131,7 @@ async def _mirror(store: PostgresMirrorStore, obj: FlagSchedule) -> None:
 
 
 def an_object(uid: UUID, name: str, *, deleting: bool = False, **spec: Any) -> FlagSchedule:
-    """The object of a record of the scene, after an edit."""
+    """Return the object of a record of the scene, after an edit."""
     found = body(flagKey=name, generation=2, deleting=deleting, **spec)
     found["metadata"] |= {"uid": str(uid), "name": name}
     return FlagSchedule.from_body(found)
@@ -147,7 +147,7 @@ _PROGRAMS: Final[dict[str, tuple[Callable[[OddScene], str | None], tuple[Lane, .
 
 
 def cases(scene: OddScene, number: int | None, seed: int, only: str = "") -> list[Case]:
-    """Every program with every case; or so many of them."""
+    """Run every program with every case, or so many of them."""
     everything = [
         Case(program, column, extreme, value, lane, host)
         for column in scene.columns()

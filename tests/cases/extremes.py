@@ -72,7 +72,7 @@ _EXTREMES: Final[dict[str, dict[str, str]]] = {
 
 
 def of(kind: str) -> dict[str, str | None]:
-    """The extremes of a type by name, as Postgres reads them; None is null.
+    """Return the extremes of a type by name, as Postgres reads them; None is null.
 
     Raises:
         KeyError: the extremes of this type are not written down yet.

@@ -107,7 +107,7 @@ _statuses: Final = st.fixed_dictionaries(
 
 
 def an_object_is_read_with_any_content(given: tuple[Any, str, dict[str, str], dict[str, Any], bool]) -> None:
-    """Reading, deciding and computing the status never raise; deciding twice changes nothing; the status is JSON."""
+    """Check that reading, deciding and computing the status never raise, and that deciding twice changes nothing."""
     spec, name, annotations, said, deleting = given
     raw = body(status=said, annotations=annotations, deleting=deleting)
     raw["spec"] = spec
@@ -127,7 +127,7 @@ def _again(obj: FlagSchedule, before: Decision) -> Decision:
 
 
 def a_url_is_taken_or_refused_without_a_word_of_it(given: tuple[str, str]) -> None:
-    """Settings and adapters refuse by their own error, which shows no part of a URL."""
+    """Check that settings and adapters raise their own error, which shows no part of a URL."""
     database, cache = given
     environment = {"DATABASE_URL": database, "REDIS_URL": cache}
     with patch.dict(os.environ, {}, clear=True):
@@ -169,7 +169,7 @@ def a_log_line_is_one_object(given: tuple[str, Mapping[str, Any]]) -> None:
 
 
 def a_program_says_no_without_a_word_of_the_url(given: tuple[str, str, str]) -> None:
-    """No database is there: one line for each, exit code 2 or 3, and nothing of user, password or database."""
+    """Check a program without a database: one line, exit code 2 or 3, and no user, password or database name."""
     user, password, name = (quote(part, safe="") for part in given)
     url = f"postgresql://{user}:{password}{SECRET}@127.0.0.1:1/{name}{SECRET}"
     for program in ("process", "cleanup", "migrate"):
@@ -180,7 +180,7 @@ def a_program_says_no_without_a_word_of_the_url(given: tuple[str, str, str]) -> 
 
 
 def updates_are_applied_or_fail(scene: OddScene, given: list[tuple[str, Any]]) -> None:
-    """Each row has the outcome that its updates deserve, regardless of its neighbours, and is logged in one line."""
+    """Check that each row has the outcome of its own updates, and is logged in one line."""
     scene.begin("finished")
     keys = {f"{place}{key}": update for place, (key, update) in enumerate(given)}
     with scene.database.connection.cursor() as cursor:
@@ -317,7 +317,7 @@ PROPERTIES: Final = (
 
 
 def failure(of: Property, number: int, seed: int, scene: OddScene | None) -> str | None:
-    """The counterexample in one text; None if none was found."""
+    """Return the counterexample as one text, or None."""
     said = StringIO()
     with redirect_stderr(said):
         try:

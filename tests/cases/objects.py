@@ -93,7 +93,7 @@ class Odd:
 
 
 def cases(on: World) -> Iterator[Odd]:
-    """All of them."""
+    """Yield all odd values."""
     for key in _KEYS:
         yield from (Odd("annotation", key, name, value) for name, value in _WORDS.items())
     for key in _LABELS:
@@ -114,7 +114,7 @@ def _statuses() -> Iterator[Odd]:
 
 
 def _of_schema(kind: dict[str, Any]) -> dict[str, Any]:
-    """The extremes that a schema lets through, and some that it does not."""
+    """Return the extremes that a schema lets through, and some that it does not."""
     match kind["type"]:
         case "string" if "enum" in kind:
             return {word: word for word in kind["enum"]}
@@ -136,7 +136,7 @@ def _of_schema(kind: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_items(fields: dict[str, Any]) -> dict[str, Any]:
-    """One item of each type that we write, odd in one field; and one of every type that a tool may write."""
+    """Return one item of each type that we write, odd in one field; and one of every type that a tool may write."""
     found = {}
     for of_type in ("Ready", "Applied", "Stalled"):
         item = {**_ITEM, "type": of_type}
@@ -274,7 +274,7 @@ def _stop(on: World, name: str) -> str | None:
 
 
 def _fate(on: World, name: str, odd: Odd, left: dict[str, Any]) -> str | None:
-    """What became of an odd object that was deleted; None if all is well."""
+    """Check an odd object that was deleted. Returns: what is wrong, or None."""
     if name in left and odd.extreme != "one without an owner":
         return f"{odd}: is not gone"
     if (odd.place.partition(":")[0], odd.key) in _LINKS:

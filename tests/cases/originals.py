@@ -47,7 +47,7 @@ class Case:
 
 @contextmanager
 def template(scene: OddScene) -> Iterator[str]:
-    """A database as the predecessor left it; its URL."""
+    """Make a database as the predecessor left it. Returns: its URL."""
     url = _next_to(scene, _TEMPLATE)
     with connected(scene.url) as database:
         database.run(f"CREATE DATABASE {_TEMPLATE}")
@@ -68,7 +68,7 @@ def _next_to(scene: OddScene, name: str) -> str:
 
 
 def cases(url: str, number: int | None, seed: int, only: str = "") -> list[Case]:
-    """Every column with every extreme in a row of each state."""
+    """Run every column with every extreme in a row of each state."""
     with connected(url) as original:
         everything = [
             Case(column, extreme, value, state)

@@ -86,7 +86,7 @@ class Case:
 
 
 def cases(scene: OddScene, number: int | None, seed: int, only: str = "") -> list[Case]:
-    """Every mode and program with every leftover; or so many of them."""
+    """Run every mode and program with every state of a session, or so many of them."""
     leftovers = list(_leftovers(scene))
     everything = [
         Case(mode, leftover, program)
@@ -142,12 +142,12 @@ def _among_others(scene: OddScene, report: Report, case: Case, plain: object) ->
 
 
 def _left(url: str) -> dict[int, str]:
-    """What each session of the pool holds, by the id of its process."""
+    """Return what each session of the pool holds, by the id of its process."""
     return dict(_in_each_session(url, sql.SQL(_LEFT)))
 
 
 def _in_each_session(url: str, statement: sql.SQL | sql.Composed) -> list[Any]:
-    """Execute something in every session of the pool, by as many clients at the same time; the rows."""
+    """Execute a statement in every session of the pool, by as many clients at once. Returns: the rows."""
     with ExitStack() as stack:
         clients = [stack.enter_context(_client(url)) for _ in range(_SESSIONS)]
         cursors = [client.execute(statement) for client in clients]

@@ -15,7 +15,7 @@ _Case = TypeVar("_Case")
 
 
 def some(cases: Sequence[_Case], number: int | None, seed: int, only: str) -> list[_Case]:
-    """Those whose text holds `only`: all, or so many of them, in their order."""
+    """Choose cases whose text holds `only`: all of them or a random `number`, in their order."""
     found = [case for case in cases if only in str(case)]
     if number is None or number >= len(found):
         return found
@@ -61,7 +61,7 @@ class Report:
         self.failures += other.failures
 
     def progress(self, cases: Sequence[_Case]) -> Iterator[_Case]:
-        """Each of this part's; says now and then how far it is."""
+        """Yield each case of this part; print the progress at times."""
         next_words = time.monotonic() + _SPEAK_EVERY
         for number in range(self.part, len(cases), self.parts):
             yield cases[number]
@@ -70,7 +70,7 @@ class Report:
                 sys.stderr.write(f"... {number + 1} of {len(cases)}, {len(self.failures)} failures in this part\n")
 
     def text(self) -> str:
-        """The counts, and the first failures."""
+        """Return the counts, and the first failures."""
         lines = [f"{self.name}: {self.tried.total()} cases tried, {len(self.failures)} failures, {self.seconds:.0f} s"]
         lines += [f"  {kind}: {count}" for kind, count in sorted(self.tried.items())]
         lines += [f"  no case: {why}: {count}" for why, count in sorted(self.skipped.items())]
@@ -78,7 +78,7 @@ class Report:
         return "\n".join(lines)
 
     def row(self) -> str:
-        """The counts as a line of the table."""
+        """Return the counts as a line of the table."""
         what = ", ".join(f"{kind} {count:,}" for kind, count in sorted(self.tried.items()))
         cells = [
             self.name,

@@ -83,7 +83,7 @@ class Column:
 
 
 def columns_of(database: Database) -> list[Column]:
-    """Every column of every table of the schema, as the catalogue has them."""
+    """Return every column of every table of the schema, as the catalogue has them."""
     return [
         Column(found["relname"], found["attname"], found["kind"])
         for found in database.query(
@@ -143,7 +143,7 @@ class OddScene:
             self.url = before
 
     def columns(self) -> list[Column]:
-        """Every column of every table of ours and of the host's that the product touches."""
+        """Return every column of every table of ours and of the host's that the product touches."""
         return columns_of(self.database)
 
     def begin(self, lane: Lane) -> None:
@@ -200,7 +200,7 @@ class OddScene:
             )
 
     def is_due(self, schedule: UUID) -> bool:
-        """Whether the processor should bring this row to an outcome now."""
+        """Return whether this row is due."""
         return bool(
             self.database.query(
                 "SELECT FROM feature_flag_schedules WHERE id = %s AND NOT suspended AND (status = 'pending' "
@@ -210,11 +210,11 @@ class OddScene:
         )
 
     def exists(self, schedule: UUID) -> bool:
-        """Whether there is such a row."""
+        """Return whether there is such a row."""
         return bool(self.database.query("SELECT FROM feature_flag_schedules WHERE id = %s", schedule))
 
     def is_applied(self, schedule: UUID) -> bool:
-        """Whether its change was made."""
+        """Return whether the row's change was made."""
         return bool(self.database.row(schedule)["status"] == "applied")
 
     def _execute(self, statement: sql.Composed) -> None:
@@ -223,7 +223,7 @@ class OddScene:
 
 @contextmanager
 def odd_scene(postgres: Postgres, name: str = "odd") -> Iterator[OddScene]:
-    """A database of its own on a server that has the product's roles."""
+    """Make a database on a server that has the product's roles."""
     url = postgres.create_database(name)
     empty_url = postgres.create_database(f"{name}_empty")
     migrate(roles.url(url, "migrate"))

@@ -86,13 +86,13 @@ class Setting:
         return f"{self.name} = {self.value!r}"
 
     def assignment(self) -> sql.Composed:
-        """For SET, ALTER ROLE and ALTER DATABASE."""
+        """Return the assignment for SET, ALTER ROLE and ALTER DATABASE."""
         value = sql.SQL(self.value) if self.name == "search_path" else sql.Literal(self.value)
         return sql.SQL("SET {} = {}").format(sql.Identifier(*self.name.split(".")), value)
 
 
 def settings(scene: OddScene) -> list[Setting]:
-    """Every setting at its extremes.
+    """Return every setting at its extremes.
 
     Raises:
         KeyError: the values of a setting of this server are not written down yet.
@@ -121,7 +121,7 @@ def _values(found: dict[str, Any]) -> list[str]:
 
 
 def _operator(scene: OddScene, plain: object) -> str | None:
-    """As with odd columns; and every value is read as it is read without the setting."""
+    """Check as with odd columns, and that every value is read as without the setting."""
     try:
         seen = asyncio.run(_read(roles.url(scene.url, "operator")))
     except Exception as error:  # noqa: BLE001 -- every error is what we look for
@@ -163,7 +163,7 @@ PROGRAMS: Final = {
 
 @contextmanager
 def begun(scene: OddScene, program: Program) -> Iterator[object]:
-    """The scene, or an empty database, for one case; and what the operator reads there without a setting."""
+    """Prepare the scene or an empty database for one case; yield what the operator reads there without a setting."""
     scene.begin("finished")
     if not program.is_empty:
         yield asyncio.run(_read(scene.url)) if program.role == "operator" else None
@@ -187,7 +187,7 @@ class Case:
 
 
 def cases(scene: OddScene, number: int | None, seed: int, only: str = "") -> list[Case]:
-    """Every program with every setting; or so many of them."""
+    """Run every program with every setting, or so many of them."""
     everything = [
         Case(setting, carrier, program) for setting in settings(scene) for carrier in _CARRIERS for program in PROGRAMS
     ]

@@ -67,7 +67,7 @@ class Helm:
         }
 
     def __call__(self, *words: str, values: Document | None = None) -> subprocess.CompletedProcess[str]:
-        """Run it; the values reach it as a file."""
+        """Run Helm; the values reach it as a file."""
         options = ["--values=-"] if values is not None else []
         return subprocess.run(
             [str(self.program), *words, *options],
@@ -79,7 +79,7 @@ class Helm:
         )
 
     def text(self, values: Document | None = None, *, release: str = "flagschedule", namespace: str = NAMESPACE) -> str:
-        """What would be installed, as YAML."""
+        """Return the rendered objects as YAML."""
         done = self("template", release, str(CHART), f"--namespace={namespace}", values=values or {})
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -87,7 +87,7 @@ class Helm:
     def render(
         self, values: Document | None = None, *, release: str = "flagschedule", namespace: str = NAMESPACE
     ) -> "Render":
-        """What would be installed."""
+        """Return the rendered objects."""
         text = self.text(values, release=release, namespace=namespace)
         return Render(filter(None, yaml.load_all(text, yaml.CSafeLoader)))  # the C one: the other takes a second
 
@@ -110,20 +110,20 @@ class Render:
         return sorted((obj["kind"], obj["metadata"]["name"]) for obj in self.objects)
 
     def of(self, kind: str) -> dict[str, Document]:
-        """All objects of a kind, by their names."""
+        """Return all objects of a kind, by their names."""
         return {obj["metadata"]["name"]: obj for obj in self.objects if obj["kind"] == kind}
 
     def one(self, kind: str, name: str) -> Document:
-        """The one object of this kind and name."""
+        """Return the one object of this kind and name."""
         [found] = [obj for obj in self.objects if (obj["kind"], obj["metadata"]["name"]) == (kind, name)]
         return found
 
     def templates(self) -> dict[str, Document]:
-        """Every pod template, by the name of its program's container."""
+        """Return every pod template, by the name of its program's container."""
         return {template["spec"]["containers"][0]["name"]: template for template in _templates(self.objects)}
 
     def environment(self, program: str) -> dict[str, Any]:
-        """A program's variables: their values, or where those come from."""
+        """Return a program's variables: their values, or where those come from."""
         variables = self.templates()[program]["spec"]["containers"][0]["env"]
         names = [variable["name"] for variable in variables]
         assert len(names) == len(set(names)), f"a variable is set twice: {names}"

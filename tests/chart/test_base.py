@@ -51,7 +51,7 @@ def test_both_mean_the_same(base: Render, default: Render) -> None:
 
 
 def normalised(obj: Document) -> Document:
-    """An object without the accepted differences."""
+    """Return an object without the accepted differences."""
     found: Document = _walk(copy.deepcopy(obj))
     if found["kind"] in CLUSTER_WIDE:
         found["metadata"].pop("namespace", None)

@@ -30,7 +30,7 @@ class Release:
         (folder / "Chart.yaml").write_text("{apiVersion: v2, name: shop, version: 1.0.0}")
 
     def upgrade(self, *options: str, launch: Document, end: Document) -> str:
-        """Upgrade, or install, with these specs; what Helm complains of."""
+        """Upgrade, or install, with these specs. Returns: Helm's error output."""
         for name, fields in {"launch": launch, "end": end}.items():
             text = yaml.safe_dump(flagschedule(name, spec(**fields)))
             (self._chart / "templates" / f"{name}.yaml").write_text(text)

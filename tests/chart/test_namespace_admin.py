@@ -145,7 +145,7 @@ def test_a_missing_right_to_the_uid_is_named(
 
 
 def _environment(cluster: ControlPlane, render: Render, database_url: str) -> dict[str, str]:
-    """What the operator's pod gets, with the token of its account."""
+    """Return what the operator's pod gets, with the token of its account."""
     token = cluster.kubectl("create", "token", "flagschedule-operator", f"--namespace={FLAGS}").strip()
     own = {"fieldRef": {"fieldPath": "metadata.namespace"}}
     settings = {

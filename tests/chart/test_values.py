@@ -48,7 +48,7 @@ SHAPES: dict[str, Any] = {
 
 
 def other(leaf: values.Value) -> Any:
-    """A value that differs from what EVERYTHING or the default says."""
+    """Return a value that differs from what EVERYTHING or the default says."""
     if leaf.dotted in OTHERS:
         return OTHERS[leaf.dotted]
     stated = json.dumps(leaf.stated)

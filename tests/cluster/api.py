@@ -54,7 +54,7 @@ class Api:
     headers: dict[str, str] = field(default_factory=dict)
 
     def acting_as(self, user: str, group: str | None = None) -> "Api":
-        """The same, impersonating a user; the caller must be allowed to."""
+        """Return a client that impersonates a user; this one must be allowed to."""
         headers = {"Impersonate-User": user} | ({"Impersonate-Group": group} if group else {})
         return Api(**{**vars(self), "headers": headers})
 
@@ -87,11 +87,11 @@ class Api:
         return self.request("PATCH", self._path(name), operations, "application/json-patch+json")
 
     def get(self, name: str) -> Object:
-        """The live object."""
+        """Return the live object."""
         return self.request("GET", self._path(name)).body
 
     def list(self) -> dict[str, Object]:
-        """Every live object by its name."""
+        """Return every live object by its name."""
         return {obj["metadata"]["name"]: obj for obj in self.request("GET", self._path()).body["items"]}
 
     def replace(self, obj: Object) -> Answer:
@@ -116,7 +116,7 @@ class Api:
 
 
 def flagschedule(name: str, spec: Any, **metadata: Any) -> Object:
-    """An object of our kind."""
+    """Return an object of our kind."""
     whole: Object = {"apiVersion": "flagschedule.io/v1alpha1", "kind": "FlagSchedule"}
     whole["metadata"] = {"name": name, **metadata}
     return whole if spec is None else whole | {"spec": spec}

@@ -47,7 +47,7 @@ def api(installed: ControlPlane) -> Api:
 
 
 def in_namespace(control_plane: ControlPlane, name: str) -> Api:
-    """The API server as its administrator sees it, in a new namespace."""
+    """Return a client of the administrator, in a new namespace."""
     admin = _api(control_plane, namespace=name)
     created = admin.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     assert created.ok, created.message
@@ -56,7 +56,7 @@ def in_namespace(control_plane: ControlPlane, name: str) -> Api:
 
 @contextmanager
 def stamped_updates(admin: Api) -> Iterator[None]:
-    """A policy of the cluster's own that writes into every update in a namespace, as mutating webhooks do."""
+    """Install a policy of the cluster's own that writes into every update in a namespace, as mutating webhooks do."""
     if programs.control_plane() is not programs.NODE:
         pytest.skip("the oldest Kubernetes has no policies that mutate, only webhooks")
     policies = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolic"

@@ -30,7 +30,7 @@ Edge = tuple[str, str, str]
 
 
 def then(start: Walk, act: Callable[[Walker], object], target: str, event: str | None = None, **fields: Any) -> Walk:
-    """A walk that gets into a phase, acts, and sees the next one. An act of several steps is itself a walk."""
+    """Return a walk into a phase, an action, and the phase after it. An action of several steps is itself a walk."""
 
     def walk(walker: Walker) -> Iterator[Seen]:
         yield from start(walker)
@@ -43,7 +43,7 @@ def then(start: Walk, act: Callable[[Walker], object], target: str, event: str |
 
 
 def having(start: Walk, **fields: Any) -> Walk:
-    """The same walk with other fields in the spec."""
+    """Return the same walk with other fields in the spec."""
 
     def walk(walker: Walker) -> Iterator[Seen]:
         walker.fields.update(fields)
@@ -53,12 +53,12 @@ def having(start: Walk, **fields: Any) -> Walk:
 
 
 def edit(**fields: Any) -> Callable[[Walker], None]:
-    """An edit of the spec."""
+    """Return an edit of the spec."""
     return lambda walker: walker.edit(**fields)
 
 
 def edit_by_git(**fields: Any) -> Callable[[Walker], None]:
-    """An edit of the spec that a person would be refused."""
+    """Return an edit of the spec that is refused to a person."""
     return lambda walker: walker.edit_by_git(**fields)
 
 
@@ -105,7 +105,7 @@ def _again(walker: Walker) -> Iterator[Seen]:
 
 
 def _never_seen_waiting(walker: Walker) -> Iterator[Seen]:
-    """With an allowance of a second the phase before is short; its Event shows that it was there."""
+    """Walk with an allowance of a second: the phase before is short, and its Event shows that it was there."""
     walker.create(scheduledAt=(datetime.now(UTC) + timedelta(seconds=15)).strftime("%Y-%m-%dT%H:%M:%SZ"))
     yield Seen("Expired", "FlagNotFound")
 

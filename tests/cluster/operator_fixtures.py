@@ -62,7 +62,7 @@ class Operator:
             eventually(lambda: self.probe("readyz") == (200, None), "the operator is ready")
 
     def probe(self, path: str) -> tuple[int, str | None]:
-        """The answer of a probe: its code and the one word why; 0 without an answer."""
+        """Return the answer of a probe: its code and the one word why; 0 without an answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{path}", timeout=PATIENCE) as answer:
                 return answer.status, None
@@ -73,7 +73,7 @@ class Operator:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """It gets no time, as on a node that is overloaded."""
+        """Freeze the process, as on an overloaded node."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
         try:
@@ -86,16 +86,16 @@ class Operator:
         self._end(signal.SIGKILL)
 
     def stop(self) -> int:
-        """End it as Kubernetes does; its exit code."""
+        """End it as Kubernetes does. Returns: its exit code."""
         return self._end(signal.SIGTERM)
 
     def ended(self) -> int:
-        """Wait until it ends by itself; its exit code."""
+        """Wait until it ends by itself. Returns: its exit code."""
         assert self._process is not None
         return self._process.wait(PATIENCE)
 
     def lines(self, event: str | None = None) -> list[dict[str, Any]]:
-        """What it has logged under this message; everything if none is given."""
+        """Return what it has logged under this message; everything if none is given."""
         lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
         return [line for line in lines if event in {None, line["event"]}]
 
@@ -144,7 +144,7 @@ class Scene:
         eventually(lambda: self.api.get(name)["kind"] == "Status", f"{name} is gone")
 
     def status(self, name: str) -> Object:
-        """An object's status."""
+        """Return an object's status."""
         found: Object = self.api.get(name).get("status", {})
         return found
 
@@ -160,7 +160,7 @@ class Scene:
         return self.status(name)
 
     def row(self, name: str) -> dict[str, Any]:
-        """The row of the youngest object of this name."""
+        """Return the row of the youngest object of this name."""
         (found,) = self.database.query(
             "SELECT s.* FROM feature_flag_schedules AS s JOIN flag_schedule_objects AS o ON o.schedule_id = s.id "
             "WHERE o.namespace = %s AND o.name = %s ORDER BY o.first_seen_at DESC LIMIT 1",
@@ -171,7 +171,7 @@ class Scene:
 
 
 def count_patches(control_plane: ControlPlane) -> int:
-    """The PATCH requests for FlagSchedules and their statuses so far, by the API server's own count."""
+    """Return the PATCH requests for FlagSchedules and their statuses so far, by the API server's own count."""
     return sum(int(float(count)) for count in _PATCHES.findall(control_plane.kubectl("get", "--raw", "/metrics")))
 
 
@@ -187,14 +187,14 @@ def log_in(monkeypatch: pytest.MonkeyPatch, control_plane: ControlPlane) -> None
 
 
 def operator_kubeconfig(control_plane: ControlPlane) -> Path:
-    """The kubeconfig of the service account of the manifests."""
+    """Return the kubeconfig of the service account of the manifests."""
     token = control_plane.kubectl("create", "token", "flagschedule-operator", f"--namespace={SYSTEM}").strip()
     return control_plane.kubeconfig(token=token)
 
 
 @contextmanager
 def operators(control_plane: ControlPlane, namespace: str, folder: Path) -> Iterator[Callable[..., Operator]]:
-    """Makes operators of one namespace, with the rights of the manifests and the operator's database role.
+    """Make operators of one namespace, with the rights of the manifests and the operator's database role.
 
     They are ended at the end.
     """
@@ -255,7 +255,7 @@ def _allow_retries(control_plane: ControlPlane, number: int) -> None:
 
 
 def free_port() -> int:
-    """A free port."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -15,7 +15,7 @@ UPDATES_MESSAGE: Final = "updates must set at least one of enabled, rolloutPerce
 
 
 def spec(**fields: Any) -> Spec:
-    """A good spec with some fields replaced; a value of `...` leaves the field out."""
+    """Return a good spec with some fields replaced; a value of `...` leaves the field out."""
     whole = {"flagKey": "checkout", "scheduledAt": "2035-01-01T09:00:00Z", "updates": {"enabled": True}} | fields
     return {key: value for key, value in whole.items() if value is not ...}
 

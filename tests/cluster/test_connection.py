@@ -66,7 +66,7 @@ def proxy() -> Iterator[Proxy]:
 
 @contextmanager
 def mirrored(api: Api, database_url: str, new_operator: Callable[..., Operator], **environment: str) -> Iterator[None]:
-    """An operator in this environment that has mirrored an object and written its status."""
+    """Run an operator in this environment; it has mirrored an object and written its status."""
     with connected(database_url) as database:
         database.flag("checkout")
         scene = Scene(api, database, new_operator(database_url, **environment))

@@ -41,7 +41,7 @@ def applied(api: Api) -> Api:
 
 
 def cells(table: str) -> list[list[str]]:
-    """The words of each line."""
+    """Return the words of each line."""
     return [line.split() for line in table.splitlines()]
 
 
@@ -145,7 +145,7 @@ def test_pod_security_is_enforced(installed: ControlPlane, dry_run: str) -> None
 
 
 def pod_template(obj: dict[str, object]) -> dict[str, object] | None:
-    """The pod template of a Deployment, Job or CronJob."""
+    """Return the pod template of a Deployment, Job or CronJob."""
     found: object = obj.get("spec")
     if obj["kind"] == "CronJob":
         found = found["jobTemplate"]["spec"]  # type: ignore[index]

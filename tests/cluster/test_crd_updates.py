@@ -58,7 +58,7 @@ def make(api: Api, fields: dict[str, Any], phase: str | None = None, **status: A
 
 
 def change(api: Api, live: dict[str, Any], before: dict[str, Any], after: dict[str, Any]) -> str:
-    """Replace the spec; the message of the refusal, or nothing."""
+    """Replace the spec. Returns: the message of the refusal, or an empty text."""
     answer = api.replace(live | {"spec": spec(**before | after)})
     return answer.message
 

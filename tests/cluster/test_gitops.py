@@ -36,7 +36,7 @@ def _apply(scene: Scene, control_plane: ControlPlane, manager: str) -> None:
 
 
 def _reached(scene: Scene) -> dict[str, Object]:
-    """Wait until each sample has the phase that its spec says; the objects by name."""
+    """Wait until each sample has the phase that its spec says. Returns: the objects by name."""
     for obj in _objects():
         spec = obj["spec"]
         phase = "Cancelled" if spec.get("cancel") else "Suspended" if spec.get("suspend") else "Pending"
@@ -45,7 +45,7 @@ def _reached(scene: Scene) -> dict[str, Object]:
 
 
 def _rows(objects: dict[str, Object]) -> set[str]:
-    """The ids of the rows; what was cancelled from the start has none."""
+    """Return the ids of the rows; what was cancelled from the start has none."""
     return {obj["status"]["scheduleId"] for obj in objects.values() if "scheduleId" in obj["status"]}
 
 
@@ -117,7 +117,7 @@ FLUX = {"kustomize.toolkit.fluxcd.io/name": "shop", "kustomize.toolkit.fluxcd.io
 
 
 def _sync(control_plane: ControlPlane, namespace: str, *files: Object, account: str = "", **options: str) -> str:
-    """Apply files as Flux's controller does; what kubectl says. `options` are flags of kubectl's."""
+    """Apply files as Flux's controller does, with options of kubectl. Returns: kubectl's output."""
     flags = {"field-manager": "kustomize-controller", "output": "name", **options}
     command = ["apply", "--server-side", "--force-conflicts", f"--namespace={namespace}", "--filename=-"]
     command += [f"--{flag.replace('_', '-')}={value}" for flag, value in flags.items()]
@@ -229,7 +229,7 @@ def test_a_file_that_flux_forces_is_not_applied_twice(scene: Scene) -> None:
 
 
 def _page(name: str, language: str) -> str:
-    """A block of the GitOps page, by the comment before it."""
+    """Return a block of the GitOps page, by the comment before it."""
     text = (ROOT / "docs" / "gitops.md").read_text()
     found = re.search(rf"<!-- {name} -->\n```{language}\n(.*?)```", text, re.DOTALL)
     assert found, name

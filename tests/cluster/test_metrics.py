@@ -33,7 +33,7 @@ QUERIES = [
 
 
 def scraped(operator: Operator) -> dict[str, float]:
-    """Every sample of the operator's metrics, by its name and labels as they are written."""
+    """Return every sample of the operator's metrics, by its name and labels as they are written."""
     with urllib.request.urlopen(f"http://127.0.0.1:{operator.port}/metrics", timeout=PATIENCE) as answer:
         text = answer.read().decode()
     return {
@@ -163,7 +163,7 @@ def server(lively: Scene, tmp_path: Path) -> Iterator[str]:
 
 
 def answer(server: str, query: str) -> list[Any]:
-    """What Prometheus answers to a query; nothing while it starts."""
+    """Return what Prometheus answers to a query; nothing while it starts."""
     try:
         address = f"{server}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
         with urllib.request.urlopen(address, timeout=PATIENCE) as found:  # noqa: S310 -- our own server

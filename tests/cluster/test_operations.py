@@ -39,7 +39,7 @@ class Operations:
         self.done = 0
 
     def wish(self, **fields: Any) -> Object:
-        """A good spec in the future; what it leaves out is named as None, so that merging it leaves nothing behind."""
+        """Return a good spec in the future; fields that it leaves out are None, so that merging removes them."""
         at = datetime(2035, 1, 1, tzinfo=UTC) + timedelta(minutes=self.chance.randrange(10**6))
         updates: dict[str, Any] = {"enabled": self.chance.choice([True, False, None])}
         updates["rolloutPercentage"] = self.chance.randrange(101) if updates["enabled"] is None else None
@@ -66,7 +66,7 @@ class Operations:
         self.done += 1
 
     def quiet(self) -> dict[str, Object]:
-        """Every object, once the operator has seen the last word of each."""
+        """Wait until the operator has seen the last version of each object. Returns: every object."""
         found: dict[str, Object] = {}
 
         def settled() -> bool:
@@ -80,7 +80,7 @@ class Operations:
         return found
 
     def plans(self) -> dict[str, dict[str, Any]]:
-        """The row of each object, without what is its own by nature."""
+        """Return the row of each object, without what is its own by nature."""
         rows = self.scene.database.query(
             "SELECT o.name, f.flag_key, f.environment, s.scheduled_at, s.updates, s.max_retries, s.suspended, "
             "s.not_after, s.status, s.reason, s.retry_count, s.next_retry_at, s.applied_at, s.last_error "
@@ -91,7 +91,7 @@ class Operations:
 
 
 def planned(obj: Object) -> dict[str, Any]:
-    """The oracle: what the row of this object must hold, from its spec alone."""
+    """Return the oracle: what the row of this object must hold, from its spec alone."""
     wish = obj["spec"]
     at = datetime.fromisoformat(wish["scheduledAt"])
     deadline = wish.get("startingDeadlineSeconds")
@@ -108,7 +108,7 @@ def planned(obj: Object) -> dict[str, Any]:
 
 
 def shown(obj: Object) -> dict[str, Any]:
-    """The status as people see it, without ids, generations and times of observation."""
+    """Return the status as people see it, without ids, generations and times of observation."""
     status = {key: obj["status"].get(key) for key in ("phase", "change", "retryCount", "maxRetries", "lastError")}
     shown = [
         {key: each[key] for key in ("type", "status", "reason", "message")} for each in obj["status"]["conditions"]
@@ -117,7 +117,7 @@ def shown(obj: Object) -> dict[str, Any]:
 
 
 def assert_rows_equal_specs(objects: Mapping[str, Object], rows: Mapping[str, Mapping[str, Any]]) -> None:
-    """The first oracle, for every object."""
+    """Check every object against the first oracle."""
     for name, obj in objects.items():
         wanted = planned(obj)
         assert {key: rows[name][key] for key in wanted} == wanted, name
@@ -134,7 +134,7 @@ def operations(scene: Scene) -> Operations:
 
 
 def broken(on: Operations, number: int) -> Iterator[None]:
-    """One object: a bad spec, and after a pause the good one that mends it."""
+    """Give one object a bad spec and, after a pause, a good one; the ways differ by `number`."""
     name, kind = f"patient-{number}", number % 5
     tracked = {"argocd.argoproj.io/tracking-id": f"shop:flagschedule.io/FlagSchedule:{name}"}
     if kind == 0:  # refused by the API server

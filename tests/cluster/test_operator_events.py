@@ -14,7 +14,7 @@ _OBJECTS = 10
 
 
 def events(api: Api) -> list[Object]:
-    """All Events in the namespace."""
+    """Return all Events in the namespace."""
     found: list[Object] = api.request("GET", _events(api)).body["items"]
     return found
 

@@ -17,18 +17,18 @@ MINUTES = timedelta(minutes=1)
 
 
 def conditions(status: Object) -> dict[str, tuple[str, str]]:
-    """Status and reason of each condition."""
+    """Return status and reason of each condition."""
     return {each["type"]: (each["status"], each["reason"]) for each in status["conditions"]}
 
 
 def seconds_ahead(scene: Scene, seconds: int) -> str:
-    """A time by the database's clock, as people write it."""
+    """Return a time by the database's clock, as people write it."""
     now: datetime = scene.database.value("SELECT now()")
     return (now + timedelta(seconds=seconds)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def again(obj: Object) -> Object:
-    """The same file, as Git has it."""
+    """Return the same file, as Git has it."""
     metadata = {key: obj["metadata"][key] for key in ("name", "annotations") if key in obj["metadata"]}
     return {**{key: obj[key] for key in ("apiVersion", "kind", "spec")}, "metadata": metadata}
 

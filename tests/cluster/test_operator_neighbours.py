@@ -34,7 +34,7 @@ def held(database_url: str, statement: str, *values: object) -> Iterator[None]:
 
 
 def flags(scene: Scene, count: int, *, same: bool) -> list[str]:
-    """The keys of as many flags, or of one for all."""
+    """Return the keys of as many flags, or of one for all."""
     names = ["locked-0"] * count if same else [f"locked-{number}" for number in range(count)]
     for name in set(names):
         scene.database.flag(name)
@@ -42,13 +42,13 @@ def flags(scene: Scene, count: int, *, same: bool) -> list[str]:
 
 
 def act(scene: Scene, name: str, action: str) -> None:
-    """A person's wish."""
+    """Send the action as a person does."""
     answer = scene.api.delete(name) if action == "delete" else scene.api.patch(name, {"spec": ACTIONS[action]})
     assert answer.ok, answer.message
 
 
 def is_done(action: str, row: dict[str, Any]) -> bool:
-    """Whether the row shows it."""
+    """Return whether the row shows the action."""
     if action == "suspend":
         return bool(row["suspended"])
     if action == "edit":
@@ -57,7 +57,7 @@ def is_done(action: str, row: dict[str, Any]) -> bool:
 
 
 def reaction(scene: Scene, name: str, action: str) -> float:
-    """Seconds from a wish to its commit."""
+    """Return the seconds from a request to its commit."""
     began = time.monotonic()
     act(scene, name, action)
     eventually(lambda: is_done(action, scene.row(name)), f"{action} of {name} is committed")

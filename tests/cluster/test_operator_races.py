@@ -44,7 +44,7 @@ FIRST: Final = {
 
 @contextmanager
 def lingering_processor(scene: Scene, seconds: int) -> Iterator[None]:
-    """A processor that looks every second for so long; its end is waited for."""
+    """Run a lingering processor for so long, and wait for its end."""
     command = [sys.executable, "-m", "flagschedule", "process"]
     settings = {
         "PATH": environ["PATH"],
@@ -61,7 +61,7 @@ def lingering_processor(scene: Scene, seconds: int) -> Iterator[None]:
 
 
 def act(scene: Scene, name: str, action: str) -> None:
-    """Do it; an answer that says no is one of the two outcomes, and is judged later."""
+    """Do the action; a refusal is one of its two outcomes, and is judged later."""
     if action in EDITS:
         scene.api.patch(name, {"spec": EDITS[action]})
         return
@@ -71,7 +71,7 @@ def act(scene: Scene, name: str, action: str) -> None:
 
 
 def judge(action: str, obj: Object, row: dict[str, Any]) -> str:
-    """Who was first; row, attempts, flag and status must agree on it."""
+    """Return which write was first; row, attempts, flag and status must agree on it."""
     status = obj.get("status", {}) if obj["kind"] == "FlagSchedule" else {}
     value = row["updates"]["rolloutPercentage"]
     applied = row["status"] == "applied"
@@ -94,7 +94,7 @@ def judge(action: str, obj: Object, row: dict[str, Any]) -> str:
 
 
 def rows(scene: Scene) -> dict[str, dict[str, Any]]:
-    """Each object's row, with its attempts and its flag's percentage."""
+    """Return each object's row, with its attempts and its flag's percentage."""
     found = scene.database.query(
         "SELECT o.name, s.status, s.updates, f.rollout_percentage AS flag, "
         "ARRAY(SELECT a.outcome FROM flag_schedule_attempts AS a WHERE a.schedule_id = s.id) AS attempts "
@@ -169,7 +169,7 @@ def test_a_late_edit_is_reported_and_can_be_taken_back(scene: Scene) -> None:
 
 
 def _kept(scene: Scene) -> list[dict[str, Any]]:
-    """Rows and records, but for the request that was noted."""
+    """Return rows and records without the recorded retry request."""
     return scene.database.query(
         "SELECT s.*, o.generation, o.arming_hash, o.state FROM flag_schedule_objects AS o "
         "JOIN feature_flag_schedules AS s ON s.id = o.schedule_id ORDER BY s.id"
@@ -177,7 +177,7 @@ def _kept(scene: Scene) -> list[dict[str, Any]]:
 
 
 def _ready(scene: Scene, name: str, reason: str) -> Object:
-    """The status, once Ready has this reason; it is Applied all the while."""
+    """Wait until Ready has this reason; the phase stays Applied. Returns: the status."""
 
     def is_shown() -> bool:
         status = scene.status(name)
@@ -189,7 +189,7 @@ def _ready(scene: Scene, name: str, reason: str) -> Object:
 
 
 def _is_quiet(scene: Scene, trials: dict[str, str]) -> bool:
-    """Every live object is observed and shows what its row says; every lost one's row is finished."""
+    """Return whether each live object shows what its row says, and each lost one's row is finished."""
     found, alive = rows(scene), scene.api.list()
     ended = {"applied", "cancelled"}
     return all(

@@ -51,7 +51,7 @@ def twin(second: ControlPlane, quick: Scene, tmp_path: Path) -> Iterator[Scene]:
 
 
 def tool(postgres: Postgres, name: str, *arguments: str) -> str:
-    """What one of Postgres' own programs says."""
+    """Return what one of Postgres' own programs says."""
     command = [str(postgres.tool(name)), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True, env={"PATH": os.environ["PATH"]}).stdout
 
@@ -69,7 +69,7 @@ def observed(scene: Scene) -> dict[str, Object]:
 
 
 def leave_planned(scene: Scene, edit: Object | None = None) -> None:
-    """An object that was handled, also in its edited form, and no operator any more."""
+    """Prepare a handled object, also in its edited form, without a running operator."""
     scene.operator.start()
     scene.create("launch")
     scene.reaches("launch", "Pending")
@@ -87,7 +87,7 @@ def vanish(scene: Scene, name: str) -> None:
 
 
 def files(database: Database) -> list[Object]:
-    """A repository of 200 files: 80 due just now, 40 of long ago, 80 plans."""
+    """Make a repository of 200 files: 80 due just now, 40 of long ago, 80 plans."""
     now: datetime = database.value("SELECT now()")
     ages = {
         "done": lambda number: timedelta(seconds=number % 7),
@@ -310,7 +310,7 @@ def test_what_could_not_be_repaired_is_tried_at_the_next_turn(quick: Scene) -> N
 
 
 def _elsewhere(database: Database) -> None:
-    """A plan of cluster b in a namespace that its operator here does not serve."""
+    """Prepare a plan of cluster b in a namespace that its operator here does not serve."""
     database.run(
         "WITH made AS (INSERT INTO feature_flag_schedules (flag_id, scheduled_at, updates) "
         """SELECT id, '2035-01-01T00:00:00Z', '{"enabled": true}' FROM feature_flags LIMIT 1 RETURNING id) """
@@ -320,7 +320,7 @@ def _elsewhere(database: Database) -> None:
 
 
 def _states(database: Database) -> dict[tuple[str, str], str]:
-    """The state of every row by its cluster and name."""
+    """Return the state of every row by its cluster and name."""
     found = database.query(
         "SELECT o.cluster, o.name, s.status FROM flag_schedule_objects AS o "
         "JOIN feature_flag_schedules AS s ON s.id = o.schedule_id"

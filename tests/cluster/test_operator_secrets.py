@@ -17,7 +17,7 @@ WORDS = r"hunter2|norole-here|no-such-host|no-such-database"
 
 
 def published(api: Api) -> str:
-    """Everything that a user can read of the objects of a namespace and of what happened to them."""
+    """Return everything that a user can read of the objects of a namespace and of what happened to them."""
     kinds = (f"/apis/flagschedule.io/v1alpha1/namespaces/{api.namespace}/flagschedules",
              f"/api/v1/namespaces/{api.namespace}/events",
              f"/apis/events.k8s.io/v1/namespaces/{api.namespace}/events")  # fmt: skip

@@ -26,7 +26,7 @@ _README: Final = ("checkout-v2-launch", "checkout-v2-to-50", "search-ranking-off
 
 
 def cast(scene: Scene) -> dict[Walker, Walk]:
-    """One object for each phase, as a shop could have them."""
+    """Return one object for each phase, as a shop could have them."""
 
     def walker(name: str, flag: str, at: str, **updates: object) -> Walker:
         return Walker(scene, name, flag, scheduledAt=f"2035-12-{at}:00:00Z", updates=updates)
@@ -89,21 +89,21 @@ def cells(table: str, planned: Mapping[str, str]) -> list[list[str]]:
 
 
 def of_the_page(moment: re.Match[str]) -> str:
-    """A moment of the test, as the page shows it."""
+    """Return a moment of the test, as the page shows it."""
     if moment[2] == "2035-":
         return f"2026-{moment[3]}"
     return "the next attempt is due at 2026-12-01T09:02:19Z" if moment[1] else "2026-12-01T09:00:01Z"
 
 
 def laid_out(rows: Sequence[Sequence[str]]) -> str:
-    """As kubectl aligns it."""
+    """Return the table as kubectl aligns it."""
     widths = [max(map(len, column)) + 3 for column in zip(*rows, strict=True)]
     lines = ("".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
     return "\n".join(lines)
 
 
 def block(page: Path, name: str, text: str) -> tuple[str, str]:
-    """What the page shows between its markers, and what it should; rewritten if UPDATE_DOCS is set."""
+    """Return what the page shows between its markers, and what it should; rewritten if UPDATE_DOCS is set."""
     whole = page.read_text()
     found = re.search(rf"<!-- {name} -->\n(.*)<!-- /{name} -->", whole, re.DOTALL)
     assert found, f"{page.name} has no markers {name}"

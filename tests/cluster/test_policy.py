@@ -43,7 +43,7 @@ NOT_GIT_MANAGED = {
 
 
 def in_seconds(seconds: float) -> str:
-    """A time relative to now, as people write it."""
+    """Return a time relative to now, as people write it."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -38,7 +38,7 @@ FORBIDDEN = [
 
 
 def rights(control_plane: ControlPlane, user: str) -> set[str]:
-    """The lines of `kubectl auth can-i --list`, with blanks squeezed."""
+    """Return the lines of `kubectl auth can-i --list`, with blanks squeezed."""
     table = control_plane.kubectl(
         "auth", "can-i", "--list", "--no-headers", "--namespace=flagschedule-system", f"--as={user}"
     )

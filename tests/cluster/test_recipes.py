@@ -47,7 +47,7 @@ def stopped(installed: ControlPlane) -> Iterator[ControlPlane]:
 
 
 def recipe(heading: str, namespace: str) -> list[str]:
-    """The blocks under a heading, for a test's own namespace instead of the page's."""
+    """Return the blocks under a heading, for a test's own namespace instead of the page's."""
     return [block.replace("=shop", f"={namespace}") for block in recipes.commands(PAGE, heading)]
 
 

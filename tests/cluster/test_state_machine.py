@@ -20,7 +20,7 @@ _EDGE = re.compile(r"^ +(\[\*\]|\w+) --> (\[\*\]|\w+): (.+)$")
 
 
 def edges_of_the_page() -> list[Edge]:
-    """Every line of every diagram."""
+    """Return every line of every diagram."""
     blocks = re.findall(r"^```mermaid\nstateDiagram-v2\n(.*?)^```$", _PAGE.read_text(), re.MULTILINE | re.DOTALL)
     edges: list[Edge] = []
     for line in "".join(blocks).splitlines():
@@ -49,13 +49,13 @@ def stage(api: Api, database_url: str, new_operator: Callable[..., Operator]) ->
 
 
 def events(api: Api) -> list[Object]:
-    """All Events in the namespace."""
+    """Return all Events in the namespace."""
     found: list[Object] = api.request("GET", f"/api/v1/namespaces/{api.namespace}/events?limit=5000").body["items"]
     return found
 
 
 def reasons(api: Api) -> dict[str, Counter[str]]:
-    """For each object, the Events that report it and their number."""
+    """Count the Events of each object."""
     counts: dict[str, Counter[str]] = {}
     for event in events(api):
         counts.setdefault(event["involvedObject"]["name"], Counter())[event["reason"]] += 1
@@ -97,5 +97,5 @@ def test_every_edge_can_be_walked_and_posts_one_event(stage: Scene, database_url
 
 
 def expected_events(steps: list[Seen]) -> Counter[str]:
-    """The Events that these steps should have."""
+    """Return the Events that these steps should have."""
     return Counter(step.event for step in steps if step.event)

@@ -46,7 +46,7 @@ def shell(scene: Scene, installed: ControlPlane) -> Shell:
 
 @contextmanager
 def _processor(scene: Scene) -> Iterator[None]:
-    """A run that waits for what comes due, as the CronJob's do."""
+    """Run a lingering processor, as the CronJob does."""
     url = roles.url(scene.operator.database_url, "process")
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": url, "FLAG_SCHEDULE_LINGER_SECONDS": "240"}
     with subprocess.Popen(

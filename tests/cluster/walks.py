@@ -57,21 +57,21 @@ class Walker:
         self._scene = scene
 
     def flag(self) -> None:
-        """The flag appears."""
+        """Insert the flag."""
         self._scene.database.flag(self.flag_key)
 
     def other_flag(self) -> str:
-        """Another flag appears; its key."""
+        """Insert another flag. Returns: its key."""
         key = f"{self.flag_key}-other"
         self._scene.database.flag(key)
         return key
 
     def delete_flag(self) -> None:
-        """The flag goes, and its schedules with it."""
+        """Delete the flag, and its schedules with it."""
         self._scene.database.run("DELETE FROM feature_flags WHERE flag_key = %s", self.flag_key)
 
     def create(self, annotations: Mapping[str, str] | None = None, **fields: Any) -> None:
-        """The object, as the walk and this walker's settings want it."""
+        """Create the object with the walk's fields and this walker's."""
         wish = spec(**{"flagKey": self.flag_key, **fields, **self.fields})
         answer = self._scene.api.create(flagschedule(self.name, wish, annotations=annotations or {}))
         assert answer.ok, answer.message
@@ -82,7 +82,7 @@ class Walker:
         assert answer.ok, answer.message
 
     def edit_by_git(self, **fields: Any) -> None:
-        """The same as a GitOps tool does it, which marks the object as its own and is let in where people are not."""
+        """Edit as a GitOps tool, which marks the object as its own and is let in where people are not."""
         answer = self._scene.api.patch(self.name, {"metadata": {"annotations": FROM_GIT}, "spec": fields})
         assert answer.ok, answer.message
 
@@ -98,37 +98,37 @@ class Walker:
         assert self._scene.api.delete(self.name).ok
 
     def refuse(self) -> None:
-        """From now on the database refuses to change the flag."""
+        """Let the database refuse to change the flag."""
         self._scene.database.run("INSERT INTO refusals VALUES (%s)", self.flag_key)
 
     def allow(self) -> None:
-        """From now on it does not."""
+        """Let the database change the flag again."""
         self._scene.database.run("DELETE FROM refusals WHERE flag_key = %s", self.flag_key)
 
     def due(self) -> None:
-        """The first attempt is due, and will be made."""
+        """Make the first attempt due."""
         self._change("scheduled_at = now() - interval '1 hour'")
         self.wants_run = True
 
     def retry_due(self) -> None:
-        """The next retry is due, and will be made."""
+        """Make the next retry due."""
         self._change("next_retry_at = now() - interval '1 second'")
         self.wants_run = True
 
     def put_off(self) -> None:
-        """The row's time is far away again, as its object says."""
+        """Move the row's time far ahead again, as its object says."""
         self._change("scheduled_at = '2035-01-01T09:00:00Z'")
 
     def spoil(self) -> None:
-        """Another program writes updates that are none."""
+        """Write invalid updates, as another program may."""
         self._change("""updates = '{"colour": "red"}'""")
 
     def miss_deadline(self) -> None:
-        """The time until which the first attempt may be made has passed."""
+        """Let the deadline of the first attempt pass."""
         self._change("not_after = now() - interval '1 second'")
 
     def overtake(self) -> None:
-        """Another schedule of the flag, with a later time than this one will have, sets all that it sets."""
+        """Insert another schedule of the flag, with a later time, that sets all that this one sets."""
         (flag,) = self._scene.database.query("SELECT id FROM feature_flags WHERE flag_key = %s", self.flag_key)
         updates = {"enabled": True, "rolloutPercentage": 5}
         self._scene.database.schedule(flag["id"], updates, due=timedelta(seconds=-5))
@@ -142,7 +142,7 @@ class Walker:
 
 
 def long_past() -> str:
-    """An hour ago: too late for anything."""
+    """Return the time an hour ago, which is too late for every change."""
     return (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -154,7 +154,7 @@ def pending(walker: Walker) -> Iterator[Seen]:
 
 
 def suspended(walker: Walker) -> Iterator[Seen]:
-    """The same, held."""
+    """Walk the same with a suspended object."""
     walker.flag()
     walker.create(suspend=True)
     yield Seen("Suspended", "Mirrored")
@@ -177,7 +177,7 @@ def retrying(walker: Walker) -> Iterator[Seen]:
 
 
 def applied(walker: Walker) -> Iterator[Seen]:
-    """Its change was made."""
+    """Walk until the change was made."""
     yield from pending(walker)
     walker.due()
     yield Seen("Applied", "Applied")
@@ -212,7 +212,7 @@ def failed(walker: Walker) -> Iterator[Seen]:
 
 
 def orphaned(walker: Walker) -> Iterator[Seen]:
-    """Its flag was deleted."""
+    """Walk until the flag was deleted."""
     yield from pending(walker)
     walker.delete_flag()
     yield Seen("Failed", "FlagNotFound")
@@ -225,19 +225,19 @@ def expired_without_flag(walker: Walker) -> Iterator[Seen]:
 
 
 def expired(walker: Walker) -> Iterator[Seen]:
-    """The same, its flag exists."""
+    """Walk the same with a flag that exists."""
     walker.flag()
     yield from expired_without_flag(walker)
 
 
 def invalid_without_flag(walker: Walker) -> Iterator[Seen]:
-    """An older schema let it pass."""
+    """Walk with a spec that an older schema let pass."""
     walker.create(maxRetries=UNPARSABLE)
     yield Seen("Invalid", "Cancelled")
 
 
 def invalid(walker: Walker) -> Iterator[Seen]:
-    """The same, its flag exists."""
+    """Walk the same with a flag that exists."""
     walker.flag()
     yield from invalid_without_flag(walker)
 
@@ -267,7 +267,7 @@ def walk_all(scene: Scene, walkers: Mapping[Walker, Walk]) -> dict[str, list[See
 
 
 def _wait(scene: Scene, expected: Mapping[str, Seen], seconds: float = PATIENCE) -> dict[str, bool]:
-    """Whether each object gets to be seen as expected; ends early when all are."""
+    """Wait until all objects are as expected. Returns: for each, whether it is."""
     deadline = time.monotonic() + seconds
     while True:
         objects = scene.api.list()

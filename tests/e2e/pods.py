@@ -46,26 +46,26 @@ class Pods:
     in_node: Callable[..., str]
 
     def plan(self, name: str, *, flag: str, after: timedelta = timedelta(seconds=5)) -> datetime:
-        """Create a FlagSchedule that switches a flag on for 25 %; when it is due."""
+        """Create a FlagSchedule that switches a flag on for 25 %. Returns: when it is due."""
         due = self.clock(after)
         text = samples.yaml(name, flag, samples.clock(due), "{enabled: true, rolloutPercentage: 25}")
         self.kubectl("apply", f"--namespace={NAMESPACE}", "-f", "-", stdin=text)
         return due
 
     def clock(self, after: timedelta) -> datetime:
-        """The database's time, to the second, and a while."""
+        """Return the database's time plus a while, to the second."""
         found: datetime = self.database.value("SELECT date_trunc('second', now() + %s)", after)
         return found.astimezone(UTC)
 
     def wait(self, name: str, condition: str, seconds: int = 120) -> dict[str, Any]:
-        """Wait until an object has a condition, such as `condition=Applied`; the object."""
+        """Wait until an object has a condition, such as `condition=Applied`. Returns: the object."""
         what = (f"flagschedule/{name}", f"--namespace={NAMESPACE}")
         self.kubectl("wait", f"--for={condition}", *what, f"--timeout={seconds}s")
         found: dict[str, Any] = json.loads(self.kubectl("get", *what, "--output=json"))
         return found
 
     def schedule(self, name: str) -> dict[str, Any]:
-        """The row of an object, which may be gone by now."""
+        """Return the row of an object, which must exist."""
         (row,) = self.database.query(
             "SELECT s.* FROM feature_flag_schedules AS s JOIN flag_schedule_objects AS o ON o.schedule_id = s.id "
             "WHERE o.name = %s",
@@ -74,11 +74,11 @@ class Pods:
         return row
 
     def attempts(self, name: str) -> list[str]:
-        """The outcomes of all attempts to apply an object, in their order."""
+        """Return the outcomes of all attempts to apply an object, in their order."""
         return [attempt["outcome"] for attempt in self.database.attempts(self.schedule(name)["id"])]
 
     def is_ready(self, pod: str) -> bool:
-        """Whether one of the product's pods says so."""
+        """Return whether one of the product's pods has the condition Ready."""
         path = '--output=jsonpath={.status.conditions[?(@.type=="Ready")].status}'
         return self._system("get", f"pod/{pod}", path) == "True"
 
@@ -113,29 +113,29 @@ class Pods:
         return Ended(code, self.log(found["metadata"]["name"]))
 
     def shell(self, script: str) -> str:
-        """Run commands of the documentation in the product's namespace; what they printed."""
+        """Run commands of the documentation in the product's namespace. Returns: their output."""
         self.kubectl("config", "set-context", "--current", f"--namespace={SYSTEM}")
         return recipes.run(script, kubectl_program(), self.kubectl.environment)
 
     def system_pods(self, selector: str) -> list[dict[str, Any]]:
-        """The product's pods that a selector chooses."""
+        """Return the product's pods that a selector chooses."""
         found: list[dict[str, Any]] = json.loads(self._system("get", "pods", selector, "--output=json"))["items"]
         return found
 
     def log(self, pod: str) -> str:
-        """What one of the product's pods has printed."""
+        """Return what one of the product's pods has printed."""
         return self._system("logs", pod)
 
     def in_operator(self, script: str) -> str:
-        """Run a line of Python in the operator's container; what it printed."""
+        """Run a line of Python in the operator's container. Returns: its output."""
         return self._system("exec", "deployment/flagschedule-operator", "--", "python3", "-c", script)
 
     def operators(self) -> list[str]:
-        """The names of the operator's pods."""
+        """Return the names of the operator's pods."""
         return [pod["metadata"]["name"] for pod in self.system_pods(self.OPERATOR)]
 
     def has_lingering_run(self) -> bool:
-        """Whether a pod of the processor runs that looks for what comes due meanwhile."""
+        """Return whether a lingering pod of the processor runs."""
         found = self.system_pods("--selector=app.kubernetes.io/component=processor")
         return any(pod["status"]["phase"] == "Running" and "LINGER_SECONDS" in json.dumps(pod["spec"]) for pod in found)
 
@@ -156,12 +156,12 @@ class Pods:
             self.signal(pod, "SIGKILL")
 
     def restarts(self, pod: str) -> int:
-        """How often the program of one of the product's pods was started again."""
+        """Return how often the program of one of the product's pods was started again."""
         return int(self._system("get", f"pod/{pod}", "--output=jsonpath={.status.containerStatuses[0].restartCount}"))
 
     @contextmanager
     def database_unreachable(self) -> Iterator[None]:
-        """Packets from pods to the database vanish meanwhile without an error: a black hole."""
+        """Drop packets from pods to the database meanwhile without an error: a black hole."""
         table = "table inet fault"
         chain = "chain inet fault drops { type filter hook forward priority -10 ; }"
         rule = f"rule inet fault drops tcp dport {self.postgres.port} drop"

@@ -42,12 +42,12 @@ def test_the_first_screen_of_the_readme_comes_true(pods: Pods) -> None:
 
 
 def _block(language: str) -> str:
-    """The first block of the README in this language."""
+    """Return the first block of the README in this language."""
     return README.read_text().partition(f"```{language}\n")[2].partition("```")[0]
 
 
 def _rows(table: str) -> dict[str, dict[str, str]]:
-    """What kubectl prints, by name and column."""
+    """Return what kubectl prints, by name and column."""
     header, *rows = [re.split(r"  +", line.strip()) for line in table.strip().splitlines()]
     return {row[0]: dict(zip(header, row, strict=True)) for row in rows}
 
@@ -129,7 +129,7 @@ def test_a_bad_database_url_is_reported_in_one_line(pods: Pods, url: str, exit_c
 
 
 def _processors_that_applied(pods: Pods, schedule_id: str) -> list[str]:
-    """The processor pods whose log says that they applied a schedule."""
+    """Return the processor pods whose log says that they applied a schedule."""
     processors = pods.system_pods("--selector=app.kubernetes.io/component=processor")
     names = [pod["metadata"]["name"] for pod in processors]
     return [name for name in names if any(_mentions(line, schedule_id) for line in pods.log(name).splitlines())]

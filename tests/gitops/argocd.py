@@ -31,27 +31,27 @@ _ACTIONS: Final = yaml.safe_load(_FOUND[f"resource.customizations.actions.{_KIND
 
 
 def health(body: dict[str, Any]) -> dict[str, str]:
-    """What Argo CD says of an object: `status` and `message`."""
+    """Return what Argo CD says of an object: `status` and `message`."""
     found: dict[str, str] = run(_HEALTH, body)
     return found
 
 
 def enabled_actions(body: dict[str, Any]) -> set[str]:
-    """The actions that Argo CD offers for an object."""
+    """Return the actions that Argo CD offers for an object."""
     found = run(_ACTIONS["discovery.lua"], body)
     assert set(found) == {definition["name"] for definition in _ACTIONS["definitions"]}
     return {name for name, action in found.items() if not action["disabled"]}
 
 
 def act(name: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The object after an action."""
+    """Return the object as the action leaves it."""
     (script,) = (action["action.lua"] for action in _ACTIONS["definitions"] if action["name"] == name)
     changed: dict[str, Any] = run(script, body)
     return changed
 
 
 def run(script: str, body: dict[str, Any]) -> Any:
-    """What a script makes of an object.
+    """Return the result of a script for an object.
 
     Raises:
         LuaError: the script uses what Argo CD does not offer, or is wrong otherwise.
@@ -67,7 +67,7 @@ def _restrict(lua: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Tables as lists and dicts; an empty one is a dict."""
+    """Return tables as lists and dicts; an empty one is a dict."""
     if lua_type(value) != "table":
         return value
     keys = list(value)

@@ -10,7 +10,7 @@ Verdict = dict[str, str]
 
 
 def judge(*bodies: dict[str, Any]) -> list[Verdict]:
-    """What kstatus says of each object: `status` and `message`."""
+    """Return what kstatus says of each object: `status` and `message`."""
     program = programs.ensure([programs.KSTATUS])["kstatus"] / "kstatus"
     kind = {"apiVersion": "flagschedule.io/v1alpha1", "kind": "FlagSchedule"}
     bodies_json = json.dumps([{**kind, **body} for body in bodies])

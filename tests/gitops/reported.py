@@ -14,7 +14,7 @@ CASES: Final = [
 
 
 def reported(found: Row | None, known: dict[str, Any], phase: str) -> dict[str, Any]:
-    """An object with the status that the operator writes for this outcome."""
+    """Return an object with the status that the operator writes for this outcome."""
     fields: dict[str, dict[str, Any]] = {"Suspended": {"suspend": True}, "Cancelled": {"cancel": True}}
     spec = fields.get(phase, {})
     return body(status=status(found, record(**known), **spec), **spec)

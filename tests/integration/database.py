@@ -24,21 +24,21 @@ class Database:
         self.connection = connection
 
     def query(self, statement: LiteralString, *values: object) -> list[dict[str, Any]]:
-        """The rows of a statement."""
+        """Return the rows of a statement."""
         return self.connection.execute(statement, values or None).fetchall()
 
     def run(self, statement: LiteralString, *values: object) -> None:
-        """A statement without rows."""
+        """Execute a statement without rows."""
         self.connection.execute(statement, values or None)
 
     def value(self, statement: LiteralString, *values: object) -> Any:
-        """The one value of a statement."""
+        """Return the one value of a statement."""
         (row,) = self.query(statement, *values)
         (value,) = row.values()
         return value
 
     def flag(self, key: str, environment: str = "production") -> UUID:
-        """A new flag, off and at 0 %."""
+        """Insert a flag, off and at 0 %. Returns: its id."""
         found: UUID = self.value(
             "INSERT INTO feature_flags (flag_key, environment) VALUES (%s, %s) RETURNING id", key, environment
         )
@@ -63,17 +63,17 @@ class Database:
         return made
 
     def row(self, schedule: UUID) -> dict[str, Any]:
-        """A schedule's row."""
+        """Return a schedule's row."""
         (found,) = self.query(_COLUMNS + "WHERE id = %s", schedule)
         return found
 
     def state(self, flag: UUID) -> tuple[bool, int]:
-        """A flag's two values."""
+        """Return a flag's two values."""
         (found,) = self.query("SELECT enabled, rollout_percentage FROM feature_flags WHERE id = %s", flag)
         return found["enabled"], found["rollout_percentage"]
 
     def attempts(self, schedule: UUID) -> list[Mapping[str, Any]]:
-        """A schedule's history, oldest first."""
+        """Return a schedule's history, oldest first."""
         return list(
             self.query("SELECT * FROM flag_schedule_attempts WHERE schedule_id = %s ORDER BY arming, attempt", schedule)
         )
@@ -81,6 +81,6 @@ class Database:
 
 @contextmanager
 def connected(url: str) -> Iterator[Database]:
-    """A `Database` on a connection of its own."""
+    """Open a `Database` on a connection of its own."""
     with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
         yield Database(connection)

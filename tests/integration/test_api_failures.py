@@ -60,7 +60,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
 
 @contextmanager
 def cluster(server: str, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A kubeconfig that names this server."""
+    """Write a kubeconfig that names this server."""
     file = folder / "kubeconfig"
     kubeconfig = {
         "apiVersion": "v1",

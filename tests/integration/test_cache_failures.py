@@ -51,7 +51,7 @@ def places(server: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def sentence(url: str) -> str:
-    """What is said when no key can be deleted."""
+    """Return the error's message when no key can be deleted."""
     with pytest.raises(DependencyUnavailableError) as raised:
         RedisCache(url).invalidate(["production", "staging"])
     return str(raised.value)

@@ -28,12 +28,12 @@ OLD, YOUNG = 1, -1  # hours beyond an age
 
 
 def ago(database: Database, days: int, hours: int = 0) -> Any:
-    """A time by the database's clock."""
+    """Return a time by the database's clock."""
     return database.value("SELECT now() - %s * interval '24 hours' - %s * interval '1 hour'", days, hours)
 
 
 def cleaned(run: subprocess.CompletedProcess[str], *, dry_run: bool = False, complete: bool = True) -> dict[str, int]:
-    """The counts that `--output json` prints."""
+    """Return the counts that `--output json` prints."""
     assert run.returncode == 0, run.stderr
     found: dict[str, Any] = json.loads(run.stdout)
     assert (found.pop("dry_run"), found.pop("complete"), found.pop("duration") >= 0) == (dry_run, complete, True)
@@ -48,7 +48,7 @@ def finished(database: Database, days: int, hours: int, **columns: Any) -> Any:
 
 
 def of_object(database: Database, schedule: Any = None, *, deleted_at: Any = None) -> Any:
-    """The record of an object, of this row."""
+    """Insert the record of an object with this row."""
     return database.value(
         "INSERT INTO flag_schedule_objects (uid, schedule_id, cluster, namespace, name, generation, created_at, "
         "deleted_at) VALUES (gen_random_uuid(), %s, 'default', 'shop', 'launch', 1, now(), %s) RETURNING uid",
@@ -58,7 +58,7 @@ def of_object(database: Database, schedule: Any = None, *, deleted_at: Any = Non
 
 
 def attempt(database: Database, schedule: Any, at: Any) -> None:
-    """An attempt of a schedule that was made at a time."""
+    """Insert an attempt of a schedule, made at a time."""
     database.run(
         "INSERT INTO flag_schedule_attempts (schedule_id, arming, attempt, run_id, attempted_at, outcome) "
         "VALUES (%s, 0, 1, 1, %s, 'applied')",
@@ -68,7 +68,7 @@ def attempt(database: Database, schedule: Any, at: Any) -> None:
 
 
 def left(database: Database) -> set[Any]:
-    """The rows that are still there."""
+    """Return the rows that are still there."""
     return {row["id"] for row in database.query("SELECT id FROM feature_flag_schedules")}
 
 

@@ -213,7 +213,7 @@ def test_a_refusal_in_other_words_is_no_silence(answer: str) -> None:
 
 @contextmanager
 def refusing(severity: str, text: str) -> Iterator[int]:
-    """A port at which a server refuses one client in these words."""
+    """Open a port at which a server refuses one client in these words."""
     fields = b"".join(f"{name}{value}\0".encode() for name, value in (("S", severity), ("C", "XX000"), ("M", text)))
     with socket.create_server(("127.0.0.1", 0)) as server:
 

@@ -19,7 +19,7 @@ GATE = 4711  # an advisory lock that the test holds, and that a statement under 
 
 @contextmanager
 def held_in_mid_statement(database: Database, database_url: str) -> Iterator[None]:
-    """Every apply stops after its claim, before its commit, for as long as this lasts."""
+    """Stop every apply between its claim and its commit, for the length of the block."""
     database.run(
         """
         CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -33,7 +33,7 @@ def held_in_mid_statement(database: Database, database_url: str) -> Iterator[Non
 
 
 def held(database: Database) -> list[dict[str, Any]]:
-    """Backends that wait at the gate."""
+    """Return the backends of processors that wait for the trigger's advisory lock."""
     return database.query(
         "SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory' "
         "AND application_name = 'flagschedule-processor' AND datname = current_database()"
@@ -41,7 +41,7 @@ def held(database: Database) -> list[dict[str, Any]]:
 
 
 def finished(database: Database) -> bool:
-    """No processor is connected any more."""
+    """Return whether no processor is connected any more."""
     return not database.query(
         "SELECT FROM pg_stat_activity "
         "WHERE application_name = 'flagschedule-processor' AND datname = current_database()"
@@ -49,7 +49,7 @@ def finished(database: Database) -> bool:
 
 
 def outcome(database: Database) -> list[dict[str, Any]]:
-    """Everything that an undisturbed run decides: flags, rows, attempts, what is left to do."""
+    """Return everything that an undisturbed run decides: flags, rows, attempts, what is left to do."""
     return database.query(
         """
         SELECT f.flag_key, f.enabled, f.rollout_percentage, s.status, s.reason, s.retry_count,

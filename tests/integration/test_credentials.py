@@ -81,7 +81,7 @@ def account(database_url: str, tmp_path: Path) -> Iterator[Account]:
 
 
 async def repeated(operation: Callable[[], Awaitable[T]]) -> T:
-    """What an operation returns as soon as the database serves it, as the operator's circuit breaker does."""
+    """Retry an operation until the database serves it, as the operator's circuit breaker does."""
     async with asyncio.timeout(PATIENCE):
         while True:
             with suppress(DependencyUnavailableError):
@@ -133,7 +133,7 @@ def test_the_other_programs_read_the_file_too(
 
 
 def operate(url: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """An operator with this URL until it ends by itself; it finds no API server."""
+    """Run an operator with this URL, without an API server, until it ends."""
     (folder / "kubeconfig").write_text(KUBECONFIG)
     return subprocess.run(
         [sys.executable, "-c", IMPATIENT_OPERATOR],

@@ -37,7 +37,7 @@ class Pair:
             eventually(lambda: session.execute("SELECT pg_is_in_recovery()").fetchone() == (False,))
 
     def pooler_leads_to_a_standby(self) -> bool:
-        """Whether the pooler has found the server again."""
+        """Return whether the pooler has found the server again."""
         with (
             suppress(psycopg.OperationalError),
             psycopg.connect(self.pooler.url(self.server.url), autocommit=True, prepare_threshold=None) as session,
@@ -94,7 +94,7 @@ async def until_it_says(store: PostgresMirrorStore, word: str | None) -> None:
 
 @contextmanager
 def run_of(url: str) -> Iterator[PostgresProcessStore]:
-    """The processor's store in the middle of a run."""
+    """Open the processor's store in the middle of a run."""
     with PostgresProcessStore(url) as store:
         store.start_run()
         yield store

@@ -14,7 +14,7 @@ HOSTILE = 'x\n{"event": "Schedule applied", "flagKey": "forged"}\r\x1b[2J"\u2028
 
 
 def outcomes(stderr: str) -> list[dict[str, Any]]:
-    """The lines about schedules, without what every line has; each line must be one JSON object."""
+    """Return the lines about schedules, without what every line has; each line must be one JSON object."""
     found = [json.loads(line) for line in stderr.splitlines()]
     assert all(datetime.fromisoformat(line.pop("time")).tzinfo for line in found)
     return [line for line in found if "flagKey" in line]

@@ -270,7 +270,7 @@ def test_the_program_reports_its_progress(empty_database_url: str, flagschedule:
 
 
 def _shape(url: str) -> dict[str, Any]:
-    """Tables with their columns, and indexes; types of text are alike, and so is the order of columns."""
+    """Return tables with their columns, and indexes. Types of text and the order of columns do not count."""
     with connected(url) as database:
         columns = database.query(
             "SELECT table_name, column_name, replace(data_type, 'character varying', 'text') AS type, is_nullable, "

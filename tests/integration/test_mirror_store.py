@@ -35,7 +35,7 @@ class Scene:
     def obj(
         self, uid: UUID | None = None, *, name: str = "launch", due: timedelta = timedelta(hours=1), **fields: Any
     ) -> FlagSchedule:
-        """An object; `due` from now."""
+        """Return an object; `due` from now."""
         raw = body(at=self.now + due, created_at=self.now - timedelta(minutes=fields.pop("age", 1)), **fields)
         raw["metadata"] |= {"uid": str(uid or uuid4()), "name": name}
         return FlagSchedule.from_body(raw)
@@ -60,7 +60,7 @@ class Scene:
 async def scene(
     url: str, cluster: str = "default", namespaces: tuple[str, ...] = (), connect_to: str | None = None
 ) -> AsyncIterator[Scene]:
-    """A scene on a database; the store may go another way to it."""
+    """Open a scene on a database; the store may use another URL."""
     with connected(url) as database:
         async with PostgresMirrorStore(connect_to or roles.url(url, "operator"), cluster, namespaces) as store:
             yield Scene(store, database)
@@ -77,7 +77,7 @@ def played(url: str, play: Callable[[Scene], Awaitable[None]], **scope: Any) -> 
 
 
 def row_of(snapshot: Snapshot | None) -> Row:
-    """The row, which must be there."""
+    """Return the row, which must be there."""
     assert snapshot
     assert snapshot.row
     return snapshot.row

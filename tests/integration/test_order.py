@@ -15,7 +15,7 @@ SCHEDULES = 2000
 
 
 def replay(rows: list[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
-    """The oracle: apply every schedule in order of time and id, the plain way."""
+    """Compute the expected result: apply every schedule in order of time and id."""
     flags: dict[Any, dict[str, Any]] = {}
     for row in sorted(rows, key=lambda row: (row["scheduled_at"], row["id"])):
         flags.setdefault(row["flag_id"], {}).update(row["updates"])
@@ -23,7 +23,7 @@ def replay(rows: list[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
 
 
 def wrong_flags(database: Database, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Flags that differ from the replay of these schedules; where none set a property it is as it was made."""
+    """Return the flags that differ from the replay of these schedules; an unset property keeps its first value."""
     expected = replay(rows)
     unchanged = {"enabled": False, "rolloutPercentage": 0}
     return [

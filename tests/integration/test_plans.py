@@ -43,14 +43,14 @@ def history(database: Database) -> Database:
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every node of a plan."""
+    """Yield every node of a plan."""
     yield plan
     for child in plan.get("Plans", []):
         yield from nodes(child)
 
 
 def explain(database: Database, text: LiteralString, user: LiteralString = "flags_process") -> list[dict[str, Any]]:
-    """What the statement really did, for the program that runs it.
+    """Return the executed plan of a statement, for the role that runs it.
 
     Prepared, because EXPLAIN of a statement itself always knows the values: only EXECUTE can have a generic plan.
     """
@@ -117,5 +117,5 @@ def test_a_full_batch_reads_its_rows_only(history: Database, analysed: bool, mod
 
 
 def _scans(plan: list[dict[str, Any]]) -> set[str]:
-    """Tables that were read from end to end."""
+    """Return the tables that were read completely."""
     return {node["Relation Name"] for node in plan if node["Node Type"] == "Seq Scan" and node["Actual Loops"] > 0}

@@ -35,7 +35,7 @@ INVALID = [
 
 
 def summary(run: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """The summary that `--output json` prints, without counts that are 0 as a rule."""
+    """Return the summary that `--output json` prints, without counts that are 0 as a rule."""
     assert run.returncode == 0, run.stderr
     found: dict[str, Any] = json.loads(run.stdout)
     del found["duration"]
@@ -43,7 +43,7 @@ def summary(run: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 def logged(run: subprocess.CompletedProcess[str], event: str) -> list[dict[str, Any]]:
-    """The log lines with this message."""
+    """Return the log lines with this message."""
     return [line for line in map(json.loads, run.stderr.splitlines()) if line["event"] == event]
 
 
@@ -162,7 +162,7 @@ def due_flags(database: Database, number: int) -> list[UUID]:
 
 
 def all_are_applied(database: Database, flags: Sequence[UUID], store: PostgresProcessStore) -> None:
-    """One run in batches of two turns every one of these flags on."""
+    """Check that one run in batches of two turns every one of these flags on."""
     with store:
         done = Processor(store, None, Pace(batch_size=2)).run()
     assert done.processed == len(flags)
@@ -178,7 +178,7 @@ class Faulty(PostgresProcessStore):
         self._called = False
 
     def spoil(self, other: PostgresProcessStore) -> None:
-        """What happens to the second one."""
+        """Spoil the second connection."""
         raise NotImplementedError
 
     def beside(self) -> Self:
@@ -193,7 +193,7 @@ class Faulty(PostgresProcessStore):
         return PostgresProcessStore.apply(other, **how)
 
     def apply(self, **how: Any) -> Batch:
-        """As ever, once the second one is connected."""
+        """Apply as usual, but wait for the second connection before the second batch."""
         if self._called:
             self.connected.wait(60)
         found = super().apply(**how)

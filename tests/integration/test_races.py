@@ -72,21 +72,21 @@ class Stage:
             return await transaction.save(decide(obj, facts, RULES))
 
     def flag(self) -> str:
-        """A new flag's key."""
+        """Insert a flag. Returns: its key."""
         key = f"flag-{next(self._numbers)}"
         self.database.flag(key)
         return key
 
     @contextmanager
     def held(self, flags: list[str]) -> Iterator[Callable[[], None]]:
-        """No processor touches these flags until the function is called: another client holds their rows."""
+        """Hold the rows of these flags by another client until the yielded function is called."""
         with connected(self.url) as client:
             client.run("BEGIN")
             client.run("SELECT FROM feature_flags WHERE flag_key = ANY (%s) FOR NO KEY UPDATE", flags)
             yield partial(client.run, "ROLLBACK")
 
     async def plan(self, action: Action, kind: Kind, flag: str) -> Object:
-        """An object of this flag, mirrored, whose next attempt is due."""
+        """Mirror an object of this flag whose next attempt is due."""
         uid = uuid4()
         now = self.database.value("SELECT now()")
         at = (now - timedelta(minutes=2)).replace(microsecond=0)
@@ -130,7 +130,7 @@ class Stage:
         )
 
     async def status(self, obj: FlagSchedule) -> dict[str, Any]:
-        """The status that an object is given now; written and read again, it stands."""
+        """Compute the status of an object; check that it stays the same when it is computed again."""
         snapshot = await self.store.snapshot(obj.ref.uid)
         assert snapshot
         status = compute(obj, snapshot)
@@ -139,7 +139,7 @@ class Stage:
         return status
 
     async def judged(self) -> dict[UUID, str]:
-        """Who was first, for every object."""
+        """Return which side was first, for every object."""
         alive = [each.edited for each in self.objects if not each.edited.deleting]
         seen = traces(self.database, {obj.ref.uid: await self.status(obj) for obj in alive})
         return {each.trial.uid: judge(each.trial, seen[each.trial.uid]) for each in self.objects}
@@ -157,7 +157,7 @@ def staged(url: str, play: Callable[[Stage], Awaitable[None]]) -> None:
 
 
 def look(store: PostgresProcessStore, limit: int = 100) -> None:
-    """What the processor does in each round of its work."""
+    """Do what the processor does in each round of its work."""
     for retries in (True, False):
         store.apply(retries=retries, limit=limit, suspects=[])
 

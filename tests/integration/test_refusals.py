@@ -46,17 +46,17 @@ def refuse(database: Database, body: str, key: str = "refused") -> None:
 
 
 def raising(sqlstate: str) -> str:
-    """A statement that refuses with this state."""
+    """Return a statement that refuses with this state."""
     return f"RAISE EXCEPTION USING ERRCODE = '{sqlstate}'"
 
 
 def is_applied(database: Database, schedule: UUID) -> bool:
-    """Whether a row says applied."""
+    """Return whether a row says applied."""
     return bool(database.row(schedule)["status"] == "applied")
 
 
 def aside(database: Database, schedule: UUID) -> dict[str, Any]:
-    """How a row stepped aside."""
+    """Return how a row stepped aside."""
     (found,) = database.query(
         "SELECT status, retry_count, set_aside_count, set_aside_until - now() AS wait FROM feature_flag_schedules "
         "WHERE id = %s",

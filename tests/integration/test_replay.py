@@ -31,7 +31,7 @@ def outcome(snapshot: Snapshot | None) -> tuple[State | None, Reason | None]:
 
 
 def waits(database: Database, statement: LiteralString) -> bool:
-    """Whether a statement that begins so waits for a lock."""
+    """Return whether a statement that begins so waits for a lock."""
     text = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND starts_with(query, %s)"
     return bool(database.query(text, statement))
 

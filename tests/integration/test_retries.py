@@ -27,7 +27,7 @@ JITTER: Final = 30
 
 
 def wait(database: Database, schedule: object) -> float | None:
-    """Seconds from the last failure to the next attempt; None if there will be none."""
+    """Return the seconds from the last failure to the next attempt, or None."""
     found: float | None = database.value(
         "SELECT extract(epoch FROM next_retry_at - updated_at)::float8 FROM feature_flag_schedules WHERE id = %s",
         schedule,
@@ -111,7 +111,7 @@ def test_a_retry_that_can_never_succeed_is_the_last(database: Database, flagsche
 
 
 def process(url: str) -> None:
-    """A run without the program around it; a run that cannot work is no error here."""
+    """Run the processor's service; a run that cannot work is no error here."""
     settings = Settings(DATABASE_URL=url)
     try:
         with bootstrap.processor(settings, stopping=lambda: False) as processor:
@@ -128,7 +128,7 @@ CREATE TRIGGER trouble BEFORE UPDATE ON feature_flags FOR EACH ROW EXECUTE FUNCT
 
 @contextmanager
 def trouble(database: Database, body: LiteralString, options: LiteralString = "") -> Iterator[None]:
-    """As long as this lasts, changing a flag does this first."""
+    """Execute this before each change of a flag, for the length of the block."""
     database.connection.execute(TROUBLE.format(options, body).encode())
     yield
     database.run("DROP FUNCTION trouble CASCADE")

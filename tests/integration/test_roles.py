@@ -67,12 +67,12 @@ FROM words GROUP BY who, relname ORDER BY 1
 
 
 def grants(database: Database) -> list[str]:
-    """All rights of roles other than the owner, a line for each role and table."""
+    """Return all rights of roles other than the owner, a line for each role and table."""
     return [row["line"] for row in database.query(_ALL)]
 
 
 def refused(url: str, program: roles.Program, statement: LiteralString) -> bool:
-    """Whether a program's user lacks the right to do this (SQLSTATE 42501)."""
+    """Return whether a program's user lacks the right to do this (SQLSTATE 42501)."""
     with connected(roles.url(url, program)) as session:
         try:
             session.run(statement)

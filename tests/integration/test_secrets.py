@@ -35,7 +35,7 @@ class Address:
         return f"postgresql://{self.user}:{self.password}@{self.host}:{self.port}/{self.name}{self.rest}"
 
     def seen_in(self, text: str) -> list[str]:
-        """The parts that a text shows; a part of a longer word or number is none."""
+        """Return the secret parts that a text shows as whole words or numbers."""
         parts = (self.user, self.password, self.host, str(self.port), self.name)
         return [part for part in parts if re.search(rf"(?<![\w.]){re.escape(part)}(?![\w.])", text)]
 

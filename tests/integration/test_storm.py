@@ -43,7 +43,7 @@ class Application:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """In a thread, until the block ends; every error of the database is a failure, deadlocks above all."""
+        """Work in a thread until the block ends; every error of the database is a failure, also a deadlock."""
         thread = threading.Thread(target=self._work)
         thread.start()
         try:
@@ -69,7 +69,7 @@ class Application:
         plan(database, [flag], self._chance, 6)
 
     def _cancel(self, database: Database, flag: UUID) -> None:
-        """Those that come next, which a processor may be at."""
+        """Cancel the next schedules, which a processor may hold."""
         database.run("SELECT FROM feature_flags WHERE id = %s FOR UPDATE", flag)
         database.run(
             "UPDATE feature_flag_schedules SET status = 'cancelled' WHERE status = 'pending' AND id = ANY (ARRAY("
@@ -91,7 +91,7 @@ class Application:
 
 
 def plan(database: Database, flags: list[UUID], chance: random.Random, number: int) -> None:
-    """Schedules that are due, many at the same instant; a fifth of them are retries that are due."""
+    """Insert due schedules, many at the same instant; a fifth of them are due retries."""
     database.run("SELECT setseed(%s)", chance.random())
     database.run(
         """
@@ -135,14 +135,14 @@ class Herd:
         self._alive.append(self._start())
 
     def replace_the_dead(self) -> None:
-        """Those whose connection was cut have ended by themselves."""
+        """Replace the processes that ended because their connection was cut."""
         for ended in [process for process in self._alive if process.poll() is not None]:
             self._alive.remove(ended)
             self._bury(ended)
             self._alive.append(self._start())
 
     def kill_all(self) -> None:
-        """SIGKILL of all of them."""
+        """Kill all of them with SIGKILL."""
         for process in self._alive:
             process.kill()
         for process in self._alive:
@@ -207,7 +207,7 @@ def _wait_for_progress(database: Database) -> None:
 
 
 def _applied_not_once(database: Database) -> int:
-    """How many schedules were applied and have no attempt that says so, or several, or the other way round."""
+    """Return how many schedules were applied without exactly one successful attempt, or the reverse."""
     found: int = database.value(
         """
         SELECT count(*) FROM feature_flag_schedules AS s

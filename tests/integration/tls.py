@@ -27,7 +27,7 @@ class Authority:
         self._openssl("-x509", *use, "-subj", "/CN=test", "-keyout", str(self._key), "-out", str(self.certificate))
 
     def server(self, name: str) -> ssl.SSLContext:
-        """What a server of that host name shows."""
+        """Return what a server of that host name shows."""
         certificate, key = self._folder / f"{name}.crt", self._folder / f"{name}.key"
         says = ("-addext", f"subjectAltName=DNS:{name}", "-addext", "basicConstraints=CA:FALSE")
         signed = ("-CA", str(self.certificate), "-CAkey", str(self._key), *says)
@@ -44,7 +44,7 @@ class Authority:
 
 @contextlib.contextmanager
 def terminated(context: ssl.SSLContext, port: int, *, postgres: bool = False) -> Iterator[int]:
-    """A port of localhost that speaks TLS and forwards to a plain one; Postgres' clients request TLS first."""
+    """Open a port of localhost that speaks TLS and forwards to a plain one; Postgres' clients request TLS first."""
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:

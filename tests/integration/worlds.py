@@ -49,7 +49,7 @@ class Traces:
 
 
 def traces(database: Database, statuses: Mapping[UUID, Mapping[str, Any]]) -> dict[UUID, Traces]:
-    """The traces of every object in the database; the statuses are the caller's to know."""
+    """Return the traces of every object in the database; the caller gives the statuses."""
     attempts: dict[UUID, list[tuple[int, int, str]]] = {}
     for found in database.query("SELECT * FROM flag_schedule_attempts ORDER BY arming, attempt"):
         attempts.setdefault(found["schedule_id"], []).append((found["arming"], found["attempt"], found["outcome"]))
@@ -94,7 +94,7 @@ def _digest(status: Mapping[str, Any] | None, applied_at: datetime | None) -> Ma
 
 
 def processor_first(trial: Trial) -> Traces:
-    """The change was made as planned; what came afterwards did nothing, and the status says so."""
+    """Return the traces when the change was made as planned: later edits did nothing, and the status says so."""
     failed_before = trial.kind == "retrying"
     late = trial.edits_spec
     request = "now" if trial.action == "retry" else None
@@ -123,7 +123,7 @@ def processor_first(trial: Trial) -> Traces:
 
 
 def edit_first(trial: Trial) -> Traces:
-    """The requested action was done, and the old plan was never applied."""
+    """Return the traces when the requested action was done and the old plan was never applied."""
     failed_before = trial.kind == "retrying"
     planned_again = trial.action in {"reschedule", "change", "retry"}
     arming = int(failed_before and planned_again)
@@ -174,7 +174,7 @@ def _record(trial: Trial, *, generation: int, request: str | None) -> Mapping[st
 
 
 def judge(trial: Trial, seen: Traces) -> str:
-    """Who was first; a world that is neither fails the test and shows all three."""
+    """Return which side was first; fail if the traces fit neither."""
     worlds = {"processor": processor_first(trial), "edit": edit_first(trial)}
     found = [name for name, world in worlds.items() if world == seen]
     assert len(found) == 1, f"{trial}\nseen      {seen}\nprocessor {worlds['processor']}\nedit      {worlds['edit']}"

@@ -39,7 +39,7 @@ def _read_and_written(dashboard: dict[str, Any]) -> Any:
 
 
 def _lost(ours: Any, theirs: Any, path: str = "") -> Iterator[str]:
-    """Where `theirs` lacks something of `ours`; what it adds are defaults."""
+    """Yield where `theirs` lacks something of `ours`; what it adds are defaults."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         for key, value in ours.items():
             yield from _lost(value, theirs.get(key), f"{path}.{key}")

@@ -60,7 +60,7 @@ def _write(part: str, text: str) -> None:
 
 
 def _run(part: str, given: argparse.Namespace) -> bool:
-    """Run one part; whether a promise was not kept."""
+    """Run one part. Returns: whether a promise was not kept."""
     text, is_broken = _PARTS[part](given)
     sys.stdout.write(text)
     sys.stdout.flush()

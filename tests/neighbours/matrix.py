@@ -20,14 +20,14 @@ class Line:
     figures: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def outside(self) -> list[str]:
-        """The operations whose p99 is out of bounds."""
+        """Return the operations whose p99 is out of bounds."""
         return [
             operation for operation, bound in BOUNDS.items() if self.figures and p99(self.figures[operation]) > bound
         ]
 
 
 def p99(figures: Sequence[float]) -> float:
-    """The figure that 99 of 100 do not exceed; of less than a hundred, the greatest."""
+    """Return the figure that 99 of 100 do not exceed; of less than a hundred, the greatest."""
     return sorted(figures)[math.ceil(0.99 * len(figures)) - 1]
 
 
@@ -61,7 +61,7 @@ def _seconds(figure: float) -> str:
 
 
 def table(lines: Sequence[Line]) -> str:
-    """Markdown; what is out of bounds is bold."""
+    """Return the table in Markdown; figures out of bounds are bold."""
     rows = [
         "| A's trouble | " + " | ".join(BOUNDS) + " |",
         "|---|" + "---|" * len(BOUNDS),

@@ -41,7 +41,7 @@ _EACH: Final = 3
 
 
 def prepare(world: World, rounds: int) -> None:
-    """Everything that B has before A's trouble begins."""
+    """Create everything that B has before A's trouble begins."""
     places = [f"{number}-{each}" for number in range(rounds) for each in range(_EACH)]
     mirrored = [f"{operation}-{place}" for operation in (*EDITS, "delete") for place in places]
     mirrored += [f"change-{number}" for number in range(rounds)]
@@ -51,7 +51,7 @@ def prepare(world: World, rounds: int) -> None:
 
 
 def run_all(world: World, number: int, free_at: Callable[[], float]) -> Iterator[tuple[str, float]]:
-    """One round: B starts all operations at the same time, those on several objects `_EACH` times.
+    """Do one round: B starts all operations at the same time, those on several objects `_EACH` times.
 
     Args:
         world: where.
@@ -72,7 +72,7 @@ def run_all(world: World, number: int, free_at: Callable[[], float]) -> Iterator
 
 
 def committed(world: World, name: str, what: Callable[[Row], bool], since: float) -> float:
-    """Wait until a row is so; how long after `since`, infinite if it never is."""
+    """Wait until a row meets a condition. Returns: the seconds since `since`, infinite if it never does."""
     until(lambda: world.rows.first(name, what) is not None, _LOST)
     at = world.rows.first(name, what)
     return math.inf if at is None else max(0.0, at - since)
@@ -101,7 +101,7 @@ def _create(world: World, name: str) -> float:
 
 
 def _change(world: World, number: int, free_at: Callable[[], float]) -> dict[str, float]:
-    """A change comes due; its row is moved there directly, so that nothing else of B's is measured with it."""
+    """Make a change due by moving its row directly, so that it alone is measured. Returns: figures by operation."""
     name = f"change-{number}"
     with redis_client.Redis.from_url(world.cache.url) as cache:
         cache.set(_KEY, "cached")

@@ -47,7 +47,7 @@ class Race:
         return "\n".join([*lines, "", f"Trials with contradictions: {len(self.faults)}.", ""])
 
     def text(self) -> str:
-        """For the report."""
+        """Return the text for the report."""
         lines = [f"{sum(self.firsts.values())} trials, {len(self.faults)} with contradictions"]
         lines += [f"  {deed}: {first} first {count} times" for (deed, first), count in sorted(self.firsts.items())]
         return "\n".join([*lines, *(f"  FAILED {fault}" for fault in self.faults[:20])])
@@ -66,7 +66,7 @@ class Traces:
     columns: str
 
     def judge(self) -> str:
-        """Who was first.
+        """Return which side was first.
 
         Raises:
             AssertionError: the traces contradict each other; its text names the first contradiction.
@@ -131,7 +131,7 @@ def measure(objects: int, rounds: int, seed: int, say: Callable[[str], None]) ->
 
 
 def run(on: World, objects: int, prefix: str, chance: random.Random, found: Race, *, ahead: float = 3) -> None:
-    """One race; `ahead` seconds, and more for many objects, must be enough to create and mirror all of them."""
+    """Run one race; `ahead` seconds, and more for many objects, must suffice to create and mirror all of them."""
     trials = {f"{prefix}{number}": DEEDS[number % len(DEEDS)] for number in range(objects)}
     on.flags(trials)
     due = (datetime.now(UTC) + timedelta(seconds=ahead + objects / 10)).replace(microsecond=0)

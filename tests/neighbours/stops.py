@@ -33,7 +33,7 @@ class Stops:
     late: int = 0  # rounds that were given up, because the objects took too long to make for a stop in time
 
     def row(self) -> str:
-        """One line of the table."""
+        """Return one line of the table."""
         cells = [
             self.objects,
             len(self.reactions),
@@ -44,7 +44,7 @@ class Stops:
         return f"| {' | '.join(map(str, cells))} |\n"
 
     def text(self) -> str:
-        """One line for the report."""
+        """Return one line for the report."""
         given = len(self.reactions)
         return (
             f"{self.objects} objects on a locked flag: {given} stops, {len(self.lost)} lost, "

@@ -89,7 +89,7 @@ class _TableLock:
 
 @contextmanager
 def refused(world: World, state: str) -> Iterator[Disturb]:
-    """A trigger of the host says no to every change of A's flags, with an SQLSTATE of its choice; 150 are due."""
+    """Refuse every change of A's flags by a trigger of the host with a chosen SQLSTATE; 150 are due."""
     keys = [f"{NOISY}-{number}" for number in range(150)]
     world.flags(keys, NOISY)
     world.database.connection.execute(_GUARD.format(f"RAISE EXCEPTION 'no' USING ERRCODE = '{state}';").encode())
@@ -105,7 +105,7 @@ def refused(world: World, state: str) -> Iterator[Disturb]:
 
 @contextmanager
 def slow(world: World, seconds: int) -> Iterator[Disturb]:
-    """A trigger of the host takes its time for A's flags, of which some are due in each round."""
+    """Delay each change of A's flags by a slow trigger of the host; some are due in each round."""
     keys = [f"{NOISY}-{number}" for number in range(40)]
     world.flags(keys, NOISY)
     world.database.connection.execute(_GUARD.format(f"PERFORM pg_sleep({seconds});").encode())
@@ -120,7 +120,7 @@ def slow(world: World, seconds: int) -> Iterator[Disturb]:
 
 @contextmanager
 def odd(world: World) -> Iterator[Disturb]:
-    """Values that Postgres holds and programs may not, in rows that the host refuses, and in rows of A's objects."""
+    """Write values that Postgres holds and programs may not, in rows that the host refuses and in rows of A."""
     keys = [f"{NOISY}-{number}" for number in range(100)]
     world.flags(keys, NOISY)
     run = world.database.connection.execute
@@ -158,7 +158,7 @@ def _flood(api: Api, objects: int) -> None:
 
 @contextmanager
 def flood(world: World, objects: int) -> Iterator[Disturb]:
-    """A creates very many objects at once, by a program of its own."""
+    """Let A create very many objects at once, by a program of its own."""
     world.flags([f"{NOISY}-{number}" for number in range(100)], NOISY)
     process = multiprocessing.get_context("spawn").Process(target=_flood, args=(world.noisy, objects), daemon=True)
     process.start()
@@ -182,7 +182,7 @@ def _annotate(api: Api, names: Sequence[str], round_: int) -> None:
 
 @contextmanager
 def large_annotations(world: World, objects: int) -> Iterator[Disturb]:
-    """A writes 250 KB into the annotation that requests a retry, onto many objects, by a program of its own."""
+    """Let A write 250 KB into the annotation that requests a retry, onto many objects, by a program of its own."""
     world.flags([NOISY], NOISY)
     names = [f"large-{number}" for number in range(objects)]
     world.create(world.noisy, names, keys=dict.fromkeys(names, NOISY), environment=NOISY)
@@ -198,7 +198,7 @@ def large_annotations(world: World, objects: int) -> Iterator[Disturb]:
 
 @contextmanager
 def namespace_deleted(world: World, objects: int) -> Iterator[Disturb]:
-    """A's namespace is deleted with all that is in it."""
+    """Delete A's namespace with all that is in it."""
     names = [f"{NOISY}-{number}" for number in range(objects)]
     world.flags(names, NOISY)
     world.create(world.noisy, names, environment=NOISY)
@@ -212,14 +212,14 @@ def namespace_deleted(world: World, objects: int) -> Iterator[Disturb]:
 
 @contextmanager
 def cache_refused(world: World) -> Iterator[Disturb]:
-    """Redis refuses to delete the key of A's environment, by its ACL; A has changes in each round."""
+    """Let Redis refuse to delete the key of A's environment, by its ACL; A has changes in each round."""
     keys = [f"{NOISY}-{number}" for number in range(100)]
     world.flags(keys, NOISY)
     yield lambda number: world.due_rows(keys[number % 100 :][:1])
 
 
 def troubles(*, full: bool) -> list[Trouble]:
-    """The rows of the matrix; `full` floods with ten thousand objects instead of five hundred."""
+    """Return the rows of the matrix; `full` floods with ten thousand objects instead of five hundred."""
     table = _TableLock()
     many = 10_000 if full else 500
     return [

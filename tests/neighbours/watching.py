@@ -34,12 +34,12 @@ class DatabaseWatch:
         self._thread.start()
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         self._stop.set()
         self._thread.join()
 
     def first(self, name: str, what: Callable[[Row], bool]) -> float | None:
-        """When a row was so first; None if it was not yet."""
+        """Return when a row was first seen to meet a condition, or None."""
         return next((at for at, row in [*self._seen[name]] if what(row)), None)
 
     def _follow(self) -> None:

@@ -93,7 +93,7 @@ class World:
         self.shown = ApiWatch(control_plane.server, control_plane.ca_file, control_plane.token("admin"), "quiet")
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         self.rows.close()
         self.pool.shutdown(wait=False, cancel_futures=True)
 
@@ -116,7 +116,7 @@ class World:
         list(self.pool.map(create, names))
 
     def due_rows(self, keys: Iterable[str], *, ago: float = 0.0, environment: str = NOISY) -> None:
-        """Rows of A's flags, made by another program, that are due."""
+        """Insert due rows of A's flags, as another program does."""
         self.database.run(
             "INSERT INTO feature_flag_schedules (flag_id, scheduled_at, updates) "
             "SELECT id, now() - make_interval(secs => %s), '{\"enabled\": true}' FROM feature_flags "
@@ -128,13 +128,13 @@ class World:
 
 
 def in_seconds(seconds: float) -> str:
-    """A whole second, so far ahead at least, as people write it."""
+    """Return a time of a whole second, at least so far ahead, as people write it."""
     at = datetime.now(UTC) + timedelta(seconds=seconds + 1)
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def until(condition: Any, seconds: float) -> bool:
-    """Wait for a condition; whether it came true in time."""
+    """Wait for a condition. Returns: whether it came true in time."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
@@ -145,7 +145,7 @@ def until(condition: Any, seconds: float) -> bool:
 
 @contextmanager
 def world(*, cache_rules: tuple[str, ...] = ()) -> Iterator[World]:
-    """A fresh one, at work; `cache_rules` are the rights of the processor's user in Redis, all if there are none."""
+    """Start a new world; `cache_rules` are the rights of the processor's user in Redis, all if there are none."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(Postgres())

@@ -15,7 +15,7 @@ UID = "00000000-0000-4000-8000-000000000001"
 
 
 def rfc3339(instant: datetime) -> str:
-    """The way people write it in YAML."""
+    """Return the time as people write it in YAML."""
     return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -29,7 +29,7 @@ def body(
     deleting: bool = False,
     **spec: Any,
 ) -> dict[str, Any]:
-    """A raw object as the API server returns it; `spec` overrides fields, None removes one."""
+    """Return a raw object as the API server returns it; `spec` overrides fields, None removes one."""
     fields = {"flagKey": "checkout-v2", "scheduledAt": rfc3339(at), "updates": {"enabled": True}, **spec}
     metadata: dict[str, Any] = {
         "uid": UID,
@@ -50,12 +50,12 @@ def body(
 
 
 def obj(**fields: Any) -> FlagSchedule:
-    """A parsed object; takes what `body` takes."""
+    """Return a parsed object; takes what `body` takes."""
     return FlagSchedule.from_body(body(**fields))
 
 
 def row(**fields: Any) -> Row:
-    """A pending row one hour ahead."""
+    """Return a pending row one hour ahead."""
     values: dict[str, Any] = {
         "id": ROW_ID,
         "scheduled_at": NOW + HOUR,

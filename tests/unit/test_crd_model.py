@@ -20,7 +20,7 @@ KEYWORDS = ("type", "minimum", "maximum", "minLength", "maxLength", "pattern", "
 
 
 def normalised(schema: Schema, definitions: Mapping[str, Schema]) -> Schema:
-    """What the two schema languages have in common: references inlined, `X or null` as X, no titles, no defaults."""
+    """Return the schema in the common form: references inlined, `X or null` as X, no titles, no defaults."""
     if "$ref" in schema:
         schema = definitions[schema["$ref"].rsplit("/", 1)[-1]]
     if "anyOf" in schema:
@@ -85,7 +85,7 @@ def test_the_model_refuses_bad_times(text: str) -> None:
 
 
 def nodes(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
-    """Every schema node with its path."""
+    """Yield every schema node with its path."""
     yield path, schema
     for name, child in schema.get("properties", {}).items():
         yield from nodes(child, f"{path}.{name}")

@@ -19,7 +19,7 @@ DAY = timedelta(days=1)
 
 
 def facts(record: Record | None = None, found: Row | None = None, **fields: Any) -> Facts:
-    """The flag exists, nothing was applied before, unless a test says otherwise."""
+    """Return the facts of an existing flag without earlier changes, except for the given fields."""
     values: dict[str, Any] = {"flag_id": FLAG_ID, "replay": None, "now": NOW, **fields}
     return Facts(record=record, row=found, **values)
 
@@ -33,7 +33,7 @@ def mirrored(first: FlagSchedule, **fields: Any) -> tuple[Record, Row]:
 
 
 def said_applied(**fields: Any) -> dict[str, Any]:
-    """The status of an object whose change was made an hour ago, with `fields` replaced."""
+    """Return the status of an object whose change was made an hour ago, with `fields` replaced."""
     return {"observedGeneration": 1, "scheduleId": str(ROW_ID), "appliedAt": "2026-12-01T08:00:00Z", **fields}
 
 

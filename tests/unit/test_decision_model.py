@@ -70,7 +70,7 @@ class Cluster(RuleBasedStateMachine):
     @precondition(lambda self: not self.deleting)
     @rule(edit=edits)
     def edit(self, edit: dict[str, Any]) -> None:
-        """Change the spec; what policies refuse to people is tried here, too: GitOps tools are let in."""
+        """Change the spec, also in ways that policies refuse to people: GitOps tools are let in."""
         self.wish = self.wish | edit
         self.generation += 1
         self._see()
@@ -147,7 +147,7 @@ class Cluster(RuleBasedStateMachine):
 
     @rule()
     def lose_flag(self) -> None:
-        """The host deletes the flag, and the row goes with it; its outcome is kept."""
+        """Delete the flag as the host does; the row goes with it, and its outcome is kept."""
         self.flag = None
         if self.row is not None and self.record is not None:
             unfinished = not self.row.finished
@@ -161,14 +161,14 @@ class Cluster(RuleBasedStateMachine):
 
     @rule()
     def find_flag(self) -> None:
-        """The host creates the flag."""
+        """Create the flag as the host does."""
         self.flag = FLAG_ID
 
     # ---- what must hold ----
 
     @invariant()
     def what_was_applied_or_given_up_stays_so(self) -> None:
-        """A final outcome never regresses, whether by an edit, a stale view, a request or a lost row."""
+        """Check that a final outcome never regresses, whether by an edit, a stale view, a request or a lost row."""
         outcome = self._outcome()
         if self.final is not None:
             assert outcome == self.final
@@ -180,7 +180,7 @@ class Cluster(RuleBasedStateMachine):
 
     @invariant()
     def one_attempt_has_one_line_and_one_object_one_effect(self) -> None:
-        """No two attempts share their key, and at most one of all succeeded: applied is final."""
+        """Check that no two attempts share their key, and that at most one succeeded: applied is final."""
         keys = [(attempt.schedule, attempt.arming, attempt.number) for attempt in self.attempts]
         assert len(set(keys)) == len(keys)
         assert sum(attempt.applied for attempt in self.attempts) <= 1
@@ -188,7 +188,7 @@ class Cluster(RuleBasedStateMachine):
 
     @invariant()
     def an_armed_row_holds_the_mirrored_plan(self) -> None:
-        """A row that may still be applied holds the plan of the newest generation that was mirrored."""
+        """Check that a row that may still be applied holds the plan of the newest generation that was mirrored."""
         if self.row is None or self.row.finished or self.record is None:
             return
         (wanted,) = {view.spec for view in self.views if view.generation == self.record.generation}

@@ -23,7 +23,7 @@ NEW: dict[str, Any] = {"observedGeneration": -1}
 
 
 def status(applied: str, reason: str, **fields: Any) -> dict[str, Any]:
-    """A status whose condition Applied says that; Failed ones are Stalled, too."""
+    """Return a status whose condition Applied has this reason; a failed one is Stalled, too."""
     conditions = [{"type": "Applied", "status": applied, "reason": reason, "message": f"About {reason}."}]
     if fields.pop("stalled", False):
         conditions.append({"type": "Stalled", "status": "True", "reason": reason, "message": "Do something."})
@@ -119,7 +119,7 @@ def test_nothing_new_has_none(known: dict[str, Any]) -> None:
 
 
 def too_late(generation: int, **fields: Any) -> dict[str, Any]:
-    """An applied schedule whose spec was edited."""
+    """Return an applied schedule whose spec was edited."""
     conditions = [{"type": "Ready", "status": "True", "reason": "EditTooLate", "message": "The change was applied."}]
     return {"observedGeneration": generation, "conditions": conditions + APPLIED["conditions"], **fields}
 

@@ -28,12 +28,12 @@ def restored() -> Iterator[None]:
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    """What was logged, each line parsed."""
+    """Return the log, each line parsed."""
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
 def fail(secret: str) -> None:
-    """An error of ours whose cause has a secret in its text and in a variable."""
+    """Raise an error of ours whose cause has a secret in its text and in a variable."""
     try:
         int(secret)
     except ValueError as error:

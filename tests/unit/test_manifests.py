@@ -27,7 +27,7 @@ PROGRAMS = {"operator": "operator", "processor": "process", "cleanup": "cleanup"
 
 
 def rendered(folder: Path) -> list[Document]:
-    """What `kubectl kustomize` prints."""
+    """Return what `kubectl kustomize` prints."""
     kubectl = Path(sys.executable).with_name("kubectl")  # the wheel's: the tests need nothing on PATH
     done = subprocess.run([str(kubectl), "kustomize", str(folder)], capture_output=True, text=True, check=True)
     return list(yaml.safe_load_all(done.stdout))
@@ -40,13 +40,13 @@ def base() -> list[Document]:
 
 
 def find(base: list[Document], kind: str, name: str) -> Document:
-    """The one object of this kind and name."""
+    """Return the one object of this kind and name."""
     [found] = [obj for obj in base if obj["kind"] == kind and obj["metadata"]["name"] == name]
     return found
 
 
 def templates(base: list[Document]) -> Iterator[tuple[str, Document]]:
-    """Every pod template, by the name of its container."""
+    """Yield every pod template, by the name of its container."""
     for obj in base:
         spec = obj.get("spec", {})
         if obj["kind"] == "CronJob":
@@ -307,7 +307,7 @@ def test_every_policy_denies_and_fails_closed(base: list[Document]) -> None:
 
 
 def samples() -> list[Path]:
-    """All sample files."""
+    """Return all sample files."""
     return sorted((ROOT / "manifests" / "samples").glob("*.yaml"))
 
 

@@ -42,13 +42,13 @@ class _Api:
         self.watcher: Callable[[Mapping[str, Any]], None] = lambda _: None
 
     async def get(self, _: ObjectRef) -> Mapping[str, Any]:
-        """The object."""
+        """Return the object from the server."""
         if self.body is None:
             raise ObjectGoneError
         return self.body
 
     async def write_finalizers(self, _: ObjectRef, version: str, finalizers: Sequence[str]) -> Mapping[str, Any]:
-        """Replace them; a deleted object without any is gone."""
+        """Replace the finalizers; a deleted object without any is gone."""
         if self.body is None:
             raise ObjectGoneError
         meta = self.body["metadata"]

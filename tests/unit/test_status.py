@@ -13,7 +13,7 @@ from tests.unit.builders import HOUR, NOW, ROW_ID, obj, row
 
 
 def record(**fields: Any) -> Record:
-    """The record of the object that `obj()` makes."""
+    """Return the record of the object that `obj()` makes."""
     made = obj()
     assert made.spec is not None
     values: dict[str, Any] = {
@@ -32,14 +32,14 @@ def record(**fields: Any) -> Record:
 
 
 def status(found: Row | None, known: Record | None = None, **fields: Any) -> dict[str, Any]:
-    """The status of an object made by `obj(**fields)`."""
+    """Return the status of an object made by `obj(**fields)`."""
     computed = compute(obj(**fields), Snapshot(record=known or record(), row=found, now=NOW))
     assert computed is not None
     return computed
 
 
 def conditions(of: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """Status and reason of each condition."""
+    """Return status and reason of each condition."""
     return {condition["type"]: (condition["status"], condition["reason"]) for condition in of["conditions"]}
 
 

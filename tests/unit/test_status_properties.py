@@ -86,12 +86,12 @@ cases = st.tuples(st.one_of(st.none(), rows), records, specs)
 
 
 def computed(found: Row | None, known: Record, fields: dict[str, Any], before: Any = None) -> dict[str, Any] | None:
-    """The status of that object, which has had the status `before`."""
+    """Return the status of that object after the status `before`."""
     return compute(obj(**fields, status=before), Snapshot(record=known, row=found, now=NOW + timedelta(minutes=1)))
 
 
 def faults(value: Any, schema: dict[str, Any], path: str = "status") -> list[str]:
-    """Where a value breaks the schema; an independent reading of the few words that the CRD uses."""
+    """Return where a value breaks the schema; checks the keywords that the CRD uses."""
     kinds: dict[str, type] = {"object": dict, "array": list, "string": str, "integer": int}
     if not isinstance(value, kinds[schema["type"]]) or isinstance(value, bool):
         return [f"{path}: {value!r} is no {schema['type']}"]

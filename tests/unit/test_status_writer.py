@@ -47,7 +47,7 @@ class _Outbox:
         self.entries = [entry for entry in self.entries if entry.id not in ids]
 
     async def ping(self) -> None:
-        """It is there."""
+        """Do nothing: this database is always available."""
 
 
 class _Api:
@@ -70,7 +70,7 @@ class _Api:
 
 
 def _ref(name: str) -> ObjectRef:
-    """An object whose namespace is the first word of its name."""
+    """Return an object whose namespace is the first word of its name."""
     return ObjectRef(namespace=name.partition("-")[0], name=name, uid=Uid(uuid4()))
 
 

@@ -15,7 +15,7 @@ async def _never_end() -> None:
 
 
 async def _deaf(times: int) -> None:
-    """Does not notice that many cancellations, as `asyncio.wait_for` of Python 3.11 at times."""
+    """Ignore that many cancellations, as `asyncio.wait_for` of Python 3.11 does at times."""
     for _ in range(times):
         try:
             await _never_end()

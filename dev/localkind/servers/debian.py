@@ -13,7 +13,7 @@ from dev.localkind.system import ClusterError, require, run
 
 
 def files(package: str, libraries: str = "") -> Path:
-    """The folder with the files of a package; fetched once.
+    """Fetch a package once. Returns: the folder with its files.
 
     Args:
         package: its name.

@@ -19,7 +19,7 @@ _IPC_RMID = 0
 
 
 def servers(folder: Path, program: str) -> list[int]:
-    """The processes that run `program` on `folder`.
+    """Return the processes that run `program` on `folder`.
 
     By their command lines, since a pid in a file may belong to another process by now, and since even root may
     not look at other users' working directories in a container.
@@ -33,18 +33,18 @@ def servers(folder: Path, program: str) -> list[int]:
 
 
 def children(parents: Iterable[int]) -> list[int]:
-    """The direct children of these processes."""
+    """Return the direct children of these processes."""
     wanted = {str(parent) for parent in parents}
     return [int(process.name) for process in Path("/proc").glob("[0-9]*") if _parent(process) in wanted]
 
 
 def is_running(pid: int) -> bool:
-    """Whether the process exists and is not a zombie that waits for its parent."""
+    """Return whether the process exists and is not a zombie that waits for its parent."""
     return _state_and_parent(Path(f"/proc/{pid}"))[0] not in {"", "Z", "X"}
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait for a condition; whether it came true in time."""
+    """Wait for a condition. Returns: whether it came true in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -79,7 +79,7 @@ def _signal(pids: Iterable[int], number: int) -> None:
 
 
 def _release_shared_memory(pid_file: Path) -> None:
-    """A killed Postgres leaves its pid file and the System V segment (line 7) that guards the data folder."""
+    """Remove the System V segment that a killed Postgres leaves; line 7 of its pid file names it."""
     lines = _read(pid_file).splitlines()
     if len(lines) > 6:  # noqa: PLR2004 -- the seventh line
         segment = int(lines[6].split()[1])

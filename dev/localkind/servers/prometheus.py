@@ -7,7 +7,7 @@ from dev.localkind.servers import debian
 
 
 def programs() -> Path:
-    """The folder that holds `prometheus` and `promtool`; fetched once.
+    """Fetch Prometheus once. Returns: the folder that holds `prometheus` and `promtool`.
 
     Raises:
         ClusterError: there is no apt here, or the package cannot be fetched.

@@ -25,7 +25,7 @@ class Redis(server.Server):
         return self.url_at(self.listen[0])
 
     def url_at(self, address: str) -> str:
-        """The URL of database 0, at another of the addresses."""
+        """Return the URL of database 0, at another of the addresses."""
         return f"redis://:{self.password}@{address}:{self.port}/0"
 
     def restart(self) -> None:

@@ -59,11 +59,11 @@ class Server(ABC):
 
     @abstractmethod
     def _command(self) -> list[str | Path]:
-        """The server's command line; some word of it must name a path inside of the folder."""
+        """Return the server's command line; some word of it must name a path inside of the folder."""
 
     @abstractmethod
     def _answers(self, address: str) -> bool:
-        """Whether the server takes commands at this address."""
+        """Return whether the server takes commands at this address."""
 
     def __enter__(self) -> Self:
         try:

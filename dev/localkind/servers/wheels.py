@@ -18,12 +18,12 @@ _UNPRIVILEGED: Final = "nobody"
 
 
 def runner() -> pwd.struct_passwd | None:
-    """The user who runs the servers: an unprivileged one if we are root, else ourselves (None)."""
+    """Return the user who runs the servers: an unprivileged one if we are root, else ourselves (None)."""
     return pwd.getpwnam(_UNPRIVILEGED) if os.geteuid() == 0 else None
 
 
 def program(package: str, path: str, folder: Path) -> Path:
-    """A program of a wheel that `runner` can run; copied into the folder if it has to be.
+    """Return a program of a wheel that `runner` can run; copy it into the folder if necessary.
 
     The package is not imported: an import of these two changes files of the machine.
 
