@@ -1,9 +1,11 @@
 """The command `python -m tests.cases`: looks for values, settings and words that stop or fool a program."""
 
 import argparse
+import ctypes
 import multiprocessing
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from tests.cases.scene import OddScene, odd_scene
 from tests.neighbours.world import world
 
 _FUZZ: Final = 10_000
+_PR_SET_PDEATHSIG: Final = 1
 _WHOLE: Final = {"fuzz", "objects"}  # a search that looks for the smallest counterexample; one cluster
 
 
@@ -95,10 +98,15 @@ def _try(name: str, given: argparse.Namespace) -> Report:
 
 def _try_parts(name: str, given: argparse.Namespace, found: Report) -> None:
     """Try a part in each worker, a process with servers of its own."""
-    with ProcessPoolExecutor(given.workers, multiprocessing.get_context("fork")) as pool:
+    with ProcessPoolExecutor(given.workers, multiprocessing.get_context("fork"), _end_with_parent) as pool:
         parts = [pool.submit(_try_part, name, given, part) for part in range(given.workers)]
         for part in as_completed(parts):
             found.add(part.result())
+
+
+def _end_with_parent() -> None:
+    """Leave no worker, and so no server, behind a command that was killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _try_part(name: str, given: argparse.Namespace, part: int) -> Report:
