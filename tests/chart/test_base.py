@@ -39,12 +39,12 @@ def base() -> Render:
 
 
 def test_both_hold_the_same_objects(base: Render, default: Render) -> None:
-    """Nothing is missing in one of them."""
+    """The chart's default output and manifests/base have the same objects."""
     assert set(base.names) - OBJECTS == set(default.names)
 
 
 def test_both_mean_the_same(base: Render, default: Render) -> None:
-    """Object by object, after taking away what is named above."""
+    """Each object of both is equal, apart from the accepted differences above."""
     for kind, name in default.names:
         ours, theirs = normalised(default.one(kind, name)), normalised(base.one(kind, name))
         assert ours == theirs, f"{kind} {name}"

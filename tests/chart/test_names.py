@@ -42,7 +42,7 @@ def test_common_labels_and_annotations_are_everywhere(everything: Render) -> Non
 
 
 def test_common_labels_do_not_replace_ours(helm: Helm) -> None:
-    """A selector that no longer finds its pods would be the end of the operator."""
+    """Common labels never replace a selector's labels, so that each selector still finds its pods."""
     render = helm.render({"commonLabels": {"app.kubernetes.io/name": "theirs"}, "pod": {"labels": {
         "app.kubernetes.io/component": "theirs"}}})  # fmt: skip
 
@@ -52,7 +52,7 @@ def test_common_labels_do_not_replace_ours(helm: Helm) -> None:
 
 
 def test_selectors_hold_only_what_never_changes(everything: Render) -> None:
-    """A new version must not need a new Deployment."""
+    """Selectors contain no version, so that a new version needs no new Deployment."""
     deployment = everything.one("Deployment", "flagschedule-operator")["spec"]["selector"]["matchLabels"]
     selectors = [policy["spec"]["podSelector"]["matchLabels"] for policy in everything.of("NetworkPolicy").values()]
 
@@ -60,7 +60,7 @@ def test_selectors_hold_only_what_never_changes(everything: Render) -> None:
 
 
 def test_namespaced_objects_name_their_namespace(any_render: Render) -> None:
-    """Nothing lands elsewhere when the output is applied without Helm."""
+    """Every namespaced object names its namespace, also for output that is applied without Helm."""
     cluster_wide = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "ValidatingAdmissionPolicy",
                     "ValidatingAdmissionPolicyBinding"}  # fmt: skip
     places = {obj["metadata"].get("namespace") for obj in any_render.objects if obj["kind"] not in cluster_wide}
@@ -96,7 +96,7 @@ def test_long_names_are_cut_in_time(helm: Helm) -> None:
 
 
 def test_the_notes_say_the_next_step(helm: Helm) -> None:
-    """The command that creates the first schedule can be copied as it is, and what is unsafe is said."""
+    """The command for the first schedule can be copied unchanged, and unsafe values have a warning."""
     from dev.chart.files import CHART  # noqa: PLC0415 -- used here only
 
     done = helm("install", "x", str(CHART), "--dry-run=client", "--namespace=flags", values={})

@@ -88,7 +88,7 @@ def test_without_namespaces_it_is_refused(helm: Helm) -> None:
 
 
 def test_her_rights_end_at_her_namespaces(alice: Api) -> None:
-    """She may not even look at what is the cluster's, so nothing that she has installed needs it."""
+    """A namespace's administrator may not read cluster-wide objects, so the installation needs none of them."""
     assert alice.request("GET", "/api/v1/namespaces/kube-system").code == 403
     assert alice.request("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles").code == 403
     assert alice.request("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions").code == 403

@@ -54,7 +54,7 @@ def test_the_platform_may_choose_the_user(helm: Helm) -> None:
 
 
 def test_each_program_runs_from_the_one_image(any_render: Render) -> None:
-    """Each program gets its subcommand; none is pulled that is there."""
+    """Each program gets its subcommand, and an image that the node has is not pulled."""
     containers = {name: template["spec"]["containers"][0] for name, template in any_render.templates().items()}
 
     assert {name: container["args"] for name, container in containers.items()} == {
@@ -113,7 +113,7 @@ def test_a_spread_of_ones_own_keeps_its_selector(helm: Helm) -> None:
 
 
 def test_only_the_operator_has_a_token(any_render: Render) -> None:
-    """Programs that never speak to the API server hold no key to it."""
+    """Programs that never call the API server have no token for it."""
     templates = any_render.templates()
     tokens = {name: template["spec"].get("automountServiceAccountToken", True) for name, template in templates.items()}
     accounts = any_render.of("ServiceAccount")
@@ -163,7 +163,7 @@ def test_each_program_may_have_a_database_role_of_its_own(helm: Helm) -> None:
 
 
 def test_without_redis_no_object_needs_it(helm: Helm) -> None:
-    """No variable, no certificate, and no way out to it."""
+    """Without Redis there is no variable, no certificate and no egress rule for it."""
     render = helm.render(
         {"redis": {"enabled": False, "tls": {"ca": {"secretName": "x"}}}, "networkPolicy": {"enabled": True}}
     )
@@ -247,7 +247,7 @@ def test_the_lease_is_the_releases_own(helm: Helm) -> None:
 
 
 def test_namespaces_reach_the_operator(namespaced: Render, default: Render) -> None:
-    """What it has rights in is what it watches."""
+    """The operator watches exactly the namespaces in which it has rights."""
     assert namespaced.environment("operator")["FLAG_SCHEDULE_NAMESPACES"] == "shop,search"
     assert "FLAG_SCHEDULE_NAMESPACES" not in default.environment("operator")
 
@@ -331,7 +331,7 @@ def test_the_network_lets_through_what_is_needed(everything: Render) -> None:
 
 
 def test_the_network_can_be_narrowed(helm: Helm) -> None:
-    """Peers are put where they belong."""
+    """The given peers stand in the rule of their own program and direction."""
     peer = {"ipBlock": {"cidr": "10.0.0.0/24"}}
     rules = {"enabled": True, "metricsFrom": [peer], "postgres": {"to": [peer], "port": 6432}}
     spec = helm.render({"networkPolicy": rules}).one("NetworkPolicy", "flagschedule-operator")["spec"]

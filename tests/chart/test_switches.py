@@ -92,7 +92,7 @@ def test_switches_add_the_rest(everything: Render) -> None:
 def test_a_switch_takes_away_its_objects_alone(
     helm: Helm, everything: Render, switch: str, gone: set[tuple[str, str]]
 ) -> None:
-    """Turned off, exactly what the switch names is missing."""
+    """A switch that is off removes exactly the objects that it names."""
     values = nested(switch, False)
 
     rest = helm.render(merged(EVERYTHING, values)).names
@@ -161,7 +161,7 @@ def test_editors_may_schedule_only_by_a_value(default: Render, everything: Rende
 
 
 def test_what_counts_as_gitops_is_a_value(helm: Helm) -> None:
-    """Who manages with another tool says by which label it is known."""
+    """The label of another GitOps tool can be given as a value."""
     render = helm.render({"admissionPolicies": {"managedByGitOps": "'spinnaker' in object.metadata.labels"}})
 
     for policy in ("flagschedule-scheduled-in-future", "flagschedule-allowed-edits"):

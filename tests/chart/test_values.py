@@ -68,7 +68,7 @@ def other(leaf: values.Value) -> Any:
 
 @pytest.mark.helm
 def test_every_value_has_an_effect(helm: Helm) -> None:
-    """A value that changes nothing would be a promise that is not kept."""
+    """Every value changes the rendered objects."""
     everything = merged(EVERYTHING, {"redis": {"secret": {"name": "redis"}}})
     # A name or a switch that another one hides, or that needs another one.
     hidden: dict[str, Document] = {
@@ -139,7 +139,7 @@ def test_an_umbrella_chart_may_hold_it(helm: Helm) -> None:
 
 @pytest.mark.helm
 def test_an_old_cluster_is_refused(helm: Helm) -> None:
-    """What is not supported is said before anything is installed; what is supported works, also with a suffix."""
+    """An unsupported Kubernetes version is refused before the installation; a supported one works with any suffix."""
 
     def template(version: str) -> str:
         return helm("template", "x", str(files.CHART), f"--kube-version={version}").stderr
@@ -151,7 +151,7 @@ def test_an_old_cluster_is_refused(helm: Helm) -> None:
 @pytest.mark.helm
 @pytest.mark.parametrize("given", [{}, EVERYTHING], ids=["default", "everything"])
 def test_lint_finds_nothing(helm: Helm, given: Document) -> None:
-    """`helm lint --strict` is content."""
+    """`helm lint --strict` finds nothing."""
     done = helm("lint", "--strict", "--quiet", str(files.CHART), values=given)
 
     assert done.returncode == 0, done.stdout
@@ -172,7 +172,7 @@ def test_the_chart_is_released_with_the_program() -> None:
 
 
 def test_the_schema_leaves_no_room() -> None:
-    """No map takes any key, but for what umbrella charts share."""
+    """No map takes unknown keys, except for the values that umbrella charts share."""
 
     def open_maps(part: Any, path: str = "") -> Iterator[str]:
         if isinstance(part, dict):

@@ -103,7 +103,7 @@ def test_schedules_can_be_selected_by_flag(installed: ControlPlane, api: Api) ->
     ],
 )
 def test_kubectl_explains_each_field(installed: ControlPlane, field: str, text: str) -> None:
-    """`kubectl explain` is documentation."""
+    """`kubectl explain` has a text for each field."""
     explanation = " ".join(installed.kubectl("explain", f"flagschedule.{field}").split())
 
     assert text in explanation

@@ -98,7 +98,7 @@ def test_each_end_freezes(api: Api, phase: str) -> None:
 @pytest.mark.parametrize("phase", HANDLED)
 @pytest.mark.parametrize("before", [{}, {"cancel": False}])
 def test_a_handled_schedule_cannot_be_cancelled(api: Api, phase: str, before: dict[str, Any]) -> None:
-    """Cancelling what is done gets the sentence of the original."""
+    """Cancelling a handled schedule is refused with the original's message."""
     live = make(api, before, phase)
 
     message = change(api, live, before, {"cancel": True})
@@ -128,7 +128,7 @@ def test_labels_and_annotations_of_a_handled_schedule_may_change(api: Api) -> No
 
 
 def test_the_status_of_a_handled_schedule_may_change(api: Api) -> None:
-    """The operator can write on after the end."""
+    """The operator can still write the status of a handled schedule."""
     make(api, {}, "Applied")
 
     assert api.set_status("x", lastHandledRetryRequest="now").ok

@@ -79,7 +79,7 @@ def test_a_standby_can_be_stopped(pair: Pair) -> None:
 
 
 def test_a_killed_leader_is_replaced(pair: Pair) -> None:
-    """The standby takes over from a leader that said no goodbye, once the lease has run out."""
+    """The standby takes over from a killed leader once the lease has expired."""
     pair.leader.kill()
 
     pair.scene.create("after")
@@ -88,7 +88,7 @@ def test_a_killed_leader_is_replaced(pair: Pair) -> None:
 
 
 def test_a_leader_that_was_frozen_ends(pair: Pair) -> None:
-    """A leader that wakes up after its lease has run out ends at once, and what its successor wrote stands."""
+    """A leader that continues after its lease has expired ends at once, and its successor's writes stay."""
     pair.scene.create("launch")
     pair.scene.reaches("launch", "Pending")
     with pair.leader.frozen():
@@ -105,7 +105,7 @@ def test_a_leader_that_was_frozen_ends(pair: Pair) -> None:
 
 
 def test_a_leader_without_an_api_server_ends(pair: Pair, installed: ControlPlane) -> None:
-    """While the API server hangs the leader gives up, the standby says what it lacks, and goes on afterwards."""
+    """While the API server hangs the leader ends; the standby is not ready, says why, and takes over afterwards."""
     with installed.frozen("kube-apiserver"):
         assert pair.leader.ended() == LEASE_LOST
         eventually(lambda: pair.standby.probe("readyz") == (503, "lease"), "the standby is not ready")
@@ -118,7 +118,7 @@ def test_a_leader_without_an_api_server_ends(pair: Pair, installed: ControlPlane
 
 
 def test_a_standby_knows_that_the_database_is_away(pair: Pair, postgres: Postgres) -> None:
-    """A standby that could not work is not ready, although it has no work."""
+    """A standby without a database is not ready, although it has no work."""
     name = pair.scene.database.value("SELECT current_database()")
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
     with connected(postgres.url) as server:

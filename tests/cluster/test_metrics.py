@@ -114,7 +114,7 @@ def test_phases_are_counted_at_each_comparison(lively: Scene) -> None:
 
 
 def test_a_standby_says_only_that(api: Api, database_url: str, new_operator: Callable[..., Operator]) -> None:
-    """Of two replicas one counts, so that sums over both are right."""
+    """Of two replicas only the leader counts, so that sums over both are right."""
     api.request("DELETE", LEASE)
     leader, standby = (new_operator(database_url, FLAG_SCHEDULE_LEASE_NAMESPACE=SYSTEM) for _ in range(2))
     leader.start()
@@ -191,7 +191,7 @@ def _is_number(result: list[Any]) -> bool:
 
 
 def test_the_metrics_follow_the_conventions(lively: Scene) -> None:
-    """Prometheus' own linter has nothing to say, and no label names a flag, an object or a namespace."""
+    """Prometheus' linter finds nothing, and no label holds a flag, an object or a namespace."""
     with urllib.request.urlopen(f"http://127.0.0.1:{lively.operator.port}/metrics", timeout=PATIENCE) as found:
         text = found.read()
     linted = subprocess.run(

@@ -211,7 +211,7 @@ def test_a_restored_database_applies_nothing_twice(
 
 
 def test_an_operator_that_is_ready_has_set_everything_right(quick: Scene) -> None:
-    """Who waits for readiness after a restore may start the processor: no application is forgotten any more."""
+    """After a restore the processor may start once the operator is ready: every application is recorded again."""
     scene, database = quick, quick.database
     scene.operator.start()
     scene.create_by_git("launch", updates={"enabled": True})
@@ -285,7 +285,7 @@ def test_an_operator_that_is_ready_knows_objects_without_finalizer(quick: Scene)
 
 
 def test_an_operator_that_is_ready_has_given_up_what_is_gone(quick: Scene) -> None:
-    """The plan of an object that vanished meanwhile fires no more, once the operator is ready."""
+    """Once the operator is ready, the plan of an object that vanished is not applied any more."""
     leave_planned(quick)
     vanish(quick, "launch")
 
@@ -295,7 +295,7 @@ def test_an_operator_that_is_ready_has_given_up_what_is_gone(quick: Scene) -> No
 
 
 def test_what_could_not_be_repaired_is_tried_at_the_next_turn(quick: Scene) -> None:
-    """It waits for a minute at most, not for the next comparison of everything."""
+    """A failed repair is tried again within a minute, not at the next full comparison."""
     leave_planned(quick)
     quick.database.connection.execute(
         b"UPDATE feature_flag_schedules SET suspended = true; "

@@ -71,7 +71,7 @@ def test_kubectl_shows_the_sentence(installed: ControlPlane) -> None:
 
 
 def test_a_second_ago_is_past_and_a_minute_ahead_is_not(api: Api) -> None:
-    """The API server's clock decides, to the second."""
+    """Whether a time is past is decided by the API server's clock, to the second."""
     assert not api.create(flagschedule("past", spec(scheduledAt=in_seconds(-1)))).ok
     assert api.create(flagschedule("future", spec(scheduledAt=in_seconds(60)))).ok
 
@@ -279,7 +279,7 @@ def oversized(api: Api, installed: ControlPlane) -> Api:
 
 
 def test_an_oversized_object_can_be_edited_and_deleted(oversized: Api) -> None:
-    """The bounds are no trap: spec, finalizer and deletion of an object of before are not refused."""
+    """Spec, finalizer and deletion of an object from before the bounds are not refused."""
     assert oversized.patch("x", {"spec": {"suspend": True}}).ok
     assert oversized.patch("x", {"metadata": {"finalizers": ["flagschedule.io/finalizer"]}}).ok
     assert oversized.acting_as(OPERATOR).patch("x", {"metadata": {"finalizers": None}}).ok
@@ -307,7 +307,7 @@ def test_the_operator_cannot_change_a_spec(operator: Api, patch: dict[str, objec
 
 @pytest.fixture
 def not_a_time(api: Api, installed: ControlPlane) -> Iterator[Api]:
-    """An object of an older schema, with our finalizer and a time that is none; a person's, and the schema is ours."""
+    """An object of an older schema with our finalizer and an invalid time; then the schema is the current one."""
     field = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/scheduledAt"
     ours = yaml.safe_load((ROOT / "crds" / "flagschedules.yaml").read_text())
     schema = ours["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["scheduledAt"]
@@ -342,7 +342,7 @@ def test_what_an_older_schema_let_in_can_be_released(not_a_time: Api) -> None:
 
 
 def test_what_an_older_schema_let_in_can_be_mended(not_a_time: Api) -> None:
-    """A person may correct a time that was none, to one in the future only."""
+    """A person may replace an invalid time by one in the future only."""
     assert not_a_time.patch("x", {"metadata": {"labels": None}}).ok
 
     assert not not_a_time.patch("x", {"spec": {"scheduledAt": PAST}}).ok
@@ -375,7 +375,7 @@ def test_what_others_mutate_can_be_released(stamping: Api) -> None:
 
 
 def test_a_deleted_objects_other_finalizers_stay(operator: Api) -> None:
-    """Deletion opens nothing to the operator's account that others wait for."""
+    """Also of a deleted object the operator's account may not remove finalizers that others wait for."""
     admin = Api(**{**vars(operator), "headers": {}})
     assert admin.patch("x", {"metadata": {"finalizers": [FINALIZER, "example.com/other"]}}).ok
     assert admin.delete("x").ok
@@ -438,7 +438,7 @@ def test_the_operator_leaves_finalizers_of_others(operator: Api) -> None:
 
 
 def test_the_operator_can_write_finalizer_and_status(operator: Api) -> None:
-    """What the operator does all day is let through."""
+    """The operator's usual requests are let through."""
     assert operator.patch("x", {"metadata": {"finalizers": ["flagschedule.io/finalizer"]}}).ok
     assert operator.patch("x", {"metadata": {"annotations": {"operator.flagschedule.io/note": "mine"}}}).ok
     assert operator.set_status("x", observedGeneration=1, phase="Pending").ok

@@ -77,7 +77,7 @@ def test_the_operators_lease_is_in_its_own_namespace(api: Api) -> None:
 
 @pytest.mark.parametrize("account", ["processor", "cleanup", "migrate"])
 def test_other_programs_have_no_rights(installed: ControlPlane, account: str) -> None:
-    """They speak to the database only."""
+    """The other programs' accounts have no rights: these programs use the database only."""
     common = rights(installed, ACCOUNT.format("norights"))
 
     assert rights(installed, ACCOUNT.format(account)) == common

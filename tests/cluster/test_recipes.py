@@ -67,7 +67,7 @@ def test_the_stop_leaves_no_run(stopped: ControlPlane, shell: Shell) -> None:
 
 
 def test_it_goes_on_after_a_long_stop(stopped: ControlPlane, shell: Shell) -> None:
-    """However many runs were missed while the CronJob was held, one is started when it is let go."""
+    """After any number of missed runs of a suspended CronJob, one run starts when it is resumed."""
     stop, go_on = recipes.commands(PAGE, "Stop everything now")
     shell(stop)
     weeks_ago = '--patch={"status":{"lastScheduleTime":"2026-01-01T00:00:00Z"}}'
@@ -110,7 +110,7 @@ def test_a_flag_is_held_and_let_go(shop: Scene, shell: Shell) -> None:
 
 
 def test_a_change_is_put_back(shop: Scene, shell: Shell) -> None:
-    """Seconds later the flag has the values that the command names."""
+    """The flag gets the values of the documented command within seconds."""
     (put_back,) = recipe("Put a change back", shop.api.namespace)
     shop.database.run("UPDATE feature_flags SET enabled = true, rollout_percentage = 25")
 

@@ -49,7 +49,7 @@ def test_it_counts_what_waits(database: Database, database_url: str) -> None:
 
 
 def test_an_empty_database_has_no_backlog(database_url: str) -> None:
-    """Nothing waits where nothing is."""
+    """An empty database has a backlog of 0."""
     (found,) = _backlogs(database_url)
 
     assert (found.due, found.oldest_due, found.retrying) == (0, 0, 0)
@@ -84,7 +84,7 @@ def test_it_counts_each_run_once(database: Database, database_url: str, flagsche
 
 @pytest.mark.parametrize("time", ["2099-01-01", "infinity", "-infinity", "0044-03-15 00:00:00+00 BC"])
 def test_no_odd_time_of_a_run_or_row_blinds_the_metrics(database: Database, database_url: str, time: str) -> None:
-    """An end in the future is not the last one, or an alert would be silent until then; no time stops a look."""
+    """No odd time breaks the metrics, and a run's end in the future does not count, since it would silence an alert."""
     database.run("INSERT INTO flag_schedule_runs (started_at, finished_at) VALUES (%s, %s)", time, time)
     database.run(
         "INSERT INTO flag_schedule_runs (started_at, finished_at) SELECT now() - interval '1 h', now() - interval '1 h'"

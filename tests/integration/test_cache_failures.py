@@ -70,7 +70,7 @@ def test_each_cause_has_a_sentence_of_its_own(places: dict[str, str], cause: str
 
 
 def test_a_replica_is_no_keys_trouble() -> None:
-    """A cache that became a replica is said to be one, instead of having refused each key."""
+    """A cache that became a replica is reported as a replica, not as one that refuses each key."""
     with Redis() as server, redis.Redis.from_url(server.url) as admin:
         admin.replicaof("127.0.0.1", "1")
 

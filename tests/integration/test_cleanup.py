@@ -97,7 +97,7 @@ def test_only_what_was_finished_long_ago_goes(database: Database, flagschedule: 
 
 
 def test_the_ages_are_settings(database: Database, flagschedule: Run) -> None:
-    """Who must keep rows for longer, or for a shorter time, says for how many days."""
+    """The ages at which rows are deleted are settings."""
     finished(database, 10, OLD)
     stay = finished(database, 364, OLD, status="cancelled", applied_at=None)
 
@@ -240,7 +240,7 @@ def history(database: Database) -> Database:
 
 
 def test_no_transaction_is_long(history: Database, flagschedule: Run) -> None:
-    """However much there is to purge, a transaction deletes what is on 32 pages at most; attempts go a run later."""
+    """One transaction deletes the rows of 32 pages at most; attempts are deleted by a later run."""
     assert cleaned(flagschedule("cleanup", "--output", "json")) == {**NOTHING, "applied": 8000}
     assert cleaned(flagschedule("cleanup", "--output", "json")) == {**NOTHING, "attempts": 8000}
 
@@ -317,7 +317,7 @@ def test_a_spent_time_budget_leaves_the_rest_to_the_next_run(history: Database, 
 
 
 def test_rows_that_the_host_protects_keep_nothing_else(history: Database, flagschedule: Run) -> None:
-    """Schedules that a table of the host refers to stay, here and there; all others go, and the run names them."""
+    """Schedules that a table of the host refers to stay and are named by the run; all others are deleted."""
     history.run(
         "CREATE TABLE notes AS SELECT id FROM (SELECT id, row_number() OVER (ORDER BY ctid) AS n "
         "FROM feature_flag_schedules) AS s WHERE n % 700 = 1"

@@ -170,7 +170,7 @@ def test_no_two_causes_share_a_sentence() -> None:
 
 
 def test_a_server_that_starts_is_waited_for() -> None:
-    """While Postgres is starting the sentence says that this passes."""
+    """While Postgres is starting the message says that this is temporary."""
     with Postgres() as server:
         server.stop()
         (server.data / "standby.signal").touch()
@@ -201,7 +201,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_a_refusal_in_other_words_is_no_silence(answer: str) -> None:
-    """A server whose words are not known is said to refuse, and not to be away."""
+    """An unknown error of the server is reported as a refusal, not as an unreachable server."""
     part, kind = ANSWERS[answer]
     severity, _, text = answer.partition(":  ")
 

@@ -77,7 +77,7 @@ UNDISTURBED = [
 
 
 def test_an_undisturbed_run(database: Database, flagschedule: Run) -> None:
-    """The state that every disturbed run must reach as well."""
+    """An undisturbed run reaches the state that every disturbed run is compared with."""
     scene(database)
 
     flagschedule("process")
@@ -178,7 +178,7 @@ def test_stopped_orderly_in_mid_batch(
 def test_a_stop_undoes_a_change_that_takes_long(
     database: Database, start: Callable[..., subprocess.Popen[str]], linger: str
 ) -> None:
-    """What the database is still busy with when the run has ended is not committed afterwards."""
+    """A change that the database is still working on when the run ends is not committed afterwards."""
     database.run(
         """
         CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -182,7 +182,7 @@ def test_an_operator_behind_a_pooler_without_transactions_ends(
 
 
 def test_a_file_is_waited_for(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the file still holds the old password nothing ends: the new one comes into the same file."""
+    """While the file still holds the old password the operator waits for the new one in the same file."""
     monkeypatch.setattr("flagschedule.adapters.postgres.pool._REFUSED_FOR_GOOD", 0.1)
 
     async def play() -> None:

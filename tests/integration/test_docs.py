@@ -12,7 +12,7 @@ BLOCKS = [block.strip() for block in re.findall(r"```sql\n(.*?)```", PAGE.read_t
 
 
 def test_there_is_something_to_run() -> None:
-    """The page's blocks are found."""
+    """The page has SQL blocks that the next test runs."""
     assert len(BLOCKS) >= 4
 
 

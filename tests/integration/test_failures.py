@@ -177,7 +177,7 @@ def test_rows_set_aside_by_connections_at_once_are_counted_once(database: Databa
     ids=["table missing", "flags missing"],
 )
 def test_what_no_row_is_to_blame_for_consumes_nothing(database: Database, flagschedule: Run, sabotage: str) -> None:
-    """Trouble of the database ends the run with code 3 and one line, and no attempt is consumed."""
+    """A failure of the whole database ends the run with code 3 and one line, and consumes no attempt."""
     schedule = database.schedule(database.flag("checkout-v2"), {"enabled": True})
     before = database.row(schedule)
     database.connection.execute(sabotage.encode())

@@ -107,7 +107,7 @@ def test_rows_of_the_first_step_get_the_defaults(empty_database_url: str) -> Non
 
 
 def test_nothing_old_wakes_up_by_surprise(empty_database_url: str) -> None:
-    """After the migration the processor takes what the original would have taken, and nothing it had given up."""
+    """After the migration the processor applies what the original would have applied, and no exhausted row."""
     at_stage(empty_database_url, STAGES[3])
     migrate(empty_database_url)
 

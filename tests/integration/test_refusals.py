@@ -515,7 +515,7 @@ def test_a_watermark_of_the_future_silences_no_flag(database: Database, flagsche
 def test_a_flag_whose_change_ends_the_connection_keeps_no_other_one(
     database: Database, flagschedule: Run, batch: str
 ) -> None:
-    """A trigger that has the server process killed is met alone, on a new connection, and steps aside."""
+    """A change whose trigger kills the server process is tried alone, on a new connection, and steps aside."""
     refuse(database, "PERFORM pg_terminate_backend(pg_backend_pid())")
     poison = database.schedule(database.flag("refused"), {"enabled": True}, due=LONG_AGO)
     good = [database.schedule(database.flag(f"good-{number}"), {"enabled": True}) for number in range(5)]
@@ -528,7 +528,7 @@ def test_a_flag_whose_change_ends_the_connection_keeps_no_other_one(
 
 
 def test_a_refusal_that_comes_with_the_commit_keeps_no_other_one(database: Database, flagschedule: Run) -> None:
-    """A deferred constraint of the host speaks only at the commit: its row fails alone."""
+    """A row that a deferred constraint of the host refuses at the commit fails alone."""
     refuse(database, raising("23514"))
     database.run("DROP TRIGGER refuse ON feature_flags")
     database.run(

@@ -37,7 +37,7 @@ def waits(database: Database, statement: LiteralString) -> bool:
 
 
 def test_a_flag_deleted_while_its_change_is_made(database_url: str, flagschedule: Run) -> None:
-    """Deletion, application and an edit at the same moment block each other for good in no order; one outcome stays."""
+    """Deletion, application and an edit at the same time never deadlock; one outcome stays."""
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
@@ -180,7 +180,7 @@ def test_another_spec_under_the_same_name_is_no_replay(database_url: str, flagsc
 
 
 def test_an_edited_file_that_is_created_again_is_not_applied_again(database_url: str, flagschedule: Run) -> None:
-    """Other updates under the same name, flag and time are no new plan, purged or not, however often they come back."""
+    """Other updates under the same name, flag and time never make a new plan, also after the row was purged."""
 
     async def play(on: Scene) -> None:
         flag = on.database.flag("checkout-v2")
@@ -301,7 +301,7 @@ def test_a_successor_of_the_same_second_takes_over(database_url: str) -> None:
 
 
 def test_a_cluster_can_be_given_another_name(database_url: str, flagschedule: Run) -> None:
-    """Records of objects that are seen follow the name, so that their outcomes go on reaching them."""
+    """Records of live objects take the new cluster name, so that their outcomes still reach the objects."""
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")

@@ -136,7 +136,7 @@ def test_attempts_are_append_only(database_url: str, program: roles.Program, sta
     ],
 )
 def test_what_would_hurt_is_refused(database_url: str, program: roles.Program, statement: LiteralString) -> None:
-    """The rights that would hurt most, tried one by one as each program's user."""
+    """The most dangerous statements are refused to each program's user, one by one."""
     assert refused(database_url, program, statement)
 
 

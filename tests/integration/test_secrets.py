@@ -88,7 +88,7 @@ def test_a_wrong_part_of_the_address_shows_no_part(
     ["postgresql://{0}@[::1/x", "{0}", "host=h password={0}", "postgresql://%{0}"],
 )
 def test_an_address_that_cannot_be_parsed_is_not_repeated(flagschedule: Run, url: str) -> None:
-    """An address that is none ends with 2 and a line that says what one looks like, not what was given."""
+    """An invalid address ends with 2 and a line that shows a valid one and does not repeat the given one."""
     run = flagschedule("process", DATABASE_URL=url.format("hunter2"), FLAG_SCHEDULE_LOG_LEVEL="DEBUG")
 
     assert run.returncode == 2

@@ -106,7 +106,7 @@ def test_what_the_url_says_goes_before_the_environment(place: Place, database_ur
 
 @pytest.mark.parametrize("trusts", [True, False])
 def test_redis_must_prove_itself_too(place: Place, database_url: str, redis_url: str, *, trusts: bool) -> None:
-    """With rediss:// the key is deleted by way of a server that SSL_CERT_FILE vouches for, and of no other."""
+    """With rediss:// the key is deleted only by a server whose certificate SSL_CERT_FILE verifies."""
     with connected(database_url) as database, redis_client.Redis.from_url(redis_url) as cache:
         database.schedule(database.flag("checkout"), {"enabled": True})
         cache.set(KEY, "{}")

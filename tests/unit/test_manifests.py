@@ -143,7 +143,7 @@ def test_every_pod_is_restricted(base: list[Document]) -> None:
 
 
 def test_only_the_operator_has_a_token(base: list[Document]) -> None:
-    """Programs that never speak to the API server hold no key to it."""
+    """Programs that never call the API server have no token for it."""
     tokens = {name: template["spec"].get("automountServiceAccountToken", True) for name, template in templates(base)}
     accounts = [obj for obj in base if obj["kind"] == "ServiceAccount"]
 

@@ -12,7 +12,7 @@ PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text() for name in ("parity",
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_test_named_on_the_page_exists(page: str) -> None:
-    """A promise whose test was renamed or removed is not proved any more."""
+    """Every test that a page names exists."""
     named = set(re.findall(r"`((?:tests|dev/localkind)/[\w/]+\.py)::(\w+)`", PAGES[page]))
     missing = {
         f"{file}::{name}"
@@ -27,7 +27,7 @@ def test_every_test_named_on_the_page_exists(page: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_line_of_its_tables_names_a_test(page: str) -> None:
-    """No promise stands there without a test; what only a release can do names its workflow."""
+    """Every line of the tables names a test, or the workflow for what only a release can do."""
     tables = [part for part in PAGES[page].split("\n\n") if part.partition("\n")[0].endswith("| proved by |")]
     lines = [line for table in tables for line in table.splitlines()[2:]]
 

@@ -57,7 +57,7 @@ def test_no_proxy_is_obeyed(monkeypatch: pytest.MonkeyPatch, server: str, no_pro
 
 
 def test_without_a_proxy_the_way_is_direct() -> None:
-    """Nothing is made up."""
+    """Without proxy variables the connection is direct."""
     assert proxy_for(IN_POD) is None
 
 

@@ -329,7 +329,7 @@ def test_a_finalizer_that_a_policy_refuses_is_reported_once_and_tried_again() ->
 
 
 def test_a_conflict_is_no_refusal() -> None:
-    """An object that really has changed meanwhile is looked at again, without a word."""
+    """An object that has really changed meanwhile is read again without a log line."""
     new = _body()
 
     async def play(on: _Scene) -> None:

@@ -17,7 +17,7 @@ def database_url(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_defaults_are_the_designs() -> None:
-    """Who sets only the database gets the documented defaults."""
+    """With only the database set, the settings have the documented defaults."""
     loaded = settings.load()
 
     assert loaded.model_dump(exclude={"database_url"}) == {

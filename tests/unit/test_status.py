@@ -263,7 +263,7 @@ def test_a_request_to_retry_what_came_too_late_is_refused_in_words(reason: Reaso
 
 
 def test_a_partly_superseded_change_names_what_it_set() -> None:
-    """Who reads PartlySuperseded learns which property is this schedule's."""
+    """The message of PartlySuperseded names the properties that this schedule set."""
     made = status(row(**APPLIED, reason=Reason.PARTLY_SUPERSEDED, sets=("enabled",)))
 
     assert "set enabled;" in made["conditions"][1]["message"]
@@ -289,7 +289,7 @@ def test_an_edit_that_came_too_late_says_so() -> None:
 def test_no_message_becomes_untrue_while_time_passes(
     found: Row | None, known: dict[str, Any], phase: str, _: object, passed: timedelta
 ) -> None:
-    """Nothing rewrites a status because a clock has moved on, so its words are the same at any time."""
+    """A status message depends on no clock, so it stays true without being rewritten."""
     fields = {"cancel": phase == "Cancelled"}
     first = status(found, record(**known), **fields)
 
@@ -344,7 +344,7 @@ def test_the_loser_of_a_tie_shows_no_later_time() -> None:
 
 
 def test_a_suspension_that_came_too_late_says_so() -> None:
-    """Who held a schedule in the very moment of its application learns that it was applied."""
+    """A suspension at the time of the application is answered with: it was applied."""
     made = status(row(**APPLIED), generation=2, suspend=True)
 
     assert conditions(made)["Ready"] == ("True", "EditTooLate")
@@ -358,7 +358,7 @@ def test_a_row_that_failed_without_our_words_is_exhausted() -> None:
 
 
 def test_an_invalid_object_shows_no_change() -> None:
-    """The change of the plan that was given up is not shown as if it were still to come."""
+    """An invalid object does not show the change of its cancelled plan."""
     assert "change" not in status(row(state=State.CANCELLED, reason=Reason.INVALID_SPEC), generation=2, updates={})
 
 
@@ -434,7 +434,7 @@ def test_a_purged_row_changes_no_status(found: Row) -> None:
 
 
 def test_a_lost_row_does_not_lend_its_words_to_another_outcome() -> None:
-    """A retry whose flag was deleted reads as that, not as the attempt that failed before."""
+    """A retry whose flag was deleted has that message, not the one of the attempt before."""
     before = status(row(**FAILED, reason=Reason.ATTEMPT_FAILED, retry_count=2, next_retry_at=NOW + HOUR))
 
     made = status(None, record(state=State.FAILED, reason=Reason.FLAG_DELETED), status=before)

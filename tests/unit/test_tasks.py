@@ -42,7 +42,7 @@ def _kopf_may_speak_again() -> Iterator[None]:
 
 
 def test_a_task_that_misses_its_cancellation_is_cancelled_again() -> None:
-    """Nothing that was lost once keeps the operator from ending."""
+    """A lost cancellation is sent again, so that the operator ends."""
 
     async def scene() -> None:
         stop = asyncio.Event()
@@ -76,7 +76,7 @@ def test_children_end_and_others_live() -> None:
 
 
 def test_the_first_failure_is_raised() -> None:
-    """What ends the operator by itself is its failure, not what the others say to it."""
+    """The failure of the task that ended first is raised, not those of the others."""
 
     async def scene() -> None:
         tasks = [asyncio.create_task(_fail_when_cancelled()), asyncio.create_task(_fail())]

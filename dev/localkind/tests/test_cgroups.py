@@ -70,7 +70,7 @@ def test_version_2_hands_on_every_controller(tmp_path: Path, monkeypatch: pytest
 
 
 def test_version_2_loses_its_one_group(tmp_path: Path) -> None:
-    """Nothing of the cluster is left, and nothing else is gone."""
+    """All groups of the cluster are removed, and no others."""
     Version2(tmp_path)
     (tmp_path / "kn-a/kubepods/pod1").mkdir(parents=True)
     (tmp_path / "system.slice").mkdir()

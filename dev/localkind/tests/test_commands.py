@@ -45,7 +45,7 @@ def test_every_command_explains_itself(words: str, capsys: pytest.CaptureFixture
 
 
 def test_no_clusters_is_not_an_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """As with kind: nothing on stdout, a word on stderr."""
+    """Without clusters the output is kind's: nothing on stdout, a message on stderr."""
     assert cli.main(["get", "clusters"]) == 0
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "No kind clusters found.\n")
@@ -61,14 +61,14 @@ def test_an_unknown_cluster_is_named(words: str, capsys: pytest.CaptureFixture[s
 
 
 def test_deleting_what_is_not_there_is_fine() -> None:
-    """As with kind."""
+    """Deleting an unknown cluster succeeds, as with kind."""
     assert cli.main(["delete", "cluster", "--name", "nope"]) == 0
 
 
 def test_without_root_the_error_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A person who is not root learns it at once, before anything is built."""
+    """A user who is not root gets the error at once, before anything is built."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert cli.main(["create", "cluster"]) == 1
     assert "needs root" in capsys.readouterr().err

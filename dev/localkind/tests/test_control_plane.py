@@ -19,7 +19,7 @@ pytestmark = pytest.mark.apiserver
 
 
 def test_two_control_planes_live_side_by_side() -> None:
-    """Each has its own address and data; controllers work in both."""
+    """Two control planes have their own addresses and data, and controllers work in both."""
     with ControlPlane() as one, ControlPlane() as two:
         one.kubectl("create", "namespace", "only-here")
         assert one.server != two.server

@@ -88,7 +88,7 @@ def test_a_current_context_that_is_not_ours_stays(cluster: Cluster, tmp_path: Pa
 
 
 def test_a_file_that_is_no_kubeconfig_is_left_alone(cluster: Cluster, tmp_path: Path) -> None:
-    """It is an error, and the file keeps what it holds."""
+    """A file that is no kubeconfig is an error and stays unchanged."""
     file = tmp_path / "config"
     file.write_text("shopping: list\n- milk")
     with pytest.raises(ClusterError):
