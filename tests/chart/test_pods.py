@@ -74,7 +74,7 @@ def test_an_image_can_be_pinned(helm: Helm) -> None:
 
 
 def test_the_processor_has_the_designed_figures(default: Render) -> None:
-    """Every minute, bounded in time and memory, no retry by Kubernetes."""
+    """The processor runs every minute, bounded in time and memory, without a retry by Kubernetes."""
     spec = default.one("CronJob", "flagschedule-processor")["spec"]
     job, pod = spec["jobTemplate"]["spec"], spec["jobTemplate"]["spec"]["template"]["spec"]
 

@@ -58,7 +58,7 @@ def may(user: Api, verb: str, group: str, resource: str, subresource: str = "") 
 
 
 def test_the_operator_has_exactly_its_rights(installed: ControlPlane) -> None:
-    """The list is complete: nothing more, nothing less."""
+    """The operator's rights are exactly those of the list."""
     common = rights(installed, ACCOUNT.format("norights"))
 
     assert rights(installed, ACCOUNT.format("operator")) - common == OPERATOR_RIGHTS

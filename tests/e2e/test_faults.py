@@ -50,7 +50,7 @@ def test_a_crash_of_the_clusters_parts_loses_nothing(pods: Pods, daemon: str) ->
 
 
 def test_a_frozen_leader_does_no_harm(pods: Pods) -> None:
-    """A leader that gets no time is replaced; when it wakes up it ends, and its successor goes on."""
+    """A frozen leader is replaced; when it continues it ends, and its successor still leads."""
     pods.database.flag("frozen")
     eventually(lambda: pods.holder != "", "one of them leads")
     holder = pods.holder

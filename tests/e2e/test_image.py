@@ -42,7 +42,7 @@ def _files(image: Path) -> Iterator[Path]:
 
 
 def test_only_python_and_our_program_can_be_started(image: Path) -> None:
-    """There is no shell, no package manager and no tool: an intruder finds nothing to work with."""
+    """The image has no shell, no package manager and no other tool that an intruder could use."""
     runnable = {path for path in _files(image) if path.stat().st_mode & 0o111 and ".so" not in path.name}
     inside = {f"/{path.relative_to(image)}" for path in runnable}
 
@@ -64,7 +64,7 @@ def test_no_user_gains_rights_or_changes_files(image: Path) -> None:
 
 
 def test_nothing_is_compiled_at_start(image: Path) -> None:
-    """Every module is compiled already, for good: the root file system is read-only, so no start could keep it."""
+    """Every module is compiled in the image: on a read-only root file system no start could store the result."""
     modules = [path for path in _files(image) if path.suffix == ".py" and "lib2to3" not in path.parts]
 
     for path in modules:

@@ -19,7 +19,7 @@ LONGEST_DELAY = timedelta(seconds=120)  # 60 until the next run begins; the rest
 
 
 def test_the_first_screen_of_the_readme_comes_true(pods: Pods) -> None:
-    """Its YAML is applied by the CronJob's next pod, and `kubectl get` shows what it says there."""
+    """The README's YAML is applied by the CronJob's next pod, and `kubectl get` prints what the README shows."""
     name, flag = "checkout-v2-launch", pods.database.flag("checkout-v2")
     pods.cache.set(CACHE_KEY, '{"checkout-v2": false}', ex=300)
     due = pods.clock(timedelta(seconds=5))

@@ -68,7 +68,7 @@ def test_a_new_object_is_progressing() -> None:
 
 
 def test_an_edit_that_came_too_late_is_healthy() -> None:
-    """Nothing is broken where the change was made and an edit after it does nothing."""
+    """An applied object with a late edit is Healthy, because its change was made."""
     done = row(**APPLIED, reason=Reason.APPLIED)
     obj = body(generation=2, status=status(done, generation=2, updates={"enabled": False}))
 
@@ -106,7 +106,7 @@ def test_retry_is_requested_by_annotation() -> None:
     ],
 )
 def test_what_argo_cd_does_not_offer_fails_here_too(script: str) -> None:
-    """A script that would fail in Argo CD fails in the tests: there is no `os` but by require, and little in it."""
+    """A script that would fail in Argo CD fails in the tests: `os` comes by require only and has few functions."""
     with pytest.raises(LuaError):
         argocd.run(script, body())
 

@@ -69,7 +69,7 @@ def _check(folder: Path, alert: str, series: str, values: str, fires: dict[int, 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.alert}-{case.bad}")
 def test_it_fires_and_ends(case: Case, tmp_path: Path) -> None:
-    """At the last good value it is silent, after the promised time with a bad one it fires, and then it ends."""
+    """An alert is silent at the last good value, fires after the promised time at a bad one, and then ends."""
     values = f"{case.well}x59 {case.bad}x59 {case.well}x59"
     fires = {59: False, 60 + case.after: True, 118: True, 121: False}
     _check(tmp_path, case.alert, case.series, values, fires)
@@ -91,13 +91,13 @@ def test_schedules_that_every_run_leaves_alert(tmp_path: Path) -> None:
 
 
 def test_every_alert_is_tried() -> None:
-    """No rule is without a test that sees it fire."""
+    """Every rule has a test in which it fires."""
     counted = {f"FlagSchedule{reason}" for reason in COUNTED}
     assert {case.alert for case in CASES} | counted | {"FlagScheduleSkipped"} == set(ALERTS)
 
 
 def test_the_rules_are_well_formed(tmp_path: Path) -> None:
-    """Prometheus takes them, and their texts can be rendered."""
+    """Prometheus accepts the rules, and their texts can be rendered."""
     file = tmp_path / "rules.yaml"
     file.write_text(yaml.safe_dump({"groups": GROUPS}))
 

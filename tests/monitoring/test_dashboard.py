@@ -13,14 +13,14 @@ DASHBOARD: Final = Path(__file__).parents[2] / "manifests" / "components" / "mon
 
 
 def test_grafana_knows_every_field_of_it() -> None:
-    """Read by the model that Grafana generates from its schema and written again, nothing is missing or different."""
+    """The dashboard stays the same when Grafana's generated model reads and writes it."""
     ours: dict[str, Any] = json.loads(DASHBOARD.read_text())
 
     assert list(_lost(ours, _read_and_written(ours))) == []
 
 
 def test_an_unknown_field_is_found() -> None:
-    """A misspelt field, option or panel type would not get through the test above."""
+    """The test above finds a misspelt field, option or panel type."""
     ours: dict[str, Any] = json.loads(DASHBOARD.read_text())
     ours["tmezone"] = "utc"
     ours["panels"][0]["fieldConfig"]["defaults"]["units"] = "s"

@@ -18,7 +18,7 @@ def test_waits_double_until_the_cap() -> None:
 
 @given(st.integers(min_value=0, max_value=10**9))
 def test_never_more_than_an_hour_with_jitter(retry_count: int) -> None:
-    """However often it was tried, the wait with its jitter is at most 60 minutes and at least 2."""
+    """After any number of attempts the wait with its jitter is at least 2 and at most 60 minutes."""
     wait = backoff.delay(retry_count)
 
     assert timedelta(minutes=2) <= wait <= wait + backoff.JITTER <= timedelta(minutes=60)
@@ -36,6 +36,6 @@ def test_there_is_a_delay_for_every_possible_count() -> None:
 
 
 def test_a_negative_count_is_refused() -> None:
-    """A count below 0 is a bug and says so."""
+    """A count below 0 is an error that names itself a bug."""
     with pytest.raises(ValueError, match="negative"):
         backoff.delay(-1)

@@ -71,7 +71,7 @@ def test_no_more_pass_than_there_are_connections() -> None:
 
 
 def test_an_outage_shows() -> None:
-    """While the database does not answer, `away` says so, for the readiness probe."""
+    """While the database does not answer, `away` is set for the readiness probe."""
 
     async def observe() -> bool:
         database = _Database(silent_pings=1_000_000)
@@ -86,7 +86,7 @@ def test_an_outage_shows() -> None:
 
 
 def test_a_failure_of_the_object_passes() -> None:
-    """Only the database's own trouble is waited for; any other error is the caller's."""
+    """Only an unavailable database is waited for; any other error goes to the caller."""
 
     async def broken() -> None:
         raise ValueError

@@ -88,7 +88,7 @@ def test_every_program_explains_itself(program: str) -> None:
 
 
 def test_help_names_every_setting_and_exit_code() -> None:
-    """Who has only the program at hand finds programs, settings with their defaults, and exit codes."""
+    """`--help` lists programs, settings with their defaults, and exit codes."""
     run = flagschedule("--help")
 
     lines = [line.strip() for line in run.stdout.splitlines()]
@@ -114,7 +114,7 @@ def test_an_unknown_program_is_refused() -> None:
     ],
 )
 def test_a_program_loads_only_what_it_needs(program: str, unwanted: set[str]) -> None:
-    """What starts each minute waits for no library of another program."""
+    """A program imports no library that only another program needs, so that the processor starts quickly."""
     script = f"import flagschedule.cli, flagschedule.entrypoints.{program}, sys; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
 
@@ -132,7 +132,7 @@ _SLOW_LIBRARY = "import pathlib, time; pathlib.Path(__file__).with_name('loading
     ids=["usual", "process 1"],
 )
 def test_it_can_be_stopped_while_it_loads(tmp_path: Path, program: str, before: tuple[str, ...]) -> None:
-    """SIGTERM ends a program that has not begun yet, also where it is process 1 of a container."""
+    """SIGTERM ends a program that is still loading, also as process 1 of a container."""
     (tmp_path / "structlog.py").write_text(_SLOW_LIBRARY)  # as on a slow disk
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)}
     command = [*before, sys.executable, "-m", "flagschedule", program]

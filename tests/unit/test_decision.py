@@ -51,7 +51,7 @@ def test_a_new_object_gets_a_pending_row() -> None:
 
 
 def test_max_retries_default_to_the_setting() -> None:
-    """A spec that does not say gets the setting's retries."""
+    """A spec without maxRetries gets the setting's value."""
     decision = decide(obj(), facts(), Rules(max_retries=7, max_lateness=HOUR))
 
     assert decision.row is not None
@@ -69,14 +69,14 @@ def test_a_missing_flag_waits_and_is_mirrored_when_it_appears() -> None:
 
 
 def test_a_row_that_another_program_postponed_does_not_expire() -> None:
-    """Another program moved the row: without an edit of the object that is no lateness of ours."""
+    """A row that another program moved does not expire without an edit of the object."""
     record, postponed = mirrored(obj(), scheduled_at=NOW + DAY)
 
     assert decide(obj(), facts(record, postponed, now=NOW + 2 * HOUR), RULES) == Decision(record=record, row=postponed)
 
 
 def test_a_flag_that_appears_too_late_expires() -> None:
-    """A waiting object whose time and lateness have passed expires, flag or not."""
+    """A waiting object expires when its time and the allowed lateness have passed, with or without a flag."""
     waiting = decide(obj(), facts(flag_id=None), RULES)
 
     late = decide(obj(), facts(waiting.record, now=NOW + 2 * HOUR), RULES)
@@ -225,7 +225,7 @@ def test_a_request_or_an_edit_retries_a_set_aside_schedule_at_once() -> None:
 
 
 def test_a_retry_request_does_not_wake_what_expired() -> None:
-    """A retry is no way around lateness."""
+    """A retry request does not arm a schedule that expired."""
     record, found = mirrored(obj(), state=State.FAILED, reason=Reason.EXPIRED)
     requesting = obj(annotations={"flagschedule.io/retry-requested-at": "now"})
 
@@ -260,7 +260,7 @@ def test_every_value_of_a_request_acts_once(value: str) -> None:
     ],
 )
 def test_a_request_with_nothing_to_retry_is_noted(state: dict[str, Any]) -> None:
-    """A request that there is nothing to retry for changes no row, and is remembered as handled."""
+    """A request with nothing to retry changes no row, and is recorded as handled."""
     record, found = mirrored(obj(), **state)
     requesting = obj(annotations={"flagschedule.io/retry-requested-at": "now"})
 
@@ -326,7 +326,7 @@ def test_a_deleted_schedule_is_never_armed() -> None:
 
 
 def test_cancel_counts_also_in_a_spec_that_cannot_be_parsed() -> None:
-    """Who gives up need not mend the rest of the spec first."""
+    """spec.cancel works also in a spec whose other fields are invalid."""
     record, found = mirrored(obj())
 
     for given_facts in (facts(), facts(record, found)):
@@ -371,7 +371,7 @@ def test_a_status_that_says_applied_is_believed_over_a_restored_row() -> None:
 
 
 def test_no_plan_of_a_restored_database_is_applied_again() -> None:
-    """Applied once is applied for good: a forgotten edit, a planned retry or a deletion does not change that."""
+    """An applied change stays applied: a forgotten edit, a planned retry or a deletion does not change that."""
     record, found = mirrored(obj())
     retrying = replace(found, state=State.FAILED, reason=Reason.ATTEMPT_FAILED, next_retry_at=NOW)
     edited: dict[str, Any] = {"status": said_applied(), "generation": 2}
@@ -493,7 +493,7 @@ def test_a_deletion_counts_at_any_generation() -> None:
 
 
 def test_an_edit_that_cannot_be_parsed_disarms() -> None:
-    """A bad edit must not leave the old plan armed, and a good one after it recovers."""
+    """A bad edit disarms the old plan, and a good edit after it plans again."""
     record, found = mirrored(obj())
 
     bad = decide(obj(generation=2, updates={}), facts(record, found), RULES)
@@ -527,14 +527,14 @@ def test_a_status_that_cannot_be_true_ends_no_plan(case: str, claim: dict[str, A
 
 @pytest.mark.parametrize("claim", [{"appliedAt": "2020-01-01T00:00:00Z"}, {"appliedAt": "2027-01-01T00:00:00Z"}])
 def test_an_object_without_record_is_not_believed_either(claim: dict[str, Any]) -> None:
-    """Where the database knows nothing the times must still fit, or the change would never be made."""
+    """Without a record a status is believed only if its times fit, or the change would never be made."""
     decision = decide(obj(status=said_applied(**claim)), facts(), RULES)
 
     assert outcome(decision) == (State.PENDING, None)
 
 
 def test_a_restored_object_with_the_status_of_its_predecessor_makes_nothing() -> None:
-    """A backup tool that restores statuses, too, into a database that knows nothing: neither believed nor applied."""
+    """A status restored by a backup tool into an empty database is not believed, and the change is not applied."""
     restored = obj(at=NOW - 2 * DAY, created_at=NOW, status=said_applied(appliedAt="2026-11-29T09:00:05Z"))
 
     assert outcome(decide(restored, facts(), RULES)) == (State.EXPIRED, Reason.HISTORY)
@@ -552,7 +552,7 @@ def test_a_restored_object_with_the_status_of_its_predecessor_makes_nothing() ->
 def test_no_deadline_lets_an_old_file_be_applied(
     late: timedelta, deadline: int | None, expected: tuple[State, Reason | None]
 ) -> None:
-    """Late by more than the allowance is applied only if the author said so, and never by more than a day."""
+    """A change later than the allowance is applied only with the object's own deadline, and never after a day."""
     found = obj(at=NOW - late, created_at=NOW, startingDeadlineSeconds=deadline)
 
     assert outcome(decide(found, facts(), RULES)) == expected

@@ -78,7 +78,7 @@ def test_a_standby_waits_as_long_as_the_holder_promised() -> None:
 
 
 def test_what_counts_is_when_we_saw_the_renewal() -> None:
-    """A standby that starts late, or checks rarely, begins to count at its own first check."""
+    """A standby that starts late, or checks rarely, counts from its own first check."""
     world = _World()
     world.attempt(0)
     world.now += 1000
@@ -133,7 +133,7 @@ def test_a_lost_answer_is_no_lost_lease() -> None:
 
 
 def test_of_two_that_see_the_same_lease_one_gets_it() -> None:
-    """Two candidates that look before either writes do not both win."""
+    """Of two candidates that read the same lease before either writes, one gets it."""
     world = _World()
     world.book.before_write = world.candidates[1].attempt
 
@@ -180,7 +180,7 @@ async def _pass(world: _World, seconds: float) -> None:
 
 
 def test_a_stopped_renewal_is_noticed_by_its_holder() -> None:
-    """A holder whose requests get no answer any more returns from holding, in real time and without help."""
+    """A holder whose requests get no answer any more stops holding by itself in real time."""
 
     async def hold() -> None:
         book = _FaultyBook()
@@ -193,7 +193,7 @@ def test_a_stopped_renewal_is_noticed_by_its_holder() -> None:
 
 
 def test_a_successor_holds_on() -> None:
-    """Who took over from a dead holder keeps the lease, and does not take its predecessor for a rival."""
+    """A candidate that took over from a dead holder keeps the lease."""
 
     async def succeed() -> bool:
         book = _FaultyBook()
@@ -210,7 +210,7 @@ def test_a_successor_holds_on() -> None:
 
 
 def test_a_holder_notices_its_successor() -> None:
-    """A holder that finds the lease in other hands returns from holding at once."""
+    """A holder that finds another holder in the lease stops holding at once."""
 
     async def hold() -> None:
         book = _FaultyBook()

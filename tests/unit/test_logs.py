@@ -93,7 +93,7 @@ def test_the_level_is_a_threshold(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("style", ["json", "console"])
 def test_many_lines_at_once_are_the_same_lines(capsys: pytest.CaptureFixture[str], style: Any) -> None:
-    """Lines that are written together look, and are left out, as if each had been logged by itself."""
+    """Lines that are written together have the same form and the same level filter as single ones."""
     logs.configure("WARNING", style)
     many: list[logs.Line] = [
         {"flagKey": "checkout", "event": "Schedule applied", "level": "info"},

@@ -57,7 +57,7 @@ def templates(base: list[Document]) -> Iterator[tuple[str, Document]]:
 
 
 def test_everything_is_there(base: list[Document]) -> None:
-    """The base holds what the design names, and nothing else."""
+    """The base holds exactly the listed objects."""
     found = sorted((obj["kind"], obj["metadata"]["name"]) for obj in base)
 
     assert found == sorted([
@@ -203,7 +203,7 @@ def test_each_program_can_have_its_own_database_user(tmp_path: Path) -> None:
 
 
 def test_the_processor_has_the_designed_figures(base: list[Document]) -> None:
-    """Every minute, overlapping so that a run is always active, bounded in time and memory, no retry by Kubernetes."""
+    """The processor starts every minute and overlaps, is bounded in time and memory, without a retry by Kubernetes."""
     spec = find(base, "CronJob", "flagschedule-processor")["spec"]
     job, pod = spec["jobTemplate"]["spec"], spec["jobTemplate"]["spec"]["template"]["spec"]
 
@@ -220,7 +220,7 @@ def test_the_processor_has_the_designed_figures(base: list[Document]) -> None:
 
 
 def test_the_cleanup_runs_once_a_day(base: list[Document]) -> None:
-    """Nightly in UTC, never two at once, no retry by Kubernetes, with time for the run to end by itself."""
+    """The cleanup runs nightly in UTC, never twice at once, without a retry by Kubernetes; it has time to end."""
     spec = find(base, "CronJob", "flagschedule-cleanup")["spec"]
     job, pod = spec["jobTemplate"]["spec"], spec["jobTemplate"]["spec"]["template"]["spec"]
     minute, hour, *days = spec["schedule"].split()
@@ -231,7 +231,7 @@ def test_the_cleanup_runs_once_a_day(base: list[Document]) -> None:
 
 
 def test_the_monitoring_component_adds_to_the_base(base: list[Document], tmp_path: Path) -> None:
-    """It brings a monitor of the operator's pods, the alerts and the dashboard, and changes nothing else."""
+    """The component adds a monitor of the operator's pods, the alerts and the dashboard, and changes nothing else."""
     shutil.copytree(ROOT / "manifests", tmp_path / "manifests")
     shutil.copytree(ROOT / "crds", tmp_path / "crds")
     overlay = tmp_path / "manifests" / "overlay"

@@ -106,7 +106,7 @@ def test_a_client_that_sends_nothing_is_let_go(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_silent_clients_do_not_keep_a_probe_out() -> None:
-    """However many connections do nothing, the next request is answered; the oldest ones are closed for it."""
+    """With any number of idle connections the next request is answered; the oldest ones are closed for it."""
 
     async def play(port: int) -> None:
         silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2 * probes._CONNECTIONS)]

@@ -41,7 +41,7 @@ def test_the_samples_are_due_in_seconds(passed: timedelta) -> None:
     ],
 )
 def test_an_images_name_is_split_for_kustomize(image: str, parts: tuple[str, str, str]) -> None:
-    """Ports, tags and digests end up where kustomize wants them."""
+    """A name with port, tag or digest is split into the fields of kustomize."""
     assert images.split(image) == parts
 
 
@@ -78,7 +78,7 @@ def test_an_image_without_a_context_is_refused() -> None:
 
 @pytest.mark.parametrize(("value", "once"), [("1", True), ("yes", True), ("0", False), ("", False)])
 def test_demo_once(value: str, once: bool) -> None:
-    """DEMO_ONCE=0 means no."""
+    """DEMO_ONCE=0 means that the demo does not end by itself."""
     assert Choices.from_environment({"DEMO_ONCE": value}).once is once
 
 

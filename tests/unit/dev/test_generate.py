@@ -9,7 +9,7 @@ def test_the_table_of_settings_is_fresh() -> None:
 
 
 def test_the_table_shows_allowed_values() -> None:
-    """Bounds and words are taken from the code, so that they cannot drift."""
+    """Bounds and allowed words come from the code, so that the page cannot differ."""
     rows = [line for line in generate.configuration().splitlines() if line.startswith("| `")]
     values = {row.split(" | ")[0].strip("| `"): row.split(" | ")[2] for row in rows}
 

@@ -70,7 +70,7 @@ def test_the_image_runs_as_a_fixed_user_without_a_base() -> None:
 
 
 def test_the_base_image_can_be_named_by_digest() -> None:
-    """A release says which base it was built on, to the byte: every stage takes it from one argument."""
+    """Every stage takes the base image from one argument, so that a release can name it by digest."""
     assert "ARG PYTHON_IMAGE=" in DOCKERFILE.partition("\nFROM ")[0]
     assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["${PYTHON_IMAGE}", "scratch"]
     assert "base.name=${PYTHON_IMAGE}" in DOCKERFILE

@@ -38,7 +38,7 @@ def test_a_run_in_the_background_has_the_usual_signals(tmp_path: Path) -> None:
 
 
 def test_a_wait_returns_what_it_waited_for() -> None:
-    """The condition's value comes back, once there is one."""
+    """A wait returns the condition's value once there is one."""
     answers = iter([None, 0, "", "found"])
 
     assert eventually(lambda: next(answers)) == "found"
