@@ -46,7 +46,7 @@ bench-quick: setup ## Measure the processor, alone and next to other queues, wit
 neighbours: setup ## Measure what one tenant's trouble does to another, into docs/neighbours.md; under 25 minutes on a quiet machine.
 	@$(PYTHON_IN_VENV) -m tests.neighbours all $(NEIGHBOURS_ARGS)
 
-cases: setup ## Try all values, settings and words that others can write, into docs/surroundings.md; an hour and a half on a quiet machine.
+cases: setup ## Try all values, settings and words that others can write, into docs/surroundings.md; an hour on two cores that do other work, too.
 	@$(PYTHON_IN_VENV) -m tests.cases columns originals settings poolers fuzz objects --into docs/surroundings.md $(CASES_ARGS)
 
 check: setup ## Run linter, format check, type checker, import contracts and the checks of words and of CI's workflows.
