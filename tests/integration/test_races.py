@@ -33,7 +33,7 @@ RULES = Rules(max_retries=3, max_lateness=timedelta(minutes=10))
 TRIALS = [each for each in itertools.product(ACTIONS, KINDS) if each != ("retry", "pending")]
 ROUNDS = 20
 SPREAD = 0.03  # seconds over which what happens to the objects of a round is spread
-BUSY = 6  # mirrorings at a time, as behind the operator's gate
+BUSY = 6  # mirrorings at a time, as behind the operator's circuit breaker
 
 
 @dataclass(kw_only=True)
