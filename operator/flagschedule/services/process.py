@@ -22,7 +22,7 @@ from flagschedule.domain.errors import (
 )
 from flagschedule.ports import Cache, ProcessStore
 from flagschedule.services.cache_keys import CacheKeys
-from flagschedule.services.refusals import ADVICE, LONGEST, Refusals
+from flagschedule.services.refusals import ADVICE, ISOLATION, LONGEST, Refusals
 from flagschedule.services.report import Report, Summary
 from flagschedule.services.workers import FEWER, Lane, WorkerPool
 
@@ -211,6 +211,8 @@ class Processor:
                     return
             if looks:
                 time.sleep(_BUSY_WAIT)
+            elif self._refusals.is_holding and not (retried or applied):
+                time.sleep(ISOLATION)  # hundreds of refused rows must not take a core from others
 
     def _batch(self, store: ProcessStore, *, retries: bool) -> int:
         """Apply one batch; behind a refused one, whose flags are left out, the next one at once.

@@ -26,7 +26,7 @@ from flagschedule.domain.errors import (
 from flagschedule.ports import Claimable, ProcessStore
 from flagschedule.services.report import Report
 
-ISOLATION: Final = 0.2  # seconds of isolation between two batches: what comes due meanwhile waits no longer
+ISOLATION: Final = 0.1  # seconds of isolation between two batches, and of the pause after it if nothing else is due
 ADVICE: Final = "run `flagschedule migrate`, and check the database and the rights of its role"
 _GLANCE: Final = 0.25  # seconds for a row whose batch took too long; if it takes longer it is suspect
 PAUSE: Final = 0.2  # seconds between two tries of a row that meets a lock or a conflict, or of a connection
