@@ -61,7 +61,7 @@ build-programs: setup ## Build the cluster's programs and the image now (once; 1
 image: setup ## Build the image localhost/flagschedule:dev with Docker, or with buildah where no Docker runs.
 	@$(PYTHON_IN_VENV) -m dev.image build
 
-sbom: image ## Build the image and write what lies in it to dist/sbom.cdx.json (CycloneDX).
+sbom: image ## Build the image and write its contents to dist/sbom.cdx.json (CycloneDX).
 	@$(PYTHON_IN_VENV) -m dev.image sbom dist/sbom.cdx.json
 
 generate: setup ## Write the generated parts of the documentation and of the chart.

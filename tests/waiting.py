@@ -34,7 +34,7 @@ def restore_signals() -> None:
     """Give SIGINT and SIGTERM their default action in this process, and so in the programs that it starts.
 
     A shell without job control starts its background commands with SIGINT ignored, and some CI agents ignore more.
-    Children inherit that, so a test that sends the signal would wait in vain.
+    Children inherit that, so a test that sends the signal would wait without end.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -58,7 +58,7 @@ def sbom(tag: str, file: Path) -> None:
         text = materials.text(Path(folder))
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
-    print(f"{file} lists what lies in {tag}.")
+    print(f"{file} lists the contents of {tag}.")
 
 
 def _parser() -> argparse.ArgumentParser:

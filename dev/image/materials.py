@@ -1,4 +1,4 @@
-"""The bill of materials of the image, in CycloneDX: what really lies in it, Python's packages and Debian's.
+"""The bill of materials of the image, in CycloneDX: what it really contains, Python's packages and Debian's.
 
 Called by the command `python -m dev.image sbom`. Reads the files of an unpacked image and runs nothing of it.
 """

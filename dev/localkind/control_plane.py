@@ -198,7 +198,7 @@ class ControlPlane:
         kubeconfigs.write_private(self._folder / "tokens.csv", "".join(users))
 
     def _options(self, daemon: Daemon) -> list[str]:
-        """Return a daemon's options. Ports are shared with the sockets that reserve them, hence the reuse options."""
+        """Return a daemon's options; the reuse options share ports with the sockets that reserve them."""
         folder = self._folder
         etcd = f"http://127.0.0.1:{self._ports['etcd']}"
         peers = f"http://127.0.0.1:{self._ports['etcd-peers']}"

@@ -60,7 +60,7 @@ class Cluster:
 
     @property
     def link(self) -> str:
-        """The host's end of the cable to the node (at most 15 characters, hence the number)."""
+        """The host's end of the cable to the node (at most 15 characters, so it has the number)."""
         return f"kn{self.number}"
 
     @property

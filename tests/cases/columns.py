@@ -52,7 +52,7 @@ def process(scene: OddScene) -> str | None:
     if not (scene.is_applied(GOOD) and scene.is_applied(AGAIN)):
         return "a good row is not applied"
     if due and scene.is_due(ODD) and str(ODD) not in run.stderr:
-        return f"the odd row is left without a word: {run.stderr[-200:]}"
+        return f"the odd row is left without a message: {run.stderr[-200:]}"
     return None
 
 

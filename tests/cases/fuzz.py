@@ -126,7 +126,7 @@ def _again(obj: FlagSchedule, before: Decision) -> Decision:
     return decision.decide(obj, facts, _RULES)
 
 
-def a_url_is_taken_or_refused_without_a_word_of_it(given: tuple[str, str]) -> None:
+def a_url_is_accepted_or_refused_without_showing_it(given: tuple[str, str]) -> None:
     """Check that settings and adapters raise their own error, which shows no part of a URL."""
     database, cache = given
     environment = {"DATABASE_URL": database, "REDIS_URL": cache}
@@ -168,7 +168,7 @@ def a_log_line_is_one_object(given: tuple[str, Mapping[str, Any]]) -> None:
     assert all(json.loads(line)["event"] == event for line in lines)
 
 
-def a_program_says_no_without_a_word_of_the_url(given: tuple[str, str, str]) -> None:
+def a_program_refuses_without_showing_the_url(given: tuple[str, str, str]) -> None:
     """Check a program without a database: one line, exit code 2 or 3, and no user, password or database name."""
     user, password, name = (quote(part, safe="") for part in given)
     url = f"postgresql://{user}:{password}{SECRET}@127.0.0.1:1/{name}{SECRET}"
@@ -293,7 +293,7 @@ PROPERTIES: Final = (
         0.35,
     ),
     Property(
-        a_url_is_taken_or_refused_without_a_word_of_it,
+        a_url_is_accepted_or_refused_without_showing_it,
         st.tuples(
             _urls(["postgresql://", "postgres://", "postgresql:", "mysql://", ""]),
             _urls(["redis://", "rediss://", "unix://", "redis:", ""]),
@@ -305,7 +305,7 @@ PROPERTIES: Final = (
         st.tuples(_text, st.dictionaries(st.sampled_from(["flagKey", "error", "name"]), _json, max_size=3)),
         0.15,
     ),
-    Property(a_program_says_no_without_a_word_of_the_url, st.tuples(_text, _text, _text), 0.01),
+    Property(a_program_refuses_without_showing_the_url, st.tuples(_text, _text, _text), 0.01),
     Property(
         updates_are_applied_or_fail,
         st.lists(st.tuples(_text, _updates), min_size=1, max_size=20),

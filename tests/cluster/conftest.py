@@ -118,7 +118,7 @@ def _wait_for_rights(control_plane: ControlPlane) -> None:
 def _may(control_plane: ControlPlane, *words: str) -> bool:
     try:
         return control_plane.kubectl("auth", "can-i", *words).strip() == "yes"
-    except ClusterError:  # kubectl says no by its exit code as well
+    except ClusterError:  # kubectl refuses by its exit code as well
         return False
 
 

@@ -1,6 +1,6 @@
 """Hundreds of generated operations on objects, judged when all is quiet by three oracles (Acto, SOSP 2023).
 
-The row equals the spec; the way to a spec does not matter; and a good spec always mends a bad one.
+The row equals the spec; the way to a spec does not matter; and a good spec always corrects a bad one.
 """
 
 import random
@@ -193,7 +193,7 @@ def test_any_way_to_a_spec_ends_in_the_same_state(operations: Operations) -> Non
             on.edit(name, last)
     for patient in patients:
         assert next(patient, None) is None
-    eventually(lambda: all(_is_mended(obj) for obj in on.quiet().values()), "all are mended")
+    eventually(lambda: all(_is_fixed(obj) for obj in on.quiet().values()), "all are fixed")
 
     objects, rows = on.quiet(), on.plans()
     assert_rows_equal_specs(objects, rows)
@@ -207,5 +207,5 @@ def _healthy(objects: Mapping[str, Object]) -> dict[str, Object]:
     return {name: obj for name, obj in objects.items() if not name.startswith("patient")}
 
 
-def _is_mended(obj: Object) -> bool:
+def _is_fixed(obj: Object) -> bool:
     return obj["status"]["phase"] in {"Pending", "Suspended", "Cancelled"}

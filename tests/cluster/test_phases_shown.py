@@ -20,7 +20,7 @@ from tests.cluster.walks import Walk, Walker
 
 pytestmark = pytest.mark.apiserver
 
-# Moments of the test become moments of the page. Objects must lie in the future, so the test plans for 2035.
+# Moments of the test become moments of the page. Objects must be in the future, so the test plans for 2035.
 _MOMENT: Final = re.compile(r"(the next attempt is due at )?(\d{4}-)(\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 _README: Final = ("checkout-v2-launch", "checkout-v2-to-50", "search-ranking-off")
 

@@ -193,7 +193,7 @@ def superseded(walker: Walker) -> Iterator[Seen]:
 
 
 def cancelled(walker: Walker) -> Iterator[Seen]:
-    """Given up from the start."""
+    """Walk with a schedule that is cancelled from the start."""
     walker.flag()
     walker.create(cancel=True)
     yield Seen("Cancelled", "Cancelled")

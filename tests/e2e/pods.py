@@ -145,7 +145,7 @@ class Pods:
         return self._system("get", "lease/flagschedule-operator", "--output=jsonpath={.spec.holderIdentity}")
 
     def signal(self, pod: str, name: str) -> None:
-        """Send a signal to the program of one of the product's pods; deleting a pod would let it say goodbye."""
+        """Send a signal to the program of one of the product's pods; deleting a pod would let it end in order."""
         where = "--output=jsonpath={.status.containerStatuses[0].containerID}"
         container = self._system("get", f"pod/{pod}", where).removeprefix("containerd://")
         self.in_node("ctr", "--namespace=k8s.io", "tasks", "kill", f"--signal={name}", container)

@@ -1,4 +1,4 @@
-"""What lies in the image: Python, our programs, and nothing else that could be started; and the bill that lists it."""
+"""The contents of the image: Python, our programs, no other program; and the bill that lists them."""
 
 import json
 import re

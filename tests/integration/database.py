@@ -1,4 +1,4 @@
-"""Speaks SQL to the database under test: sets the scene and looks at what became of it."""
+"""Speaks SQL to the database under test: sets the scene and reads the results."""
 
 import json
 from collections.abc import Iterator, Mapping

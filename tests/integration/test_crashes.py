@@ -181,11 +181,11 @@ def test_a_stop_undoes_a_change_that_takes_long(
     """A change that the database is still working on when the run ends is not committed afterwards."""
     database.run(
         """
-        CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN PERFORM pg_sleep(6); RETURN NEW; END $$
         """
     )
-    database.run("CREATE TRIGGER dawdle BEFORE UPDATE ON feature_flags FOR EACH ROW EXECUTE FUNCTION dawdle()")
+    database.run("CREATE TRIGGER be_slow BEFORE UPDATE ON feature_flags FOR EACH ROW EXECUTE FUNCTION be_slow()")
     database.schedule(database.flag("slow"), {"enabled": True})
     process = start(FLAG_SCHEDULE_LINGER_SECONDS=linger)
     eventually(

@@ -154,7 +154,7 @@ def test_a_batch_is_no_limit(database: Database, flagschedule: Run) -> None:
 
 
 def due_flags(database: Database, number: int) -> list[UUID]:
-    """So many flags, each with a schedule that is due and turns it on."""
+    """Make so many flags, each with a schedule that is due and turns it on."""
     flags = [database.flag(f"flag-{each}") for each in range(number)]
     for flag in flags:
         database.schedule(flag, {"enabled": True})

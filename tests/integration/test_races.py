@@ -164,7 +164,7 @@ def look(store: PostgresProcessStore, limit: int = 100) -> None:
 
 @contextmanager
 def processors(url: str, number: int, seed: int) -> Iterator[None]:
-    """So many processors at work, in small batches, until the block has ended and nothing is due."""
+    """Run so many processors, in small batches, until the block has ended and nothing is due."""
     done = threading.Event()
     failures: list[Exception] = []
 

@@ -237,7 +237,7 @@ def test_a_row_refused_by_a_lock_is_tried_again_in_the_same_run(database: Databa
         ("NEW.rollout_percentage := 25", "kept rolloutPercentage at 25"),
     ],
 )
-def test_a_change_that_the_host_swallows_or_bends_is_a_failed_attempt(
+def test_a_change_that_the_host_drops_or_alters_is_a_failed_attempt(
     database: Database, flagschedule: Run, body: str, says: str
 ) -> None:
     """A change not made as requested is never Applied: it is undone, named, retried, and moves no watermark."""

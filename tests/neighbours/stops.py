@@ -24,7 +24,7 @@ _ROOM: Final = 6.0  # seconds to create and mirror what is to be stopped
 
 @dataclass
 class Stops:
-    """What became of the stops of all rounds."""
+    """The results of the stops of all rounds."""
 
     objects: int
     lost: list[str] = field(default_factory=list)
@@ -63,7 +63,7 @@ def table(found: Iterable[Stops]) -> str:
 
 
 def measure(objects: int, rounds: int, say: Callable[[str], None]) -> Stops:
-    """So many rounds in one world."""
+    """Run so many rounds in one world."""
     found = Stops(objects)
     with world() as on:
         on.flags([NOISY], NOISY)

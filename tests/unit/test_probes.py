@@ -1,4 +1,4 @@
-"""The server of probes and metrics, on real sockets: where it listens, and how it bears clients that do nothing."""
+"""The server of probes and metrics, on real sockets: where it listens, and how it handles clients that do nothing."""
 
 import asyncio
 import os

@@ -40,7 +40,7 @@ def program(package: str, path: str, folder: Path) -> Path:
 
 
 def _can_run(file: Path) -> bool:
-    """Not when it lies in /root, or was installed under a strict umask."""
+    """Return whether the unprivileged user can read the file, which /root or a strict umask prevents."""
     user = runner()
     try:
         subprocess.run([file, "--version"], user=user and user.pw_uid, cwd="/", capture_output=True, check=True)
