@@ -55,7 +55,7 @@ def main() -> int:
             results.append(result.as_json())
             sys.stdout.write(f"| {result.name} | {result.median:.3g} {result.unit} | {_spread(result.rounds)} |\n")
             sys.stdout.flush()
-            if given.into:  # after each, because the whole takes long and may be interrupted
+            if given.into:  # after each part, because the whole run takes long and may be interrupted
                 _keep(given.into / "benchmarks.json", name, found)
     if given.into:
         subprocess.run([environments.python(), _PLOTS, given.into / "benchmarks.json", given.into], check=True)

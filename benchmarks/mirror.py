@@ -129,7 +129,7 @@ def _restart(program: Program, port: str, size: Size) -> Iterator[Figure]:
 def _is_ready(port: str) -> bool:
     try:
         urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10).close()
-    except OSError:  # it only just starts, or says that it is not
+    except OSError:  # it is still starting, or answers that it is not ready
         return False
     return True
 

@@ -17,7 +17,7 @@ from benchmarks.scene import Scene, scene
 from dev.localkind import system
 
 _PROGRAMS: Final = Path(__file__).parent / "programs"
-# What each of them makes its jobs of: the same rows that the product works off.
+# Each peer makes its jobs from the same rows that the product applies.
 _DUE: Final = """
     CREATE VIEW due AS
     SELECT flag_id AS flag, (updates ->> 'enabled')::boolean AS enabled,
@@ -121,7 +121,7 @@ def _theirs(on: Scene, jobs: int, peer: Peer, command: list[str | Path]) -> floa
     since = _value(on, "SELECT clock_timestamp()")
     url = f"{on.url}?options={quote(f'-c search_path={peer.schema},public')}"
     done = subprocess.run(
-        # The kernel kills it when we are gone, even by SIGKILL.
+        # The kernel kills it when our process ends, even by SIGKILL.
         ["setpriv", "--pdeathsig", "KILL", *command, url],
         env={"PATH": system.PATH},
         capture_output=True,

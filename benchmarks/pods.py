@@ -118,7 +118,7 @@ def place(say: Callable[[str], None]) -> Iterator[Place]:
 @contextmanager
 def _cluster(folder: Path) -> Iterator[tuple[str, Kubectl]]:
     kind, name = kind_binary.kind_command(), f"flagschedule-bench-{os.getpid()}"
-    # However this process ends: the end of its input informs the guard.
+    # The guard ends at the end of its input, also when this process is killed.
     delete = ["sh", "-c", 'cat; exec "$@"', "sh", *kind, "delete", "cluster", f"--name={name}"]
     guard = subprocess.Popen(delete, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
@@ -177,7 +177,7 @@ class Watch:
     def _run(self) -> None:
         while not self._over.wait(self._every):
             for pod in self._cpu.glob("pod*"):
-                with suppress(OSError):  # it goes away in between
+                with suppress(OSError):  # the file may vanish in between
                     self._look(pod, self.pods.setdefault(pod.name.removeprefix("pod"), Used()))
             for used in self.pods.values():
                 self._look_at_process(used)

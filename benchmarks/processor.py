@@ -46,7 +46,7 @@ def _against(on: Scene, size: Size) -> Iterator[Result]:
         ours = _rate(on, size, sides.product)
         one = _rate(on, size, partial(sides.product, FLAG_SCHEDULE_CONCURRENCY="1"))
         known = _rate(on, size, sides.known_ids)
-        # Its rate does not depend on how much there is, and it takes its time.
+        # Its rate does not depend on the number of rows, and it is slow.
         rows = _rate(on, Size(due=max(size.due // 10, 100)), sides.row_by_row)
         rates.append(ours)
         found["drain, rate against known ids"].append(ours / known)
@@ -134,7 +134,7 @@ def _idle(on: Scene, size: Size) -> Iterator[Result]:
 def _client(on: Scene, size: Size) -> Iterator[Result]:
     """CPU of the client for each schedule, its log line included and its start taken away; and of the barest loop."""
     found: dict[str, list[float]] = defaultdict(list)
-    many = replace(size, due=10 * size.due)  # two starts differ by more than few of them take
+    many = replace(size, due=10 * size.due)  # two starts differ by more than a few queries take
     for _ in range(size.rounds):
         on.fill(0)
         start = sides.product(on).cpu

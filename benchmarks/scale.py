@@ -9,7 +9,7 @@ from benchmarks.results import Result
 from benchmarks.scene import Scene, scene
 from flagschedule.adapters.postgres import statements
 
-_LOOKS = 50  # a look takes less than a clock's grain and a page's first reading are worth
+_LOOKS = 50  # one query is too short: the clock's resolution and the first read of a page would dominate
 
 
 @dataclass(frozen=True)

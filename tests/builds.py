@@ -76,7 +76,7 @@ class Build:
 
     def new_lines(self) -> list[str]:
         """Return the complete lines that were written since the last call."""
-        file = self._output.fileno()  # its offset belongs to the writer
+        file = self._output.fileno()  # read by pread, since the writer shares the offset
         written = os.pread(file, os.fstat(file).st_size, self._seen)
         complete = written[: written.rfind(b"\n") + 1]
         self._seen += len(complete)

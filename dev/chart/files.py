@@ -10,7 +10,7 @@ from dev.chart import readme, schema, values
 ROOT: Final = Path(__file__).parents[2]
 CHART: Final = ROOT / "helm" / "flagschedule"
 
-# A chart holds all of its files; what belongs elsewhere is copied into it.
+# Helm reads only files inside the chart, so files of other folders are copied into it.
 _COPIES: Final = {
     "files/flagschedules.yaml": "crds/flagschedules.yaml",
     "files/dashboard.json": "manifests/components/monitoring/dashboard.json",

@@ -55,7 +55,7 @@ def _run(narrator: Narrator, cleanup: ExitStack) -> int:
     except OSError as error:
         narrator.error(f"The demo cannot go on: {error.strerror or error} ({error.filename or 'no file'}).")
         return 1
-    except Exception as error:  # noqa: BLE001 -- a person sees a sentence, never a traceback
+    except Exception as error:  # noqa: BLE001 -- a user sees a message, never a traceback
         narrator.error(f"The demo cannot go on because of a bug in it: {type(error).__name__}: {error}")
         return 1
     if not choices.once:
@@ -75,7 +75,7 @@ def _wait_for_ctrl_c(narrator: Narrator) -> None:
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    _ignore_signals()  # once is enough: what follows is the cleanup
+    _ignore_signals()  # a second interrupt is ignored, since the cleanup follows
     raise KeyboardInterrupt
 
 

@@ -145,7 +145,7 @@ class GivenCluster:
 
     def prepare(self) -> None:
         """See Cluster."""
-        self.remove()  # what an earlier demo left there
+        self.remove()  # objects that an earlier demo left there
         if not self._choices.image:
             self._narrator.command("kind", "load", "docker-image", f"--name={self._kind_name}", IMAGE)
             with self._narrator.waiting("Copying the image into the node"):
@@ -169,7 +169,7 @@ class GivenCluster:
         if not self._is_ours:
             return
         with self._narrator.waiting("Removing all that the demo made in the cluster"):
-            # The operator lets go of its objects while it is still there.
+            # The objects are deleted first, while the operator still runs and removes its finalizer.
             with suppress(CommandFailedError):
                 timeout = f"--timeout={_FINALIZERS_SECONDS}s"
                 self._kubectl("delete", "flagschedules.flagschedule.io", "--all", "--all-namespaces", timeout)

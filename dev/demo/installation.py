@@ -43,7 +43,7 @@ class Installation:
 
     def __enter__(self) -> Self:
         with ExitStack() as started:
-            started.callback(self.redis.close)  # it has a guard process and a folder already
+            started.callback(self.redis.close)  # the server has a guard process and a folder already
             started.enter_context(self.postgres)
             started.enter_context(self.redis)
             self.postgres.create_database("shop")

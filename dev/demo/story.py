@@ -109,7 +109,7 @@ class Story:
         with self._narrator.waiting("Starting Postgres and Redis"):
             parts = Installation(self._kubectl, self._cluster.host(), self._folder, self._cluster.manifests())
             installation = self._cleanup.enter_context(parts)
-        # First of all: the operator needs the database to let go of its objects.
+        # Before the database: the operator needs it to release its objects.
         self._cleanup.callback(self._removal.close)
         self._narrator.plain(f"Postgres: {_hidden(installation.database_url, installation.postgres.password)}")
         self._narrator.plain(f"Redis:    {_hidden(installation.redis_url, installation.redis.password)}")

@@ -67,7 +67,7 @@ def drop_kinds(venv: Path) -> None:
             if name not in loaded:
                 path.unlink()
         shutil.rmtree(library / folder / "__pycache__", ignore_errors=True)
-    subprocess.run([python, "-c", _LOADED], stdout=subprocess.DEVNULL, check=True)  # nothing of it is missed
+    subprocess.run([python, "-c", _LOADED], stdout=subprocess.DEVNULL, check=True)  # no removed file is needed
 
 
 def drop_scripts(venv: Path) -> None:

@@ -97,7 +97,7 @@ class ControlPlane:
         kubeconfigs.write_private(file, text)
         return file
 
-    def kubectl(self, *args: str, user: User = "admin", input: str | None = None) -> str:  # noqa: A002 -- subprocess's word
+    def kubectl(self, *args: str, user: User = "admin", input: str | None = None) -> str:  # noqa: A002 -- the name in subprocess
         """Run kubectl as a user and return its stdout.
 
         Raises:

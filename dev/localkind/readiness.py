@@ -146,7 +146,7 @@ def _check_alive(cluster: Cluster, waited: float) -> None:
     if (failed := cluster.folder / "failed").exists():
         daemon = failed.read_text()
         raise _failure(cluster, f"{daemon} ended again and again", daemon)
-    # The node needs a moment to appear.
+    # The node object appears after some seconds.
     if waited > _GRACE_SECONDS and processes.first_process(network.namespace_file(cluster)) is None:
         said = system.tail(cluster.folder / "node.log")
         raise ClusterError(f"the node of cluster {cluster.name!r} ended while it started; its last words:\n{said}")

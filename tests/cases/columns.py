@@ -137,7 +137,7 @@ def an_object(uid: UUID, name: str, *, deleting: bool = False, **spec: Any) -> F
     return FlagSchedule.from_body(found)
 
 
-# Which lanes of the odd row mean something to which program, and whether the host has a say.
+# For each program, the columns of the odd row that it reads, and whether the host's trigger refuses.
 _PROGRAMS: Final[dict[str, tuple[Callable[[OddScene], str | None], tuple[Lane, ...], tuple[Host, ...]]]] = {
     "process": (process, ("pending", "retrying", "set aside"), HOSTS),
     "cleanup": (cleanup, ("finished",), ("accepts", "refuses: 23503")),

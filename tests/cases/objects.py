@@ -58,7 +58,7 @@ _TIMES: Final = (
     "2000-01-01T00:00:00+23:59",
     "2020-02-29T12:00:00Z",
 )
-_MEANINGS: Final = ("Applied", "Failed", "Replayed", "EditTooLate", "Superseded")  # words that mean something to us
+_MEANINGS: Final = ("Applied", "Failed", "Replayed", "EditTooLate", "Superseded")  # the operator's own words
 _ITEM: Final = {"status": "True", "lastTransitionTime": _TIMES[0], "reason": "EditTooLate", "message": "x"}
 _LABELS: Final = (
     "app.kubernetes.io/instance",
@@ -68,14 +68,14 @@ _LABELS: Final = (
     "velero.io/restore-name",
 )
 _LABEL_WORDS: Final = {"empty": "", "longest": "x" * 63, "Helm": "Helm", "odd": "a_b.C-9"}
-# How a row and a record of one object are found.
+# The condition that finds the row or record of one object.
 _ROWS: Final = {
     "feature_flag_schedules": "id = (SELECT schedule_id FROM flag_schedule_objects WHERE namespace = 'noisy' "
     "AND name = %s)",
     "flag_schedule_objects": "namespace = 'noisy' AND name = %s",
     "feature_flags": "flag_key = %s",
 }
-# The only way from an object to its row: without it the row is any other program's.
+# The only reference from an object to its row: without it the row counts as another program's.
 _LINKS: Final = {("feature_flag_schedules", "id"), ("flag_schedule_objects", "schedule_id")}
 
 

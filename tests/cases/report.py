@@ -48,7 +48,7 @@ class Report:
         self.tried[kind] += number
         if failure is not None:
             self.failures.append(f"{kind}: {failure}")
-            sys.stderr.write(f"FAILED {failure}\n")  # the rest may take long
+            sys.stderr.write(f"FAILED {failure}\n")  # at once: the rest may take long
 
     def skip(self, why: str) -> None:
         """Count something that is no case."""

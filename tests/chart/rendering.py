@@ -89,7 +89,7 @@ class Helm:
     ) -> "Render":
         """Return the rendered objects."""
         text = self.text(values, release=release, namespace=namespace)
-        return Render(filter(None, yaml.load_all(text, yaml.CSafeLoader)))  # the C one: the other takes a second
+        return Render(filter(None, yaml.load_all(text, yaml.CSafeLoader)))  # in C: Python's takes a second
 
     def refusal(self, values: Document) -> str:
         """Why it would not be installed."""

@@ -36,7 +36,7 @@ CHANGES = [
     ({"startingDeadlineSeconds": 60}, {"startingDeadlineSeconds": 61}),
     ({"startingDeadlineSeconds": 60}, {"startingDeadlineSeconds": ...}),
 ]
-# The same wish in other words.
+# The same change in another notation.
 SAME = [
     ({}, {"suspend": False}),
     ({}, {"cancel": False}),

@@ -120,7 +120,7 @@ def test_the_status_shows_which_write_came_first(scene: Scene) -> None:
     eventually(lambda: len(rows(scene)) == OBJECTS, "all are mirrored")
 
     def disturb(name: str) -> None:
-        time.sleep(max(0.0, (due - datetime.now(UTC)).total_seconds() + offsets[name]))  # the instant is the point
+        time.sleep(max(0.0, (due - datetime.now(UTC)).total_seconds() + offsets[name]))  # the tested instant
         act(scene, name, trials[name])
 
     left = max(0.0, (due - datetime.now(UTC)).total_seconds())

@@ -181,9 +181,11 @@ def test_a_restored_database_applies_nothing_twice(
     scene.process()
     applied = {name: scene.reaches(name, "Applied")["appliedAt"] for name in ("launch", "edited")}
     sql = scene.operator.log.with_suffix(".sql")
-    # As if some outcomes had still to be written: what the writer then sees must not cost the status its memory.
-    untold = "INSERT INTO public.flag_schedule_status_outbox (schedule_id) SELECT id FROM public.feature_flag_schedules"
-    sql.write_text(f"{backup}\n{untold};\n")
+    # Add entries as for outcomes that are not written yet: the writer must not erase what the status records.
+    unwritten = (
+        "INSERT INTO public.flag_schedule_status_outbox (schedule_id) SELECT id FROM public.feature_flag_schedules"
+    )
+    sql.write_text(f"{backup}\n{unwritten};\n")
 
     def set_right(database: Database) -> None:
         rows = "SELECT status, reason FROM feature_flag_schedules"

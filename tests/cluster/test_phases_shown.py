@@ -20,7 +20,7 @@ from tests.cluster.walks import Walk, Walker
 
 pytestmark = pytest.mark.apiserver
 
-# Moments of the test become moments of the page. Objects must be in the future, so the test plans for 2035.
+# Times of the test are replaced by times of the page. Objects must be in the future, so the test uses 2035.
 _MOMENT: Final = re.compile(r"(the next attempt is due at )?(\d{4}-)(\d\d-\d\dT\d\d:\d\d:\d\dZ)")
 _README: Final = ("checkout-v2-launch", "checkout-v2-to-50", "search-ranking-off")
 
@@ -63,7 +63,7 @@ def tables(
     walks.walk_all(scene, cast(scene))
     scene.operator.stop()
     place = f"--namespace={scene.api.namespace}"
-    # A walk moves rows in the database to have them processed; the page shows the times that the objects name.
+    # A walk moves rows in the database so that they are processed; the page shows the objects' times.
     planned = {name: obj["spec"]["scheduledAt"] for name, obj in scene.api.list().items()}
     return cells(installed.kubectl("get", "fsched", place), planned), cells(
         installed.kubectl("get", "fsched", "--output=wide", place), planned

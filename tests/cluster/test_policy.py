@@ -408,7 +408,7 @@ OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "000000
 @pytest.mark.parametrize(
     ("patch", "sentence"),
     [
-        ({"ownerReferences": [OWNER]}, "labels or owners"),  # whose absence has the object deleted
+        ({"ownerReferences": [OWNER]}, "labels or owners"),  # without it the object is deleted
         ({"labels": {"velero.io/restore-name": "x"}}, "labels or owners"),
         ({"finalizers": ["example.com/other"]}, "finalizers of others"),
         ({"annotations": {"argocd.argoproj.io/tracking-id": "x"}}, "must not change annotations"),

@@ -47,7 +47,7 @@ def test_only_python_and_our_program_can_be_started(image: Path) -> None:
     inside = {f"/{path.relative_to(image)}" for path in runnable}
 
     interpreters = {name for name in inside if re.fullmatch(r"/usr(/local)?/bin/python3\.\d+", name)}
-    scripts = {name for name in inside if "/lib/python3" in name}  # modules that their authors marked so by mistake
+    scripts = {name for name in inside if "/lib/python3" in name}  # modules that are executable by mistake
     assert len(interpreters) == 1
     assert inside - interpreters - scripts == {"/opt/venv/bin/flagschedule"}
     assert not list(image.glob("opt/venv/lib/python3*/site-packages/pip"))

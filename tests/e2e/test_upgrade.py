@@ -95,7 +95,7 @@ def test_the_emergency_stop_stops_a_run_that_waits(pods: Pods) -> None:
         "WHERE o.name LIKE 'stopped-%' AND s.status = 'applied'"
     )
     before = pods.database.value(applied)
-    # By then a run that was at work has ended by itself, and another one would have begun.
+    # By then a run that was active has ended, and the next one would have begun.
     pods.wait_until_due(max(dues) + LONGEST_RUN)
     assert pods.database.value(applied) == before
 

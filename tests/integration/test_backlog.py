@@ -65,7 +65,7 @@ def test_it_counts_each_run_once(database: Database, database_url: str, flagsche
         database.schedule(flag, {"enabled": True})
         database.schedule(flag, {"rolloutPercentage": 700})
         assert flagschedule("process").returncode == 0
-        # As if two seconds had passed, which is how long a run may take to commit its end.
+        # Simulate two seconds, the time that a run may take to commit its end.
         database.run("UPDATE flag_schedule_runs SET finished_at = finished_at - interval '2 seconds'")
 
     run()

@@ -23,7 +23,7 @@ from tests.integration.test_process import logged
 from tests.waiting import PATIENCE, eventually
 
 NOTHING = {"applied": 0, "cancelled": 0, "attempts": 0, "records": 0, "runs": 0, "refused": 0}
-ON_32_PAGES = 4000  # rows, be they as narrow as they can
+ON_32_PAGES = 4000  # rows with the fewest bytes
 OLD, YOUNG = 1, -1  # hours beyond an age
 
 

@@ -32,7 +32,7 @@ RULES = Rules(max_retries=3, max_lateness=timedelta(minutes=10))
 # A request to retry what was never tried requests nothing.
 TRIALS = [each for each in itertools.product(ACTIONS, KINDS) if each != ("retry", "pending")]
 ROUNDS = 20
-SPREAD = 0.03  # seconds over which what happens to the objects of a round is spread
+SPREAD = 0.03  # seconds over which the actions of a round are spread
 BUSY = 6  # mirrorings at a time, as behind the operator's circuit breaker
 
 
@@ -222,7 +222,7 @@ def test_an_edit_meets_the_processor_at_any_moment(database_url: str) -> None:
                 await round_of(on)
         first = await on.judged()
         print(sorted(Counter((each.trial.action, first[each.trial.uid]) for each in on.objects).items()))  # noqa: T201 -- the same
-        # Who committed first said so at once, and it stays so.
+        # The side that committed first reported it at once, and that stays.
         said = {uid: "processor" if state is State.APPLIED else "edit" for uid, state in answered.items()}
         assert said == first
 

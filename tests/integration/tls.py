@@ -23,7 +23,7 @@ class Authority:
         self.certificate = folder / "ca.crt"
         self._key = folder / "ca.key"
         self._folder = folder
-        use = ("-addext", "keyUsage=critical,keyCertSign")  # from Python 3.13 on an authority must say so
+        use = ("-addext", "keyUsage=critical,keyCertSign")  # from Python 3.13 on an authority must have this flag
         self._openssl("-x509", *use, "-subj", "/CN=test", "-keyout", str(self._key), "-out", str(self.certificate))
 
     def server(self, name: str) -> ssl.SSLContext:

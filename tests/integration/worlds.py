@@ -145,7 +145,7 @@ def edit_first(trial: Trial) -> Traces:
     status = {
         "phase": phase,
         "observed": {2 if trial.edits_spec else 1},
-        # Of a plan that was given up for a broken one there is nothing to show.
+        # A plan that a broken edit cancelled has no change to show.
         "change": None if trial.action == "break" else f"rolloutPercentage={updates['rolloutPercentage']}",
         "ready": ("False" if trial.action == "break" else "True", ready),
         "applied": "True" if applied else "False" if trial.action in {"cancel", "break"} else "Unknown",

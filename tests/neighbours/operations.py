@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 LATER: Final = "2037-01-01T09:00:00Z"
-_LOST: Final = 15.0  # what has not come after so long is lost
+_LOST: Final = 15.0  # seconds after which an operation counts as lost
 _KEY: Final = "feature_flags:production"
 
 # The bounds: of the stop and the status by promise, of the change by the lateness of the benchmarks.

@@ -141,7 +141,7 @@ def run(on: World, objects: int, prefix: str, chance: random.Random, found: Race
     offsets = {name: chance.uniform(-0.8, 1.5) for name in trials}
 
     def disturb(name: str) -> bool:
-        time.sleep(max(0.0, due.timestamp() + offsets[name] - time.time()))  # the moment is the point
+        time.sleep(max(0.0, due.timestamp() + offsets[name] - time.time()))  # the tested moment
         deed = trials[name]
         answer = on.quiet.delete(name) if deed == "delete" else on.quiet.patch(name, {"spec": _EDITS[deed]})
         return answer.ok

@@ -30,7 +30,7 @@ class Stops:
     lost: list[str] = field(default_factory=list)
     reactions: list[float] = field(default_factory=list)
     silent: int = 0  # objects of the locked flag that show no phase when their lock is given free
-    late: int = 0  # rounds that were given up, because the objects took too long to make for a stop in time
+    late: int = 0  # rounds that were skipped, because creating the objects took too long for a stop in time
 
     def row(self) -> str:
         """Return one line of the table."""
@@ -89,10 +89,10 @@ def _round(on: World, number: int, found: Stops) -> None:
         if time.time() > due.timestamp() - _IN_TIME:
             found.late += 1
             return
-        time.sleep(max(0.0, due.timestamp() - _AHEAD - time.time()))  # the moment is the point
+        time.sleep(max(0.0, due.timestamp() - _AHEAD - time.time()))  # the tested moment
         stops = {kind: on.pool.submit(_stop, on, kind, name) for kind, name in names.items()}
         found.reactions += [stop.result() for stop in stops.values()]
-        time.sleep(max(0.0, due.timestamp() + 2 - time.time()))  # the processor has had its chance
+        time.sleep(max(0.0, due.timestamp() + 2 - time.time()))  # the processor had time to apply it
         found.lost += [f"{kind} in round {number}" for kind, name in names.items() if _is_changed(on, name)]
         shown = on.noisy.list()
         found.silent += sum("phase" not in shown[name].get("status", {}) for name in held)

@@ -187,7 +187,7 @@ def large_annotations(world: World, objects: int) -> Iterator[Disturb]:
     names = [f"large-{number}" for number in range(objects)]
     world.create(world.noisy, names, keys=dict.fromkeys(names, NOISY), environment=NOISY)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as program:
-        program.submit(_annotate, world.noisy, names[:1], -1).result()  # its start is no part of the trouble
+        program.submit(_annotate, world.noisy, names[:1], -1).result()  # its start does not count
 
         def disturb(number: int) -> None:
             some = [names[(number * 10 + each) % objects] for each in range(10)]

@@ -91,5 +91,5 @@ def test_a_failure_of_the_object_passes() -> None:
     async def broken() -> None:
         raise ValueError
 
-    with pytest.raises(ValueError):  # noqa: PT011 -- the type is the point
+    with pytest.raises(ValueError):  # noqa: PT011 -- the test is about the type
         asyncio.run(CircuitBreaker(_Database().ping, concurrency=5).run(broken))

@@ -14,7 +14,7 @@ from tests.waiting import PATIENCE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-TERMS = Terms(answer_within=1000)  # time is simulated; the real time limit must not play a part
+TERMS = Terms(answer_within=1000)  # time is simulated; the real time limit must have no effect
 
 
 class _FaultyBook:

@@ -67,7 +67,7 @@ def before() -> dict[str, object]:
 @pytest.fixture(scope="module")
 def two_clusters(before: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[KindCluster]]:
     """Two clusters that were created at the same time, through pytest-kind."""
-    del before  # taken first
+    del before  # requested first, so that it is made first
     folder = tmp_path_factory.mktemp("kind")
     home = Path.cwd()
     os.chdir(folder)  # pytest-kind makes a folder where it stands
