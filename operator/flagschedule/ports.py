@@ -373,7 +373,7 @@ class Cache(Protocol):
 
 # ---- the cleaner's side -------------------------------------------------------------------------
 
-Leftover = Literal["runs", "records", "attempts", "schedules"]
+Table = Literal["runs", "records", "attempts", "schedules"]
 
 
 Place = tuple[int, int]  # a page, and a row on it
@@ -385,10 +385,10 @@ class CleanupStore(Protocol):
     Every method raises DependencyUnavailableError where the database cannot serve it.
     """
 
-    def pages(self, kind: Leftover) -> int:
+    def pages(self, kind: Table) -> int:
         """How many pages the table has."""
 
-    def purge(self, kind: Leftover, start: Place, end: Place, *, dry_run: bool) -> Mapping[str, int]:
+    def purge(self, kind: Table, start: Place, end: Place, *, dry_run: bool) -> Mapping[str, int]:
         """Delete what is past its time from `start` on and before `end`, in one short transaction; or only count it.
 
         Returns:

@@ -14,7 +14,7 @@ import pytest
 
 from flagschedule.adapters.postgres.cleanup import PostgresCleanupStore
 from flagschedule.domain.retention import Retention
-from flagschedule.ports import Leftover
+from flagschedule.ports import Table
 from flagschedule.services.cleanup import Cleaner
 from tests import roles
 from tests.integration.conftest import Run
@@ -255,7 +255,7 @@ def test_no_transaction_is_long(history: Database, flagschedule: Run) -> None:
 
 @pytest.mark.parametrize("kind", ["records", "attempts", "schedules"])
 @pytest.mark.parametrize("analysed", [False, True], ids=["fresh", "analysed"])
-def test_a_window_is_read_by_itself(history: Database, database_url: str, kind: Leftover, analysed: bool) -> None:
+def test_a_window_is_read_by_itself(history: Database, database_url: str, kind: Table, analysed: bool) -> None:
     """Each statement reads its pages and nothing else from end to end, however big the tables are."""
     if analysed:
         history.run("ANALYZE")

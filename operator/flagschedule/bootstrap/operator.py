@@ -24,7 +24,7 @@ from flagschedule.services.scrape import Scraper
 from flagschedule.services.status import StatusWriter
 from flagschedule.settings import Settings
 
-# Operations at a time on the pool of 8 connections: those of everybody, those that only a person's stop may use, and
+# Operations at a time on the pool of 8 connections: those for all work, those that only a person's stop may use, and
 # one connection is left for the ping.
 _OPERATIONS: Final = 5
 _RESERVED: Final = 2

@@ -19,13 +19,13 @@ from flagschedule.domain.errors import (
     StatementRefusedError,
     UnexpectedRefusalError,
 )
-from flagschedule.ports import CleanupStore, Leftover, Place
+from flagschedule.ports import CleanupStore, Place, Table
 
 _log: Final = structlog.get_logger()
 # What bounds a transaction: 32 pages of 8 KiB hold 1,400 to 3,200 rows, which are deleted in a fraction of a second.
 _PAGES: Final = 32
 # The schedules come last: they are the most work, and only they can be refused by a rule of the host.
-_ORDER: Final[tuple[Leftover, ...]] = ("runs", "records", "attempts", "schedules")
+_ORDER: Final[tuple[Table, ...]] = ("runs", "records", "attempts", "schedules")
 TIME_BUDGET: Final = 1800.0
 _PROGRESS_EVERY: Final = 30.0
 _ROWS: Final = 2048  # no page has more
@@ -73,10 +73,10 @@ class Cleaner:
         self._stopping = stopping
         self._time_budget = time_budget
         self._summary = Summary(dry_run=dry_run)
-        self._refused: Counter[Leftover] = Counter()
+        self._refused: Counter[Table] = Counter()
         self._gave_up: StatementRefusedError | None = None
         self._started = time.monotonic()
-        self._told = self._started
+        self._logged_at = self._started
 
     def run(self) -> Summary:
         """Walk every table once, or until the time is spent or the program must stop.
@@ -94,17 +94,17 @@ class Cleaner:
     def _spent(self) -> float:
         return time.monotonic() - self._started
 
-    def _walk(self, kind: Leftover) -> bool:
+    def _walk(self, kind: Table) -> bool:
         """Purge one table; whether its end was reached."""
         pages = self._store.pages(kind)
         for first in range(0, pages, _PAGES):
             if self._stopping() or self._spent() >= self._time_budget:
                 return False
             self._purge(kind, (first, 0), (first + _PAGES, 0))
-            self._tell(kind, first, pages)
+            self._log_progress(kind, first, pages)
         return True
 
-    def _purge(self, kind: Leftover, start: Place, end: Place) -> None:
+    def _purge(self, kind: Table, start: Place, end: Place) -> None:
         try:
             counts = self._store.purge(kind, start, end, dry_run=self._summary.dry_run)
         except ConnectionLostError as error:
@@ -115,7 +115,7 @@ class Cleaner:
         for name, count in counts.items():
             setattr(self._summary, name, getattr(self._summary, name) + count)
 
-    def _isolate(self, kind: Leftover, start: Place, end: Place, error: StatementRefusedError) -> None:
+    def _isolate(self, kind: Table, start: Place, end: Place, error: StatementRefusedError) -> None:
         """A rule of the host protects some row: find it by halves, so that the others are purged all the same.
 
         What is locked or took too long is left whole: each half would wait as long again.
@@ -136,7 +136,7 @@ class Cleaner:
         event = "Row left to the next run" if middle is None else "Pages left to the next run"
         _log.error(event, kind=kind, error=str(error), **where)
 
-    def _check(self, kind: Leftover) -> None:
+    def _check(self, kind: Table) -> None:
         """Purge no row: what the database refuses now concerns all of them.
 
         Raises:
@@ -147,10 +147,10 @@ class Cleaner:
         except StatementRefusedError as error:
             raise DependencyUnavailableError(f"{error}; {_ADVICE}") from error
 
-    def _tell(self, kind: Leftover, first: int, pages: int) -> None:
-        if time.monotonic() - self._told < _PROGRESS_EVERY:
+    def _log_progress(self, kind: Table, first: int, pages: int) -> None:
+        if time.monotonic() - self._logged_at < _PROGRESS_EVERY:
             return
-        self._told = time.monotonic()
+        self._logged_at = time.monotonic()
         _log.info("Cleanup goes on", kind=kind, page=first, pages=pages, rows=self._summary.rows)
 
 

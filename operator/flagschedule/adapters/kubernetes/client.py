@@ -121,7 +121,7 @@ class KubernetesObjectClient:
             found = await self._api.request("GET", "api", "v1", "namespaces", name)
         except AccessForbiddenError as error:
             raise DependencyUnavailableError(
-                f"the operator may not get the namespace {name}, whose uid tells clusters apart; "
+                f"the operator may not get the namespace {name}, whose uid distinguishes clusters; "
                 "give it that right, or set FLAG_SCHEDULE_IDENTITY_NAMESPACE to its own namespace"
             ) from error
         return str(found["metadata"]["uid"])

@@ -1,7 +1,7 @@
 """What Kopf remembers of an object: nothing.
 
 By default it keeps its progress and a copy of the spec in annotations, and believes what it finds there, which
-everybody who may edit the object can write.
+every user who may edit the object can write.
 """
 
 from collections.abc import Iterable, Mapping

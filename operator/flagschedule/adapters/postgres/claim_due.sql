@@ -2,7 +2,7 @@
 -- The flag's row is locked before the schedule's, like a cascading delete does, and neither is waited for.
 -- Status and LIMIT are literals: as parameters they lose the partial index.
 -- Each batch begins where the last one ended: before it the index is full of entries of rows that are done, and each
--- batch would pass them all again, the more the longer somebody's old snapshot keeps them.
+-- batch would pass them all again, the more the longer an old snapshot keeps them.
 SELECT s.id, s.flag_id, s.updates, s.scheduled_at, s.not_after, s.arming, s.retry_count, s.status,
        f.flag_key, f.environment, f.enabled, f.rollout_percentage, f.updated_at, s.xmin AS version
 FROM feature_flag_schedules AS s

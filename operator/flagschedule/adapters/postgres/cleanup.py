@@ -12,10 +12,10 @@ from flagschedule.adapters.postgres import connection, statements
 from flagschedule.adapters.postgres.connection import Url
 from flagschedule.adapters.postgres.session import Session
 from flagschedule.domain.retention import Retention
-from flagschedule.ports import Leftover, Place
+from flagschedule.ports import Place, Table
 
 _PAGES: Final = "SELECT pg_relation_size(%s::regclass) / current_setting('block_size')::bigint"
-_TABLES: Final[Mapping[Leftover, LiteralString]] = {
+_TABLES: Final[Mapping[Table, LiteralString]] = {
     "runs": "flag_schedule_runs",
     "records": "flag_schedule_objects",
     "attempts": "flag_schedule_attempts",
@@ -29,20 +29,20 @@ _BY_LABEL: Final = ") SELECT label, count(*) FROM gone GROUP BY label"
 _FREE: Final = "FOR UPDATE SKIP LOCKED))"
 
 
-def _delete(kind: Leftover) -> LiteralString:
+def _delete(kind: Table) -> LiteralString:
     """The statement that deletes what old_`kind`.sql names, and counts it by label."""
     old = statements.read(f"old_{kind}")
     delete = _DELETE_FREE + old + _FREE if kind == "schedules" else "DELETE " + old
     return "WITH gone AS (" + delete + " RETURNING " + _label(kind) + _BY_LABEL
 
 
-def _count(kind: Leftover) -> LiteralString:
+def _count(kind: Table) -> LiteralString:
     """The statement that counts the same rows, and deletes nothing."""
     old = statements.read(f"old_{kind}")
     return "SELECT " + _label(kind) + ", count(*) " + old + " GROUP BY label"
 
 
-def _label(kind: Leftover) -> LiteralString:
+def _label(kind: Table) -> LiteralString:
     return "old.status::text AS label" if kind == "schedules" else "'" + kind + "' AS label"
 
 
@@ -60,13 +60,13 @@ class PostgresCleanupStore:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def pages(self, kind: Leftover) -> int:
+    def pages(self, kind: Table) -> int:
         """See ports.CleanupStore."""
         with connection.translated():
             found = self._connection.execute(_PAGES, [_TABLES[kind]]).fetchone()
         return int(found[0]) if found else 0
 
-    def purge(self, kind: Leftover, start: Place, end: Place, *, dry_run: bool) -> Mapping[str, int]:
+    def purge(self, kind: Table, start: Place, end: Place, *, dry_run: bool) -> Mapping[str, int]:
         """See ports.CleanupStore."""
         statement = _count(kind) if dry_run else _delete(kind)
         window = {"first": "({},{})".format(*start), "end": "({},{})".format(*end)}

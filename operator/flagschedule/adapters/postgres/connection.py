@@ -1,4 +1,4 @@
-"""How we connect to Postgres, and what its errors mean to us. Used by every store beside this module.
+"""How we connect to Postgres, and what its errors mean to us. Used by every store of this folder.
 
 No text of a database error leaves this module: it may hold values, names and hosts.
 """
@@ -49,14 +49,14 @@ _NOT_REPLACED: Final = (
 _PLACEHOLDER: Final = re.compile(r"\$?[({]+\s*[A-Za-z_.][\w.]*\s*[)}]+")
 # SQLSTATE classes. A row's values, a constraint or a trigger said no:
 _REFUSALS: Final = {"22", "23", "P0"}
-# Connection, login, transaction state, resources, shutdown, system: nothing works now, whatever the row.
+# Connection, login, transaction state, resources, shutdown, system: nothing works now, for any row.
 _LOST: Final = {"08", "25", "28", "3D", "53", "58"}
 _SHUTDOWN: Final = "57P"
 _READ_ONLY_STATE: Final = "25006"
 # A conflict, a lock or a timeout: may be over at once.
 _PASSING: Final = {"40001", "40P01", "55P03", "57014"}
 _TIMED_OUT: Final = "57014"
-# Raised by our own statement, where the row that an UPDATE returned is not the one that was asked for (apply.sql).
+# Raised by our own statement, where the row that an UPDATE returned is not the requested one (apply.sql).
 _NOT_MADE: Final = "FSNOT"
 _EFFECTS: Final = {
     "nothing": "left the flag as it was",
@@ -114,7 +114,7 @@ def _has_unescaped_login(url: str) -> bool:
 
 
 def describe(error: psycopg.Error) -> str:
-    """The name of the error's condition, as Postgres' manual lists it: safe to show to anybody."""
+    """Return the name of the error's condition, as Postgres' manual lists it: safe to show to every user."""
     if error.sqlstate is None:
         return "unknown"
     try:
@@ -145,7 +145,7 @@ def _is_known(sqlstate: str | None) -> bool:
 
 
 def _effect(error: psycopg.Error) -> str:
-    """What became of a flag instead of what was asked, as apply.sql says it."""
+    """Return what became of a flag instead of the request, as apply.sql describes it."""
     text = error.diag.message_primary or ""
     name, _, value = text.partition(" ")
     if name == "rolloutPercentage" and value.lstrip("-").isdecimal():
@@ -174,7 +174,7 @@ def translated() -> Iterator[None]:
     """Turns psycopg's errors into ours: the type carries the decision.
 
     Raises:
-        DependencyUnavailableError: the database cannot serve anybody.
+        DependencyUnavailableError: the database cannot serve any statement.
         RowRefusedError: SQLSTATE of class 22, 23 or P0.
         UnexpectedRefusalError: any other refusal.
     """
@@ -188,7 +188,7 @@ def translated() -> Iterator[None]:
 def translated_for_rows(session: psycopg.Connection[Any]) -> Iterator[None]:
     """As `translated`; but an error may be one row's.
 
-    A trigger that asks another server passes on what that one says: that it takes no connections, is read-only, ...
+    A trigger that queries another server passes on its errors: that it takes no connections, is read-only, ...
     A trigger that crashes its server process, or has it ended, takes the connection along.
 
     Raises:

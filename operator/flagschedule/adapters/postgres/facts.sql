@@ -1,5 +1,5 @@
--- What the decision on an object without a row needs beside its record: whether an earlier object of this name has
--- made the change of this flag and time (its row tells, or its record once the row is gone), and whether there was any
+-- What the decision on an object without a row needs in addition to its record: whether an earlier object of this name has
+-- made the change of this flag and time (by its row, or by its record once the row is deleted), and whether there was any
 -- other of this name. The updates do not count: a tool that deletes and re-creates an edited file must not have it
 -- applied again. Reads nothing of the host's, which may be locked.
 SELECT now() AS now,

@@ -1,5 +1,5 @@
 -- Where the migrations belong: the schemas in which the role finds the host's tables, and the one where it would
--- create new ones. Every name is qualified: the search_path is still somebody else's.
+-- create new ones. Every name is qualified: the search_path is not ours yet.
 -- No tables belong in pg_catalog, which some search_paths name first so that nothing comes before it.
 -- A pooler's session may hold another client's temporary tables of these names: they are none of the host's.
 SELECT (SELECT pg_catalog.quote_ident(n.nspname::pg_catalog.text)

@@ -1,9 +1,9 @@
 -- Each program's role gets the rights that its statements need on our tables, and no others. Run at the end of every
--- migration, in one transaction, so that nobody ever finds a right missing. A role that does not exist gets nothing:
+-- migration, in one transaction, so that no program ever finds a right missing. A role that does not exist gets nothing:
 -- where one user does everything, this does nothing.
 --
 -- feature_flags is the host's: there only what is missing is granted, and nothing is taken away.
--- UPDATE of an identity column can set no value of one's choice; it is what FOR UPDATE asks for.
+-- UPDATE of an identity column can set no value of one's choice; it is what FOR UPDATE requires.
 DO $$
 DECLARE
     program name;
@@ -66,7 +66,7 @@ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'flagschedule_cleaner') THEN
         GRANT SELECT, DELETE ON feature_flag_schedules, flag_schedule_objects, flag_schedule_attempts,
             flag_schedule_runs TO flagschedule_cleaner;
-        -- To skip rows that somebody holds it must be able to lock, and Postgres asks for UPDATE of some column.
+        -- To skip locked rows it must be able to lock, and Postgres requires UPDATE of some column for that.
         GRANT UPDATE (updated_at) ON feature_flag_schedules TO flagschedule_cleaner;
     END IF;
 END

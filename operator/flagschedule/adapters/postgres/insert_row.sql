@@ -1,5 +1,5 @@
 -- A new schedule. Its id is a UUID of version 7. It begins with the object's creation, to the second that Kubernetes keeps,
--- so that of two schedules for the same time the one whose object was created later wins, whichever was mirrored first.
+-- so that of two schedules for the same time the one whose object was created later wins, in any order of mirroring.
 -- Below that comes the time of mirroring in milliseconds, then 26 random bits. Rows made together stay together in the
 -- primary key, which halves the processor's WAL once there is history.
 INSERT INTO feature_flag_schedules

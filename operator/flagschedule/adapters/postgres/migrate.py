@@ -160,11 +160,11 @@ class _Runner:
         missing = sorted(found.keys() - done)
         for name in missing:
             report(name)
-            self._ask_for_lock()
+            self._request_lock()
             self._apply_one(name, found[name].read_text())
         return len(missing)
 
-    def _ask_for_lock(self) -> None:
+    def _request_lock(self) -> None:
         """Make sure that no other migration can have begun.
 
         Raises:
@@ -207,7 +207,7 @@ def _explained(*, is_own: bool) -> Iterator[None]:
 def _locked(url: Url, on_wait: Callable[[], None], patience: float) -> Iterator[Session]:
     """One migration at a time, as long as the transaction on this session lasts.
 
-    Asks again and again instead of waiting in the server. A session that waits there holds a snapshot, and CREATE
+    Tries again and again instead of waiting in the server. A session that waits there holds a snapshot, and CREATE
     INDEX CONCURRENTLY waits for every snapshot: both would wait for each other. The transaction that holds the lock
     has none, because it is READ COMMITTED and idle; a prepared statement would leave one behind.
     """
@@ -248,7 +248,7 @@ def _open_second(url: Url, first: Session) -> contextlib.closing[Session]:
         except FlagScheduleError as error:
             opened.set_exception(error)
             return
-        if not opened.set_running_or_notify_cancel():  # nobody waits any more
+        if not opened.set_running_or_notify_cancel():  # the caller does not wait any more
             session.close()
             return
         opened.set_result(session)

@@ -1,5 +1,5 @@
 -- The statements that an administrator must run first, because this role may not; none if nothing is missing.
--- Asked before the first migration, so that nothing is left half done.
+-- Run before the first migration, so that nothing is left half done.
 WITH programs (role) AS (
     SELECT r.rolname FROM pg_roles AS r
     WHERE r.rolname IN ('flagschedule_operator', 'flagschedule_processor', 'flagschedule_cleaner')

@@ -1,4 +1,4 @@
--- Applied and cancelled rows that are past their time. Never a failed one: it is kept for ever, or due for a retry.
+-- Applied and cancelled rows that are past their time. Never a failed one: it is never deleted, or due for a retry.
 FROM feature_flag_schedules AS old
 WHERE old.ctid >= %(first)s::tid AND old.ctid < %(end)s::tid
   AND (old.status = 'applied'

@@ -29,7 +29,7 @@ from flagschedule.adapters.postgres.connection import Url
 from flagschedule.adapters.postgres.unreachable import FENCED, READ_ONLY, explain
 from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError
 
-More = Mapping[LiteralString, LiteralString]  # settings beside those of session.sql
+More = Mapping[LiteralString, LiteralString]  # settings in addition to those of session.sql
 
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE NOT DEFERRABLE"
 _NOTHING: Final[More] = {}
@@ -153,7 +153,7 @@ class Session(Connection[Any]):
             return super().execute(*statement, **options)
 
     def execute_outside(self, statement: bytes) -> None:
-        """Execute what no transaction may contain; on a session of somebody else's, none of our settings apply."""
+        """Execute what no transaction may contain; on a session that we do not own, none of our settings apply."""
         super().execute(statement)
 
     @contextmanager

@@ -1,5 +1,5 @@
--- The settings that our statements and psycopg depend on, whatever a role, a database or another client of a pooler
--- has set. `is_local` limits them to the transaction at hand.
+-- The settings that our statements and psycopg depend on. They replace what a role, a database or another client of a
+-- pooler has set. `is_local` limits them to one transaction.
 -- One statement of ours takes milliseconds; a connection that hangs must not hold locks for long.
 -- Statements see what was committed before them, and names mean the tables of the schema that the migrations chose,
 -- not of one that comes earlier in the role's search_path. Until then every name is qualified: a function of that

@@ -1,5 +1,5 @@
 -- What keeps tables of these names, which were there before the migrations, from being used: a sentence for each fault.
--- Asked before the first migration, so that nothing is left half done.
+-- Run before the first migration, so that nothing is left half done.
 WITH wanted (relation, name, categories, type) AS (
     VALUES ('feature_flags', 'id', '{U}'::"char"[], 'uuid'),
            ('feature_flags', 'flag_key', '{S}', 'text'),
