@@ -7,6 +7,7 @@ an outcome, or is set aside, or is named in the log.
 import asyncio
 import itertools
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -77,13 +78,19 @@ def operator(scene: OddScene) -> str | None:
 
 
 async def answered(store: PostgresMirrorStore) -> None:
-    """Wait until the store has its first connection: a machine that is busy with other work needs its time."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                return await store.ping()
-            except DependencyUnavailableError:
-                await asyncio.sleep(1)
+    """Wait until the store has its first connection: a machine that is busy with other work needs its time.
+
+    Raises:
+        DependencyUnavailableError: why there is none for so long.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return await store.ping()
+        except DependencyUnavailableError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(1)
 
 
 async def _operate(scene: OddScene) -> str | None:
