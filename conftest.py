@@ -9,7 +9,7 @@ import hypothesis
 
 from tests import waiting
 
-pytest_plugins = ["tests.builds", "tests.parallel"]
+pytest_plugins = ["tests.builds", "tests.parallel", "tests.support.asynchronous"]
 
 # A test never sees the settings, the database or the cluster of the user who runs it.
 for _name in [*os.environ]:

@@ -10,6 +10,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text() for name in ("parity", "surroundings", "threat-model")}
 
 
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_test_named_on_the_page_exists(page: str) -> None:
     """Every test that a page names exists."""
@@ -17,8 +20,7 @@ def test_every_test_named_on_the_page_exists(page: str) -> None:
     missing = {
         f"{file}::{name}"
         for file, name in named
-        if name
-        not in {node.name for node in ast.parse((ROOT / file).read_text()).body if isinstance(node, ast.FunctionDef)}
+        if name not in {node.name for node in ast.parse((ROOT / file).read_text()).body if isinstance(node, _FUNCTIONS)}
     }
 
     assert len(named) > 40

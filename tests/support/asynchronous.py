@@ -1,0 +1,73 @@
+"""Runs tests that are coroutines, each in an event loop of its own. A plugin, loaded by conftest.py.
+
+With the marker `simulated_time` the loop's time is simulated: it jumps to the next timer as soon as no task can run.
+So a test of minutes takes milliseconds, and a busy machine changes nothing. Nothing outside of the loop can happen
+then: no sockets, no threads, no processes.
+"""
+
+import asyncio
+import inspect
+import selectors
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+_LONGEST: Final = 24 * 3600.0  # seconds of simulated time
+_POLL: Final = 0.05
+
+
+class _Selector(selectors.SelectSelector):
+    """Returns at once; what it would have waited is added to the time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """See selectors.BaseSelector.
+
+        Raises:
+            RuntimeError: every task waits and there is no timer, so that nothing can happen any more.
+        """
+        if timeout is None:
+            raise RuntimeError("every task waits for another one")
+        self.now += timeout
+        return super().select(0)
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time begins at 0 and passes only while every task waits."""
+
+    def __init__(self) -> None:
+        self._simulated = _Selector()
+        super().__init__(self._simulated)
+
+    def time(self) -> float:
+        """Return the simulated time in seconds."""
+        return self._simulated.now
+
+
+async def reaches(condition: Callable[[], object], *, within: float = _LONGEST) -> None:
+    """Wait until the condition holds.
+
+    Args:
+        condition: what is waited for.
+        within: how many seconds, of simulated time in a test that is marked so.
+    """
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110 -- the condition that is tested
+            await asyncio.sleep(_POLL)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    simulated = pyfuncitem.get_closest_marker("simulated_time")
+    with asyncio.Runner(loop_factory=SimulatedLoop if simulated else None) as runner:
+        runner.run(pyfuncitem.obj(**arguments))
+    return True
