@@ -187,8 +187,8 @@ class LeaseStore(Protocol):
         """Replace the lease that was read by one of this holder, or of none (the empty string).
 
         Raises:
-            ObjectChangedError: another replica has written it since it was read.
-            ObjectGoneError: it has been deleted since, or its namespace does not exist.
+            ObjectChangedError: another replica has written it since it was read, or it was deleted since.
+            ObjectGoneError: its namespace does not exist.
         """
 
 
