@@ -2,17 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Any, TypeVar
-from uuid import uuid4
 
 import pytest
 
 from dev.localkind.control_plane import ControlPlane
 from flagschedule.adapters.kubernetes import client as module
 from flagschedule.adapters.kubernetes.client import KubernetesObjectClient
-from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
-from flagschedule.domain.schedule import FlagSchedule, Uid
+from flagschedule.domain.errors import DependencyUnavailableError
+from flagschedule.domain.schedule import FlagSchedule
 from tests.cluster.api import Api, flagschedule
 from tests.cluster.operator_fixtures import log_in
 from tests.cluster.spec_corpus import spec
@@ -40,47 +38,6 @@ def _created(api: Api, name: str = "launch") -> FlagSchedule:
     answer = api.create(flagschedule(name, spec()))
     assert answer.ok, answer.message
     return FlagSchedule.from_body(answer.body)
-
-
-def test_a_status_is_written(api: Api, call: Call[Any]) -> None:
-    """What is written replaces the status as a whole."""
-    obj = _created(api)
-
-    call(lambda client: client.write_status(obj.ref, obj.resource_version, _STATUS))
-
-    assert api.get("launch")["status"] == _STATUS
-
-
-def test_a_stale_view_cannot_write(api: Api, call: Call[Any]) -> None:
-    """A client that has not seen the object's latest version does not overwrite its status."""
-    obj = _created(api)
-    assert api.patch("launch", {"metadata": {"labels": {"a": "b"}}}).ok
-
-    with pytest.raises(ObjectChangedError):
-        call(lambda client: client.write_status(obj.ref, obj.resource_version, _STATUS))
-
-    assert api.get("launch")["status"] == {"observedGeneration": -1}
-
-
-def test_a_successor_is_not_written_to(api: Api, call: Call[Any]) -> None:
-    """The uid is compared by the API server, even if the version happens to fit."""
-    obj = _created(api)
-    other = replace(obj.ref, uid=Uid(uuid4()))
-
-    with pytest.raises(ObjectChangedError):
-        call(lambda client: client.write_status(other, obj.resource_version, _STATUS))
-    with pytest.raises(ObjectGoneError):
-        call(lambda client: client.get(other))
-
-
-def test_a_missing_object_is_gone(api: Api, call: Call[Any]) -> None:
-    """Reading and writing an object that does not exist say that it is gone."""
-    gone = replace(_created(api).ref, name="missing")
-
-    with pytest.raises(ObjectGoneError):
-        call(lambda client: client.get(gone))
-    with pytest.raises(ObjectGoneError):
-        call(lambda client: client.write_status(gone, "1", _STATUS))
 
 
 def test_every_object_is_listed_once(api: Api, call: Call[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,15 +48,6 @@ def test_it_counts_what_waits(database: Database, database_url: str) -> None:
     assert (found.run_age, found.run_duration) == (None, None)
 
 
-def test_an_empty_database_has_no_backlog(database_url: str) -> None:
-    """An empty database has a backlog of 0."""
-    (found,) = _backlogs(database_url)
-
-    assert (found.due, found.oldest_due, found.retrying) == (0, 0, 0)
-    assert (found.status_entries, found.cache_entries) == (0, 0)
-    assert set(found.runs.values()) == {0}
-
-
 def test_it_counts_each_run_once(database: Database, database_url: str, flagschedule: Run) -> None:
     """Runs are counted from the first look on, each once, with what the runs themselves said."""
     flag = database.flag("checkout")

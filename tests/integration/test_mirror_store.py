@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, LiteralString
@@ -12,16 +12,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
-from flagschedule.domain.decision import Rules, decide
 from flagschedule.domain.errors import ConflictError, DependencyUnavailableError, StatementRefusedError
-from flagschedule.domain.outcome import Reason, Row, Snapshot, State
+from flagschedule.domain.outcome import Reason, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule
 from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
+from tests.support.mirroring import mirror, row_of, try_to_mirror
 from tests.unit.builders import body
-
-RULES = Rules(max_retries=3, max_lateness=timedelta(minutes=10))
 
 
 class Scene:
@@ -41,19 +39,12 @@ class Scene:
         return FlagSchedule.from_body(raw)
 
     async def mirror(self, obj: FlagSchedule) -> Snapshot:
-        """Mirror an object with the rules of the product, again where others are at work on the same object."""
-        while True:
-            with suppress(ConflictError):
-                return await self.try_to_mirror(obj)
+        """See mirroring.mirror."""
+        return await mirror(self.store, obj)
 
-    async def try_to_mirror(
-        self, obj: FlagSchedule, *, flag_locked: bool = False, meanwhile: Callable[[], object] = lambda: None
-    ) -> Snapshot:
-        """Mirror an object once; `meanwhile` is called between the look and the decision."""
-        async with self.store.transaction(obj, flag_locked=flag_locked) as transaction:
-            facts = await transaction.facts()
-            meanwhile()
-            return await transaction.save(decide(obj, facts, RULES))
+    async def try_to_mirror(self, obj: FlagSchedule, **options: Any) -> Snapshot:
+        """See mirroring.try_to_mirror."""
+        return await try_to_mirror(self.store, obj, **options)
 
 
 @asynccontextmanager
@@ -74,32 +65,6 @@ def played(url: str, play: Callable[[Scene], Awaitable[None]], **scope: Any) -> 
             await play(on)
 
     asyncio.run(run())
-
-
-def row_of(snapshot: Snapshot | None) -> Row:
-    """Return the row, which must be there."""
-    assert snapshot
-    assert snapshot.row
-    return snapshot.row
-
-
-def test_ids_go_by_creation_and_then_by_mirroring(database_url: str) -> None:
-    """Of schedules for the same time the one created later wins, to the second; below that the one mirrored later."""
-
-    async def play(on: Scene) -> None:
-        on.database.flag("checkout-v2")
-        ages = {"old": 60, "older": 120, "young": 1, "also young": 1}
-
-        ids = {name: row_of(await on.mirror(on.obj(name=name, age=age))).id for name, age in ages.items()}
-
-        assert sorted(ids, key=lambda name: ids[name] or UUID(int=0)) == ["older", "old", "young", "also young"]
-        for name, found in ids.items():
-            assert found
-            assert (found.version, found.variant) == (7, "specified in RFC 4122")
-            created = int((on.now - timedelta(minutes=ages[name])).timestamp())
-            assert found.int >> 80 == 1000 * created
-
-    played(database_url, play)
 
 
 def test_a_new_object_has_a_row_that_the_processor_finds(database_url: str) -> None:
@@ -283,242 +248,6 @@ def test_a_locked_row_is_not_waited_for(database_url: str) -> None:
     played(database_url, play)
 
 
-@pytest.mark.parametrize(
-    ("columns", "state", "reason", "notified"),
-    [
-        ({}, State.FAILED, Reason.FLAG_DELETED, True),
-        ({"status": "failed", "next_retry_at": "now"}, State.FAILED, Reason.FLAG_DELETED, True),
-        ({"status": "applied", "reason": "Applied", "applied_at": "now"}, State.APPLIED, Reason.APPLIED, False),
-        ({"status": "failed", "reason": "RetriesExhausted"}, State.FAILED, Reason.RETRIES_EXHAUSTED, False),
-        ({"status": "cancelled", "reason": "Cancelled"}, State.CANCELLED, Reason.CANCELLED, False),
-    ],
-)
-def test_an_outcome_survives_the_loss_of_its_row(
-    database_url: str, columns: dict[str, str], state: State, reason: Reason, notified: bool
-) -> None:
-    """When the flag is deleted its rows go; a final outcome stays, an unfinished schedule is FlagDeleted.
-
-    The object gets a status entry only if the outcome is a new one.
-    """
-
-    async def play(on: Scene) -> None:
-        flag = on.database.flag("checkout-v2")
-        obj = on.obj()
-        row = row_of(await on.mirror(obj))
-        for name, value in columns.items():
-            text = f"UPDATE feature_flag_schedules SET {name} = '{value}'"  # noqa: S608 -- the test's own words
-            on.database.connection.execute(text.encode())
-
-        on.database.run("DELETE FROM feature_flags WHERE id = %s", flag)
-
-        snapshot = await on.store.snapshot(obj.ref.uid)
-        assert snapshot
-        assert snapshot.row is None
-        assert snapshot.record
-        assert (snapshot.record.state, snapshot.record.reason) == (state, reason)
-        assert [entry.ref.uid for entry in await on.store.status_entries(10)] == [obj.ref.uid] * notified
-        assert snapshot.record.schedule_id == row.id
-
-    played(database_url, play)
-
-
-def test_a_newer_object_of_the_same_name_takes_over(database_url: str) -> None:
-    """Unfinished rows of older objects of this name are Replaced; finished ones and other names' are not touched."""
-
-    async def play(on: Scene) -> None:
-        on.database.flag("checkout-v2")
-        old, other = on.obj(age=9), on.obj(age=9, name="other")
-        done = on.obj(age=8, due=timedelta(hours=2))
-        rows = {name: row_of(await on.mirror(obj)).id for name, obj in (("done", done), ("other", other))}
-        on.database.run("UPDATE feature_flag_schedules SET status = 'applied' WHERE id = %s", rows["done"])
-        rows["old"] = row_of(await on.mirror(old)).id
-
-        new = row_of(await on.mirror(on.obj(age=0)))
-
-        states = {
-            name: (found["status"], found["reason"])
-            for name, found in ((name, on.database.row(row)) for name, row in rows.items() if row)
-        }
-        assert states == {"old": ("cancelled", "Replaced"), "done": ("applied", None), "other": ("pending", None)}
-        assert new.state is State.PENDING
-
-    played(database_url, play)
-
-
-def test_a_change_that_was_made_is_recognised_when_created_again(database_url: str, flagschedule: Run) -> None:
-    """The same YAML with a new uid is Replayed, also after the row was purged; another cluster's is not."""
-
-    async def play(on: Scene) -> None:
-        on.database.flag("checkout-v2")
-        await on.mirror(on.obj(due=timedelta(seconds=-1), age=1))
-        await asyncio.to_thread(flagschedule, "process")
-
-        again = await on.mirror(on.obj(due=timedelta(seconds=-1), age=0))
-        on.database.run("DELETE FROM feature_flag_schedules")
-        purged = await on.mirror(on.obj(due=timedelta(seconds=-1), age=-1))
-        async with scene(database_url, cluster="other") as elsewhere:
-            foreign = await elsewhere.mirror(on.obj(due=timedelta(seconds=-1), age=1))
-
-        for snapshot in (again, purged):
-            assert snapshot.record
-            assert (snapshot.record.state, snapshot.record.reason) == (State.APPLIED, Reason.REPLAYED)
-            assert snapshot.record.applied_at
-        assert row_of(foreign).state is State.PENDING
-
-    played(database_url, play)
-
-
-def test_deletion_leaves_the_row_cancelled(database_url: str) -> None:
-    """The row of a deleted object stays, cancelled, and its record is closed; a second deletion changes nothing."""
-
-    async def play(on: Scene) -> None:
-        on.database.flag("checkout-v2")
-        obj = on.obj()
-        row = row_of(await on.mirror(obj))
-        gone = on.obj(obj.ref.uid, deleting=True)
-
-        for _ in range(2):
-            assert row_of(await on.mirror(gone)).state is State.CANCELLED
-
-        assert row.id
-        assert on.database.row(row.id)["reason"] == "Deleted"
-        assert on.database.value("SELECT deleted_at IS NOT NULL FROM flag_schedule_objects")
-        assert [snapshot async for snapshot in on.store.snapshots()] == []
-
-    played(database_url, play)
-
-
-def test_deleting_what_was_never_mirrored_leaves_no_trace(database_url: str) -> None:
-    """An object deleted before its first mirroring needs no record."""
-
-    async def play(on: Scene) -> None:
-        await on.mirror(on.obj(deleting=True))
-
-        assert on.database.value("SELECT count(*) FROM flag_schedule_objects") == 0
-
-    played(database_url, play)
-
-
-def test_waiting_objects_are_found_when_something_changed(database_url: str) -> None:
-    """Of the waiting objects, those whose flag appeared or whose time passed are looked at again."""
-
-    async def play(on: Scene) -> None:
-        obj, late = on.obj(), on.obj(name="late", flagKey="late", due=timedelta(seconds=-1))
-        for each in (obj, late, on.obj(name="never", flagKey="never")):
-            await on.mirror(each)
-        assert [ref.uid for ref in await on.store.waiting()] == [late.ref.uid]
-
-        on.database.flag("checkout-v2")
-
-        assert {ref.uid for ref in await on.store.waiting()} == {obj.ref.uid, late.ref.uid}
-
-    played(database_url, play)
-
-
-def test_an_operator_sees_its_own_cluster_and_namespaces_only(database_url: str, flagschedule: Run) -> None:
-    """Snapshots, waiting objects and status entries of other clusters and namespaces stay out of sight."""
-
-    async def play(on: Scene) -> None:
-        on.database.flag("checkout-v2")
-        await on.mirror(on.obj(due=timedelta(seconds=-1)))
-        await on.mirror(on.obj(name="late", flagKey="late", due=timedelta(seconds=-1)))
-        await asyncio.to_thread(flagschedule, "process")
-
-        async def sights(scope: Scene) -> list[int]:
-            snapshots = [snapshot async for snapshot in scope.store.snapshots()]
-            return [len(snapshots), len(await scope.store.waiting()), len(await scope.store.status_entries(9))]
-
-        assert await sights(on) == [2, 1, 1]
-        async with scene(database_url, cluster="other") as other:
-            assert await sights(other) == [0, 0, 0]
-        async with scene(database_url, namespaces=("elsewhere",)) as other:
-            assert await sights(other) == [0, 0, 0]
-        async with scene(database_url, namespaces=("shop", "elsewhere")) as other:
-            assert await sights(other) == [2, 1, 1]
-
-    played(database_url, play)
-
-
-def test_status_entries_are_served_once(database_url: str, flagschedule: Run) -> None:
-    """An outcome waits until its entry is deleted."""
-
-    async def play(on: Scene) -> None:
-        on.database.flag("checkout-v2")
-        await on.mirror(on.obj(due=timedelta(seconds=-1)))
-        await asyncio.to_thread(flagschedule, "process")
-        entries = await on.store.status_entries(10)
-        assert [entry.id for entry in await on.store.status_entries(10)] == [entry.id for entry in entries]
-
-        await on.store.delete_status_entries([entry.id for entry in entries])
-
-        assert await on.store.status_entries(10) == []
-
-    played(database_url, play)
-
-
-def test_status_entries_of_namespaces_take_turns(database_url: str) -> None:
-    """However many outcomes of one namespace wait, the oldest of another is read with its first; known ones are not."""
-
-    async def play(on: Scene) -> None:
-        on.database.flag("checkout-v2")
-        for name, namespace in [*((f"flood-{number}", "noisy") for number in range(5)), ("one", "quiet")]:
-            obj = on.obj(name=name)
-            row = row_of(await on.mirror(replace(obj, ref=replace(obj.ref, namespace=namespace))))
-            on.database.run("INSERT INTO flag_schedule_status_outbox (schedule_id) VALUES (%s)", row.id)
-
-        first = await on.store.status_entries(3)
-        then = await on.store.status_entries(2, [entry.id for entry in first])
-
-        assert [entry.ref.name for entry in first] == ["flood-0", "one", "flood-1"]
-        assert [entry.ref.name for entry in then] == ["flood-2", "flood-3"]
-
-    played(database_url, play)
-
-
-def test_a_cluster_name_belongs_to_one_live_cluster(database_url: str) -> None:
-    """A second cluster of the same name is refused while the first one lives, and takes over when it is stale."""
-
-    async def play(on: Scene) -> None:
-        assert await on.store.claim_cluster("one")
-        assert await on.store.claim_cluster("one")
-        assert not await on.store.claim_cluster("two")
-
-        on.database.run("UPDATE flag_schedule_clusters SET heartbeat_at = now() - interval '11 minutes'")
-
-        assert await on.store.claim_cluster("two")
-        assert not await on.store.claim_cluster("one")
-
-    played(database_url, play)
-
-
-def test_a_database_that_is_away_is_no_objects_fault() -> None:
-    """Without a database every operation of the store says that it is unavailable."""
-
-    async def play() -> None:
-        async with PostgresMirrorStore("postgresql://norole@127.0.0.1:1/x?connect_timeout=1", "default", ()) as store:
-            with pytest.raises(DependencyUnavailableError, match="DATABASE_URL"):
-                await store.ping()
-
-    asyncio.run(play())
-
-
-def test_a_flag_that_vanishes_in_between_leaves_the_object_waiting(database_url: str) -> None:
-    """When the flag is deleted between look and insertion, the decision is made again."""
-
-    async def play(on: Scene) -> None:
-        on.database.flag("checkout-v2")
-        obj = on.obj()
-
-        with pytest.raises(ConflictError):
-            await on.try_to_mirror(obj, meanwhile=lambda: on.database.run("DELETE FROM feature_flags"))
-        snapshot = await on.mirror(obj)
-
-        assert snapshot.record
-        assert snapshot.record.state is State.WAITING
-
-    played(database_url, play)
-
-
 def test_a_connection_that_the_server_has_ended_is_never_handed_out(database_url: str) -> None:
     """After the server has ended every idle connection, the next callers are served all the same."""
 
@@ -607,21 +336,5 @@ def test_a_schedule_that_waited_for_a_lock_was_in_time(database_url: str) -> Non
         await on.try_to_mirror(obj, flag_locked=True)
 
         assert row_of(await on.mirror(obj)).state is State.PENDING
-
-    played(database_url, play)
-
-
-def test_two_flags_of_one_key_are_named(database_url: str) -> None:
-    """Where the host's table holds two flags of one key, the object waits and says why."""
-
-    async def play(on: Scene) -> None:
-        on.database.run("ALTER TABLE feature_flags DROP CONSTRAINT IF EXISTS feature_flags_flag_key_environment_key")
-        for _ in range(2):
-            on.database.flag("checkout-v2")
-
-        found = (await on.mirror(on.obj())).record
-
-        assert found
-        assert (found.state, found.reason) == (State.WAITING, Reason.FLAG_AMBIGUOUS)
 
     played(database_url, play)

@@ -14,7 +14,8 @@ from flagschedule.domain.outcome import Phase, Reason, Snapshot, State
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
 from tests.integration.test_crashes import held, held_in_mid_statement
-from tests.integration.test_mirror_store import Scene, played, row_of, scene
+from tests.integration.test_mirror_store import Scene, played, scene
+from tests.support.mirroring import row_of
 from tests.unit.builders import rfc3339
 from tests.waiting import eventually
 
@@ -260,42 +261,6 @@ def test_another_flag_that_does_not_exist_is_waited_for(database_url: str) -> No
         on.database.flag("other")
 
         assert outcome(await on.mirror(moved)) == (State.PENDING, None)
-
-    played(database_url, play)
-
-
-def test_a_predecessor_that_is_applied_at_this_moment_counts(database_url: str) -> None:
-    """When the processor makes the change between our look and our insertion, the newer object is Replayed."""
-
-    async def play(on: Scene) -> None:
-        on.database.flag("checkout-v2")
-        old, new = on.obj(due=DUE, age=9), on.obj(due=DUE, age=0)
-        await on.mirror(old)
-
-        def overtake() -> None:
-            on.database.run(
-                "UPDATE feature_flag_schedules SET status = 'applied', applied_at = now() WHERE status = 'pending'"
-            )
-
-        with pytest.raises(ConflictError):
-            await on.try_to_mirror(new, meanwhile=overtake)
-        assert outcome(await on.mirror(new)) == (State.APPLIED, Reason.REPLAYED)
-        assert on.database.value("SELECT count(*) FROM feature_flag_schedules") == 1
-
-    played(database_url, play)
-
-
-def test_a_successor_of_the_same_second_takes_over(database_url: str) -> None:
-    """Kubernetes' times are whole seconds: of two objects of one name the one mirrored later is the living one."""
-
-    async def play(on: Scene) -> None:
-        on.database.flag("checkout-v2")
-        old = on.obj()
-        await on.mirror(old)
-
-        await on.mirror(on.obj())
-
-        assert outcome(await on.store.snapshot(old.ref.uid)) == (State.CANCELLED, Reason.REPLACED)
 
     played(database_url, play)
 
