@@ -43,7 +43,7 @@ NAMES: Final = {
     "renew_within": "renew_deadline",
 }
 
-_OF_THE_OPERATOR: Final = r"\b(Claimable|Leftover)\b|\bbeside\("
+_OF_THE_OPERATOR: Final = r"\bClaimable\b|\bbeside\("
 # What stays: the files, the lines, and why.
 ALLOWED: Final = (
     (r"^operator/flagschedule/", r"", "is not clean yet: remove this line then, and the next one"),
