@@ -8,7 +8,7 @@
 -- What is recorded is what the database returned. A flag that does not hold what was asked, because a trigger, a rule or
 -- a policy of the host kept it from it, ends the statement, so that no watermark moves; the row is then looked for.
 --
--- Joins go through arrays (unnest of a scalar subquery), so that the planner expects a handful of rows and
+-- Joins go through arrays (unnest of a row of arrays), so that the planner expects a handful of rows and
 -- stays with index loops; a join of the parts themselves may turn into a scan of the whole table.
 WITH claimed AS MATERIALIZED (
     /* claim */ SELECT
@@ -106,36 +106,26 @@ flags AS (
     UPDATE feature_flags AS f
     SET enabled = coalesce(x.enabled, f.enabled),
         rollout_percentage = coalesce(x.rollout_percentage, f.rollout_percentage),
-        updated_at = (SELECT clock_timestamp())
-    FROM unnest(
-        (SELECT c.flag_ids FROM changes AS c),
-        (SELECT c.enabled FROM changes AS c),
-        (SELECT c.rollout_percentages FROM changes AS c)
-    ) AS x (flag_id, enabled, rollout_percentage)
+        updated_at = clock_timestamp()
+    FROM changes AS c, unnest(c.flag_ids, c.enabled, c.rollout_percentages) AS x (flag_id, enabled, rollout_percentage)
     WHERE f.id = x.flag_id
     RETURNING f.id, f.environment, f.enabled, f.rollout_percentage,
-              coalesce(f.enabled = x.enabled, x.enabled IS NULL)
-              AND coalesce(f.rollout_percentage = x.rollout_percentage, x.rollout_percentage IS NULL) AS as_asked
+              CASE
+                  WHEN coalesce(f.enabled = x.enabled, x.enabled IS NULL)
+                       AND coalesce(f.rollout_percentage = x.rollout_percentage, x.rollout_percentage IS NULL) THEN NULL
+                  WHEN x.enabled IS NOT NULL AND x.enabled IS DISTINCT FROM f.enabled
+                      THEN 'enabled ' || coalesce(f.enabled::text, 'null')
+                  ELSE 'rolloutPercentage ' || coalesce(f.rollout_percentage::text, 'null')
+              END AS instead
 ),
 -- The time of the change: after all locks were had and all flags changed; and that of the claim, if it was much earlier.
 -- Where a flag is not as asked, this ends the statement, and says what the flag holds instead.
 made AS MATERIALIZED (
     SELECT clock_timestamp() AS at,
            CASE WHEN clock_timestamp() > now() + interval '100 milliseconds' THEN now() END AS claimed_at,
-           CASE WHEN count(*) <> (SELECT coalesce(cardinality(c.flag_ids), 0) FROM changes AS c) THEN
-               flag_schedule_refuse(coalesce((
-                   SELECT min(CASE
-                       WHEN x.enabled IS NOT NULL AND x.enabled IS DISTINCT FROM o.enabled
-                           THEN 'enabled ' || coalesce(o.enabled::text, 'null')
-                       ELSE 'rolloutPercentage ' || coalesce(o.rollout_percentage::text, 'null')
-                   END)
-                   FROM flags AS o
-                   JOIN won AS x ON x.flag_id = o.id
-                   WHERE NOT o.as_asked
-               ), 'nothing'))
-           END AS refused
+           CASE WHEN count(*) - count(f.instead) <> (SELECT coalesce(cardinality(c.flag_ids), 0) FROM changes AS c)
+                THEN flag_schedule_refuse(coalesce(min(f.instead), 'nothing')) END AS refused
     FROM flags AS f
-    WHERE f.as_asked
 ),
 results AS MATERIALIZED (
     SELECT c.id, c.arming, c.retry_count, c.retried, c.flag_key, c.environment,
@@ -184,12 +174,7 @@ schedules AS (
         error_message = x.error,
         set_aside_count = CASE WHEN x.state = 'failed' THEN 0 ELSE s.set_aside_count END,
         updated_at = now()
-    FROM unnest(
-        (SELECT l.ids FROM lists AS l),
-        (SELECT l.states FROM lists AS l),
-        (SELECT l.reasons FROM lists AS l),
-        (SELECT l.errors FROM lists AS l)
-    ) AS x (id, state, reason, error)
+    FROM lists AS l, unnest(l.ids, l.states, l.reasons, l.errors) AS x (id, state, reason, error)
     WHERE s.id = x.id
 ),
 attempts AS (
@@ -198,11 +183,11 @@ attempts AS (
          after_rollout_percentage, before_enabled, after_enabled, set_enabled, set_rollout_percentage,
          outcome, reason, error)
     SELECT r.id, r.arming, least(r.retry_count, 2147483646) + 1, %(run_id)s,
-           (SELECT m.claimed_at FROM made AS m), (SELECT m.at FROM made AS m), r.before_updated_at,
+           m.claimed_at, m.at, r.before_updated_at,
            r.before_rollout_percentage, r.after_rollout_percentage, r.before_enabled, r.after_enabled,
            r.set_enabled, r.set_rollout_percentage,
            r.state, r.reason, r.error
-    FROM results AS r
+    FROM results AS r, made AS m
     -- A row that another program set back to pending by hand has its attempts already: apply it all the same.
     ON CONFLICT DO NOTHING
 ),
