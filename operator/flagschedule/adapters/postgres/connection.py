@@ -194,14 +194,11 @@ def translated_for_rows(session: psycopg.Connection[Any]) -> Iterator[None]:
     Raises:
         ConnectionLostError: the connection has ended.
     """
-    with translated():
-        try:
-            yield
-        except psycopg.Error as error:
-            refused = ConnectionLostError() if session.closed else refusal(error)
-            if refused is None:
-                raise
-            raise refused from error
+    try:
+        yield
+    except psycopg.Error as error:
+        refused = ConnectionLostError() if session.closed else refusal(error)
+        raise refused or _meaning(error) from error
 
 
 def _meaning(error: psycopg.Error) -> FlagScheduleError:

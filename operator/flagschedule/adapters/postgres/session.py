@@ -7,7 +7,14 @@ that begins with our settings. On a session of our own the settings are made onc
 
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    ExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
 from typing import Any, Final, LiteralString, Self
 
 import psycopg
@@ -156,15 +163,15 @@ class Session(Connection[Any]):
         """Execute what no transaction may contain; on a session that we do not own, none of our settings apply."""
         super().execute(statement)
 
-    @contextmanager
-    def unit(self) -> Iterator[None]:
+    def unit(self) -> AbstractContextManager[None]:
         """Make one transaction of what is executed inside, in one round trip, where our settings could not stay.
 
         Does nothing inside of a transaction, and on a session of our own. Errors may come as late as at the end.
         """
-        if self.is_own or not _is_outside(self):
-            yield
-            return
+        return nullcontext() if self.is_own or not _is_outside(self) else self._unit()
+
+    @contextmanager
+    def _unit(self) -> Iterator[None]:
         try:
             with _begins(self), self.pipeline():
                 super().execute(_BEGIN)
