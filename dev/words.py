@@ -43,16 +43,13 @@ NAMES: Final = {
     "renew_within": "renew_deadline",
 }
 
-_OF_THE_OPERATOR: Final = r"\bClaimable\b|\bbeside\("
 # What stays: the files, the lines, and why.
 ALLOWED: Final = (
-    (r"^operator/flagschedule/", r"", "is not clean yet: remove this line then, and the next one"),
-    (r"^tests/", _OF_THE_OPERATOR, "names of the operator that tests use"),
     (r"^(dev/words|tests/checks/test_words)\.py$", r"", "the words themselves"),
     (r"\.py$", r"(run|serve)_forever", "the names in Python's asyncio and socketserver"),
     (r"^dev/localkind/programs/kstatus/main\.go$", r"^// Tells", "an edit of the file would build its program again"),
     (r"^dev/localkind/servers/wheels\.py$", r'= "nobody"$', "the unprivileged user of every Linux"),
-    (r"^tests/", r'"Handled at', "the text of a status, not the class"),
+    (r"\.py$", r'"Handled at', "the text of a status, not the class"),
 )
 # Written by others or by programs: the licence, locks, pictures.
 _FOREIGN: Final = re.compile(r"^LICENSE$|^requirements/|\.(sum|mod|svg)$|package-lock\.json$")

@@ -215,7 +215,7 @@ class MetricsText(Protocol):
 # ---- the processor's side -----------------------------------------------------------------------
 
 
-class Handled(NamedTuple):
+class ProcessedSchedule(NamedTuple):
     """One schedule that a batch brought to an end or to its next retry. A tuple, because there are many of them."""
 
     schedule_id: str
@@ -230,8 +230,8 @@ class Handled(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claimable:
-    """A row that is due, as it was when somebody looked; any change of it makes another `version`."""
+class ClaimedRow:
+    """A row that is due, as it was when it was read; any change of it makes another `version`."""
 
     schedule_id: UUID
     flag_id: UUID
@@ -260,7 +260,7 @@ class Skipped(NamedTuple):
 class Batch:
     """What one statement did; `cache_entries` maps outbox ids to the environments whose cache key must go."""
 
-    handled: Sequence[Handled]
+    handled: Sequence[ProcessedSchedule]
     cache_entries: Mapping[int, str]
 
 
@@ -273,7 +273,7 @@ class ProcessStore(Protocol):
     def start_run(self) -> bool:
         """Record that a run begins. Returns whether row-level security may hide schedules from it."""
 
-    def beside(self) -> ProcessStore:
+    def connect_another(self) -> ProcessStore:
         """The same run on one more connection, for another thread; to be closed.
 
         Raises:
@@ -303,7 +303,7 @@ class ProcessStore(Protocol):
             UnexpectedRefusalError: the database failed otherwise; nothing was changed.
         """
 
-    def claimable(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Sequence[Claimable]:
+    def claimable(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Sequence[ClaimedRow]:
         """The rows that `apply` would claim now; they are not locked when this returns."""
 
     def is_anything_due(self, suspects: Sequence[UUID]) -> bool:
@@ -312,7 +312,7 @@ class ProcessStore(Protocol):
     def is_aside_due(self) -> bool | None:
         """Of the rows that stepped aside one is to be tried again (True), none is yet (False); None if none did."""
 
-    def suspects(self, flags: Sequence[UUID], stuck: Sequence[UUID], limit: int) -> Sequence[Claimable]:
+    def suspects(self, flags: Sequence[UUID], stuck: Sequence[UUID], limit: int) -> Sequence[ClaimedRow]:
         """Rows to be tried alone: due ones of these flags, and those that stepped aside and whose time has come.
 
         Rows in `stuck` are left out. None is locked.
@@ -328,17 +328,17 @@ class ProcessStore(Protocol):
         """As `apply`, for those of `ids` that are still due and free; within so many seconds, or as long as a batch."""
 
     def check(self) -> None:
-        """Run the statement that applies over no row: what it raises is raised whatever the rows."""
+        """Run the statement that applies over no row: what it raises is raised for any rows."""
 
     def record_failure(
-        self, row: Claimable, *, error: str, attempt_error: str, delays: Sequence[float], jitter: timedelta
+        self, row: ClaimedRow, *, error: str, attempt_error: str, delays: Sequence[float], jitter: timedelta
     ) -> Batch:
         """A transient failure of one due row: count it, plan the retry or end it; nothing if the row has changed.
 
         `error` is for the row, which many may read; `attempt_error` for the history.
         """
 
-    def set_aside(self, row: Claimable, *, error: str, delays: Sequence[float]) -> SetAside | None:
+    def set_aside(self, row: ClaimedRow, *, error: str, delays: Sequence[float]) -> SetAside | None:
         """Let a due row step aside; `delays` are seconds by how often it did. None if the row has changed."""
 
     def drain_cache(self, after: int, limit: int, invalidate: Callable[[Sequence[str]], Collection[str]]) -> int | None:

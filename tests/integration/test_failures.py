@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flagschedule.adapters.postgres.process import PostgresProcessStore
-from flagschedule.ports import Batch, Claimable
+from flagschedule.ports import Batch, ClaimedRow
 from flagschedule.services.process import Pace, Processor
 from tests import roles
 from tests.integration.conftest import Run
@@ -70,7 +70,7 @@ def test_a_row_that_is_mended_meanwhile_is_not_blamed(
     class MendedMeanwhile(PostgresProcessStore):
         """The edit comes at the worst moment."""
 
-        def record_failure(self, row: Claimable, **plan: Any) -> Batch:
+        def record_failure(self, row: ClaimedRow, **plan: Any) -> Batch:
             database.run("UPDATE feature_flag_schedules SET updates = '{\"rolloutPercentage\": 5}'")
             return super().record_failure(row, **plan)
 

@@ -181,9 +181,9 @@ class Faulty(PostgresProcessStore):
         """Spoil the second connection."""
         raise NotImplementedError
 
-    def beside(self) -> Self:
+    def connect_another(self) -> Self:
         """Connect another store, which is spoilt as soon as it does its share."""
-        other = super().beside()
+        other = super().connect_another()
         other.apply = partial(self._spoilt, other)  # type: ignore[method-assign]  # for one of two
         self.connected.set()
         return other
@@ -252,7 +252,7 @@ def test_a_run_goes_on_where_the_database_takes_no_further_connection(database: 
     class Alone(PostgresProcessStore):
         """As if the server's last connection were taken."""
 
-        def beside(self) -> Self:
+        def connect_another(self) -> Self:
             return type(self)("postgresql://127.0.0.1:1/none").__enter__()
 
     all_are_applied(database, flags, Alone(roles.url(database_url, "process")))
@@ -315,7 +315,7 @@ def test_a_run_waits_for_no_further_connection(database: Database, database_url:
     class Queueing(PostgresProcessStore):
         """Let the second connection wait without an end, as a pooler may."""
 
-        def beside(self) -> Self:
+        def connect_another(self) -> Self:
             over.wait()
             raise DependencyUnavailableError
 

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from flagschedule.adapters.postgres.process import PostgresProcessStore
 from flagschedule.domain import backoff
-from flagschedule.ports import Batch, Claimable
+from flagschedule.ports import Batch, ClaimedRow
 from flagschedule.services import refusals
 from flagschedule.services.process import Pace, Processor
 from flagschedule.services.report import Summary
@@ -109,7 +109,7 @@ def test_what_comes_due_while_refused_rows_are_looked_for_is_applied_at_once(
     made: list[UUID] = []
     record = PostgresProcessStore.record_failure
 
-    def record_and_plan(store: PostgresProcessStore, row: Claimable, **values: Any) -> Batch:
+    def record_and_plan(store: PostgresProcessStore, row: ClaimedRow, **values: Any) -> Batch:
         if not made:
             made.append(database.schedule(flag, {"enabled": True}, due=timedelta(0)))
         return record(store, row, **values)

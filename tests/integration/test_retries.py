@@ -11,7 +11,7 @@ from flagschedule.adapters.postgres.process import PostgresProcessStore
 from flagschedule.bootstrap import processor as bootstrap
 from flagschedule.domain import backoff
 from flagschedule.domain.errors import DependencyUnavailableError, StatementRefusedError
-from flagschedule.ports import Claimable
+from flagschedule.ports import ClaimedRow
 from flagschedule.settings import Settings
 from tests import roles
 from tests.integration.conftest import Run
@@ -84,7 +84,7 @@ def test_the_jitter_is_even(database: Database, database_url: str) -> None:
         store.start_run()
         store._connection.execute("SELECT setseed(0.4711)")  # the same draw in every run of this test
         for row in rows:
-            seen = Claimable(schedule_id=row["id"], flag_id=flag, version=row["version"])
+            seen = ClaimedRow(schedule_id=row["id"], flag_id=flag, version=row["version"])
             store.record_failure(seen, error="no", attempt_error="no", delays=backoff.delays(), jitter=backoff.JITTER)
 
     jitters = sorted((wait(database, row["id"]) or 0) - WAITS[row["retry_count"]] for row in rows)

@@ -145,7 +145,7 @@ async def _run_kopf(services: bootstrap.Operator, settings: Settings, stop: asyn
     own = [
         asyncio.create_task(services.reconciler.run_forever(), name="reconciler"),
         asyncio.create_task(services.writer.serve_forever(), name="status writer"),
-        asyncio.create_task(services.recorder.post_forever(), name="event recorder"),
+        asyncio.create_task(services.recorder.run_forever(), name="event recorder"),
         asyncio.create_task(services.resync.run_forever(), name="resync"),
         asyncio.create_task(_close_at(stop, services.breaker), name="breaker keeper"),
     ]

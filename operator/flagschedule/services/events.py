@@ -47,7 +47,7 @@ class EventRecorder:
             else:
                 self._warn_once("too many wait to be posted")
 
-    async def post_forever(self) -> None:
+    async def run_forever(self) -> None:
         """Post what was recorded until cancelled; what cannot be posted is dropped."""
         await self._waiting.run()
 

@@ -33,8 +33,8 @@ _BLOCKED: Final = 25  # so many of these looks is one that waited in vain for a 
 _RETRIES_EVERY: Final = 10  # rounds, where the last look found none
 _LOOK_EVERY: Final = 1.0  # seconds between looks while lingering, at most
 _ASIDE_EVERY: Final = 5.0  # the same for schedules that stepped aside, while none is known
-_STOPPING: Final = 1.0  # seconds that a run that was told to stop waits for a slow row: undone if it takes longer
-_CONNECTING: Final = 6.0  # seconds that a run waits at its end for a connection it has asked for
+_STOPPING: Final = 1.0  # seconds that a run that must stop waits for a slow row, which is rolled back after that
+_CONNECTING: Final = 6.0  # seconds that a run waits at its end for a connection that is being opened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Processor:
         self._busy: str | None = None
         self._left_something = True
         self._aside: bool | None = None
-        self._asked_aside = -math.inf
+        self._looked_aside = -math.inf
         self._started = time.monotonic()
         self._keys = CacheKeys(cache)
         self._report = Report(self._keys)
@@ -76,7 +76,7 @@ class Processor:
         self._lane = Lane(store, self._refusals.try_suspects)
 
     def run(self) -> Summary:
-        """Apply until nothing is due, the time budget is spent or the program is told to stop.
+        """Apply until nothing is due, the time budget is spent or the program must stop.
 
         Raises:
             DependencyUnavailableError: the database cannot serve; what was committed stays.
@@ -106,7 +106,7 @@ class Processor:
         """Look once, and sleep until the next look."""
         soon = None
         try:
-            # In time for what is known to come, and often enough for what is made or moved meanwhile. Asked before
+            # In time for what is known to come, and often enough for what is made or moved meanwhile. Read before
             # the look: what comes due between the two is found by the look, and not passed by both.
             soon = self._store.seconds_until_due()
             is_due = self._is_anything_due(self._store)
@@ -138,15 +138,15 @@ class Processor:
         due = store.is_anything_due(self._refusals.left_out)
         if store is self._store:
             self._left_something = due
-            self._ask_aside()
+            self._look_aside()
         if self._aside or self._refusals.suspects:
             self._wake_lane()
         return due
 
-    def _ask_aside(self) -> None:
+    def _look_aside(self) -> None:
         """Not with each look, because hardly any finds one: what stepped aside did so for half a minute or more."""
-        if time.monotonic() - self._asked_aside >= (_ASIDE_EVERY if self._aside is None else _LOOK_EVERY):
-            self._asked_aside = time.monotonic()
+        if time.monotonic() - self._looked_aside >= (_ASIDE_EVERY if self._aside is None else _LOOK_EVERY):
+            self._looked_aside = time.monotonic()
             self._aside = self._store.is_aside_due()
 
     def _drain(self, *, busy_looks: int) -> bool:
@@ -201,7 +201,7 @@ class Processor:
                 if max(retried, applied) >= self._pace.batch_size:
                     when_full()
                 looks = 0 if retried or applied or isolated else looks + 1
-                # Rows that are due and that nobody could claim are held by another transaction, likely not for long.
+                # Rows that are due and could not be claimed are locked by another transaction, likely not for long.
                 if looks and (looks >= busy_looks or not self._is_anything_due(store)):
                     return
             except UnexpectedRefusalError as error:
@@ -237,7 +237,7 @@ class Processor:
                 return held + len(batch.handled)
 
     def _count_skipped(self) -> None:
-        """Tell what is due and was left; not asked where the last look found nothing."""
+        """Report what is due and was left; without a query where the last look found nothing."""
         if not self._left_something and self._aside is None and not self._refusals.left_out:
             return
         try:

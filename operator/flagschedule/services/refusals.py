@@ -23,7 +23,7 @@ from flagschedule.domain.errors import (
     StatementRefusedError,
     UnexpectedRefusalError,
 )
-from flagschedule.ports import Claimable, ProcessStore
+from flagschedule.ports import ClaimedRow, ProcessStore
 from flagschedule.services.report import Report
 
 ISOLATION: Final = 0.1  # seconds of isolation between two batches, and of the pause after it if nothing else is due
@@ -43,7 +43,7 @@ _HELD: Final = 1000  # rows at most, because each batch compares what it claims 
 class _Held:
     """Rows of a refused batch, oldest first; the first `size` of them are tried together next."""
 
-    rows: list[Claimable]
+    rows: list[ClaimedRow]
     size: int
     one_by_one: bool
 
@@ -86,7 +86,7 @@ class Refusals:
         """Whether there is anything to isolate."""
         return bool(self._held)
 
-    def hold(self, store: ProcessStore, error: StatementRefusedError, rows: Callable[[], Sequence[Claimable]]) -> int:
+    def hold(self, store: ProcessStore, error: StatementRefusedError, rows: Callable[[], Sequence[ClaimedRow]]) -> int:
         """Hold the rows of a refused batch back until `isolate` has found those for which it was refused.
 
         Returns:
@@ -184,7 +184,7 @@ class Refusals:
             held.size = 1 if held.one_by_one else len(rows) * 2
         self._release(held, rows, suspect)
 
-    def _release(self, held: _Held, rows: Sequence[Claimable], suspect: UUID | None) -> None:
+    def _release(self, held: _Held, rows: Sequence[ClaimedRow], suspect: UUID | None) -> None:
         """Hold the first rows of a batch no longer. The others of a suspect flag are left to its turn."""
         with self._lock:
             held.rows = [row for row in held.rows[len(rows) :] if row.flag_id != suspect]
@@ -195,7 +195,7 @@ class Refusals:
         if suspect is not None:
             self._found()
 
-    def _try_alone(self, store: ProcessStore, row: Claimable) -> bool:
+    def _try_alone(self, store: ProcessStore, row: ClaimedRow) -> bool:
         """Returns whether the row came to an outcome or stepped aside; not, if it was locked or the time was short."""
         seconds = min(max(self._time_left(), _SHORTEST), LONGEST)
         for tries_left in reversed(range(_TRIES)):
@@ -222,11 +222,11 @@ class Refusals:
         time.sleep(min(time.monotonic() - started, PAUSE))  # hundreds of them in a row would take a core from others
         return True
 
-    def _is_recorded(self, store: ProcessStore, row: Claimable, error: StatementRefusedError) -> bool:
+    def _is_recorded(self, store: ProcessStore, row: ClaimedRow, error: StatementRefusedError) -> bool:
         """Record a refusal that is an outcome of the change. Returns False if it is none, or cannot be recorded."""
         return isinstance(error, RowRefusedError) and self._fail(store, row, error)
 
-    def _fail(self, store: ProcessStore, row: Claimable, error: StatementRefusedError) -> bool:
+    def _fail(self, store: ProcessStore, row: ClaimedRow, error: StatementRefusedError) -> bool:
         with_text = f"{error}: {error.host_text}" if error.host_text else str(error)
         try:
             batch = store.record_failure(
@@ -241,7 +241,7 @@ class Refusals:
         self._report.finish(batch)
         return True
 
-    def _set_aside(self, store: ProcessStore, row: Claimable, error: StatementRefusedError) -> None:
+    def _set_aside(self, store: ProcessStore, row: ClaimedRow, error: StatementRefusedError) -> None:
         if row.set_aside_count >= len(backoff.SET_ASIDE_DELAYS) and self._fail(store, row, error):
             return
         try:
@@ -267,7 +267,7 @@ def _is_passing(error: StatementRefusedError) -> bool:
     return isinstance(error, UnexpectedRefusalError) and error.passing
 
 
-def _in_turns(rows: Sequence[Claimable]) -> list[Claimable]:
+def _in_turns(rows: Sequence[ClaimedRow]) -> list[ClaimedRow]:
     """The first row of each flag, the second of each, and so on; what stepped aside often comes last in its turn."""
     turns: dict[UUID, int] = {}
     placed = []

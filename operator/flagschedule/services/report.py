@@ -1,4 +1,4 @@
-"""What a run tells: its counts, its log lines, and the cache keys that follow a commit.
+"""What a run reports: its counts, its log lines, and the cache keys that follow a commit.
 
 Used by every connection of a run; owns the lock of what they share. It must not decide anything.
 """
@@ -12,7 +12,7 @@ import structlog
 
 from flagschedule import logs
 from flagschedule.domain.outcome import Reason
-from flagschedule.ports import Batch, Claimable, Handled, SetAside, Skipped
+from flagschedule.ports import Batch, ClaimedRow, ProcessedSchedule, SetAside, Skipped
 from flagschedule.services.cache_keys import CacheKeys
 
 _log: Final = structlog.get_logger()
@@ -34,7 +34,7 @@ class Summary:
     refused_cache_keys: int = 0
     duration: float = 0.0
 
-    def add(self, handled: Sequence[Handled]) -> None:
+    def add(self, handled: Sequence[ProcessedSchedule]) -> None:
         """Count the schedules of one batch."""
         self.processed += len(handled)
         for each in handled:
@@ -60,7 +60,7 @@ class Report:
     def finish(self, batch: Batch) -> None:
         """Count and report a batch, while the database is at work on another one.
 
-        The cache comes after the commit, so that nobody caches the old value again.
+        The cache comes after the commit, so that no program caches the old value again.
         """
         with self._lock:
             self.summary.add(batch.handled)
@@ -68,7 +68,7 @@ class Report:
                 self._keys.delete(batch.cache_entries)
             logs.write(_lines(batch.handled))
 
-    def set_aside(self, row: Claimable, aside: SetAside, error: str) -> None:
+    def set_aside(self, row: ClaimedRow, aside: SetAside, error: str) -> None:
         """A schedule stepped aside for a time."""
         with self._lock:
             self.summary.set_aside += 1
@@ -82,7 +82,7 @@ class Report:
             setAsideUntil=aside.until,
         )
 
-    def stuck(self, row: Claimable, error: str) -> None:
+    def stuck(self, row: ClaimedRow, error: str) -> None:
         """Not even that a schedule steps aside could be recorded."""
         with self._lock:
             self.summary.set_aside += 1
@@ -103,7 +103,7 @@ class Report:
         return self.summary
 
 
-def _lines(handled: Sequence[Handled]) -> list[logs.Line]:
+def _lines(handled: Sequence[ProcessedSchedule]) -> list[logs.Line]:
     """What is logged of the schedules of one batch."""
     lines = []
     for each in handled:

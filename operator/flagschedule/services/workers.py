@@ -42,7 +42,7 @@ class WorkerPool:
         if not self._called:
             self._called = True
             for _ in range(self._number):
-                # Nobody waits for them: behind a pooler without a free connection it may take minutes.
+                # The run does not wait for them: behind a pooler without a free connection it may take minutes.
                 Thread(target=self._connect, daemon=True).start()
         for _ in range(self._idle.qsize()):  # only once each: they may come back at once
             self._at_work.append(self._pool.submit(self._run, self._idle.get()))
@@ -58,7 +58,7 @@ class WorkerPool:
 
     def _connect(self) -> None:
         try:
-            self._idle.put(self._store.beside())
+            self._idle.put(self._store.connect_another())
         except FlagScheduleError as error:
             _log.warning(FEWER, error=str(error))
 
@@ -94,7 +94,7 @@ class Lane:
     def finish(self, connecting: float, working: Callable[[], float]) -> None:
         """Wait until the work is done, so many seconds at most; without a further connection it is done on the first.
 
-        `working` is asked again while we wait, because the program may be told to stop meanwhile. What is not done by
+        `working` is called again while we wait, because the program may have to stop meanwhile. What is not done by
         then is never committed: its connection ends with the program.
 
         Raises what the work raised.
@@ -121,7 +121,7 @@ class Lane:
 
     def _serve(self) -> None:
         try:
-            store = self._store.beside()
+            store = self._store.connect_another()
         except FlagScheduleError as error:
             _log.warning(FEWER, error=str(error))
             return

@@ -1,11 +1,11 @@
 -- Brings a batch of due schedules to its outcome: one statement, one transaction, nothing half done.
 --
--- For each flag and property the schedule with the latest (scheduled_at, id) wins, whatever the order of
+-- For each flag and property the schedule with the latest (scheduled_at, id) wins, for any order of
 -- application, retries, workers or crashes. The winner of the batch is compared with the watermark by
 -- INSERT ... ON CONFLICT, which works on the newest committed row; a plain SELECT would read a snapshot
 -- that is older than the lock.
 --
--- What is recorded is what the database returned. A flag that does not hold what was asked, because a trigger, a rule or
+-- What is recorded is what the database returned. A flag that does not hold what was requested, because a trigger, a rule or
 -- a policy of the host kept it from it, ends the statement, so that no watermark moves; the row is then looked for.
 --
 -- Joins go through arrays (unnest of a row of arrays), so that the planner expects a handful of rows and
@@ -119,7 +119,7 @@ flags AS (
               END AS instead
 ),
 -- The time of the change: after all locks were had and all flags changed; and that of the claim, if it was much earlier.
--- Where a flag is not as asked, this ends the statement, and says what the flag holds instead.
+-- Where a flag is not as requested, this ends the statement, and says what the flag holds instead.
 made AS MATERIALIZED (
     SELECT clock_timestamp() AS at,
            CASE WHEN clock_timestamp() > now() + interval '100 milliseconds' THEN now() END AS claimed_at,

@@ -13,7 +13,7 @@ from psycopg.types.json import set_json_loads
 from flagschedule.adapters.postgres import connection, statements
 from flagschedule.adapters.postgres.connection import Url
 from flagschedule.adapters.postgres.session import More, Session
-from flagschedule.ports import Batch, Claimable, Handled, SetAside, Skipped
+from flagschedule.ports import Batch, ClaimedRow, ProcessedSchedule, SetAside, Skipped
 
 _NOTHING: Final = Batch(handled=(), cache_entries={})
 _THE_FIRST: Final = "-infinity"
@@ -78,7 +78,7 @@ class PostgresProcessStore:
         ((self._run_id, may_be_hidden, self._has_after_triggers),) = self._fetch(statements.read("start_run"))
         return bool(may_be_hidden)
 
-    def beside(self) -> Self:
+    def connect_another(self) -> Self:
         """See ports.ProcessStore."""
         other = type(self)(self._url, self._run_id).__enter__()
         other._has_after_triggers = self._has_after_triggers  # noqa: SLF001 -- of the same class
@@ -92,7 +92,7 @@ class PostgresProcessStore:
         """See ports.ProcessStore."""
         statement = statements.limited(self._apply[retries], limit)
         if retries:
-            # To start the whole statement for nothing takes a tenth of a full batch, and retries are seldom.
+            # To start the whole statement for nothing takes a tenth of a full batch, and retries are rare.
             ((due,),) = self._fetch(self._is_retry_due, suspects=list(suspects))
             if not due:
                 return _NOTHING
@@ -107,11 +107,11 @@ class PostgresProcessStore:
             if batch.handled or since == _THE_FIRST:
                 return batch
 
-    def claimable(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Sequence[Claimable]:
+    def claimable(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Sequence[ClaimedRow]:
         """See ports.ProcessStore. In autocommit the claim's locks are gone with its answer."""
         text = statements.limited(self._claimable[retries], limit)
         rows = self._fetch(text, suspects=list(suspects), since=self._since)
-        return [Claimable(schedule_id=row[0], flag_id=row[1], version=row[2]) for row in rows]
+        return [ClaimedRow(schedule_id=row[0], flag_id=row[1], version=row[2]) for row in rows]
 
     def is_anything_due(self, suspects: Sequence[UUID]) -> bool:
         """See ports.ProcessStore."""
@@ -123,12 +123,12 @@ class PostgresProcessStore:
         found = self._fetch(self._is_aside_due)
         return bool(found[0][0]) if found else None
 
-    def suspects(self, flags: Sequence[UUID], stuck: Sequence[UUID], limit: int) -> Sequence[Claimable]:
+    def suspects(self, flags: Sequence[UUID], stuck: Sequence[UUID], limit: int) -> Sequence[ClaimedRow]:
         """See ports.ProcessStore."""
         text = statements.limited(statements.read("suspects"), limit)
         rows = self._fetch(text, suspects=list(flags), stuck=list(stuck))
         return [
-            Claimable(schedule_id=schedule_id, flag_id=flag_id, version=version, set_aside_count=count)
+            ClaimedRow(schedule_id=schedule_id, flag_id=flag_id, version=version, set_aside_count=count)
             for schedule_id, flag_id, version, count in rows
         ]
 
@@ -171,7 +171,7 @@ class PostgresProcessStore:
             return _NOTHING, _THE_FIRST
         never = repeat(None, len(handled[0]))  # what the statement brings to its end is not tried again
         batch = Batch(
-            handled=list(map(Handled._make, zip(*handled, never, strict=True))),
+            handled=list(map(ProcessedSchedule._make, zip(*handled, never, strict=True))),
             cache_entries={int(entry): environment for entry, environment in (cache_entries or {}).items()},
         )
         return batch, latest
@@ -183,7 +183,7 @@ class PostgresProcessStore:
         self._connection.execute(statements.read("refuse_undone"), {"ids": ids or []})
 
     def record_failure(
-        self, row: Claimable, *, error: str, attempt_error: str, delays: Sequence[float], jitter: timedelta
+        self, row: ClaimedRow, *, error: str, attempt_error: str, delays: Sequence[float], jitter: timedelta
     ) -> Batch:
         """See ports.ProcessStore."""
         rows = self._fetch(
@@ -196,7 +196,7 @@ class PostgresProcessStore:
             jitter=jitter.total_seconds(),
         )
         handled = [
-            Handled(
+            ProcessedSchedule(
                 schedule_id=schedule_id,
                 flag_key=flag_key,
                 environment=environment,
@@ -211,7 +211,7 @@ class PostgresProcessStore:
         ]
         return Batch(handled=handled, cache_entries={})
 
-    def set_aside(self, row: Claimable, *, error: str, delays: Sequence[float]) -> SetAside | None:
+    def set_aside(self, row: ClaimedRow, *, error: str, delays: Sequence[float]) -> SetAside | None:
         """See ports.ProcessStore."""
         values = {"schedule_id": row.schedule_id, "version": row.version, "error": error, "delays": list(delays)}
         found = self._fetch(statements.read("set_aside"), **values)
