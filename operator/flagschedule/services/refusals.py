@@ -41,7 +41,7 @@ _HELD: Final = 1000  # rows at most, because each batch compares what it claims 
 
 @dataclass(eq=False)
 class _Held:
-    """Rows of a refused batch, oldest first; the first `size` of them are tried together next."""
+    """Rows of a refused batch; the first `size` of them are tried together next."""
 
     rows: list[ClaimedRow]
     size: int
@@ -100,7 +100,7 @@ class Refusals:
         claimable, costly = rows(), _is_costly(error)
         with self._lock:
             left_out = self._left_out()
-            batch = [row for row in claimable if row.flag_id not in left_out]
+            batch = _latest_flag_first([row for row in claimable if row.flag_id not in left_out])
             if not batch or sum(len(held.rows) for held in self._held) >= _HELD:
                 return 0
             self._held.append(_Held(batch, 1 if costly else (len(batch) + 1) // 2, costly))
@@ -265,6 +265,14 @@ def _is_costly(error: StatementRefusedError) -> bool:
 
 def _is_passing(error: StatementRefusedError) -> bool:
     return isinstance(error, UnexpectedRefusalError) and error.passing
+
+
+def _latest_flag_first(rows: Sequence[ClaimedRow]) -> list[ClaimedRow]:
+    """Sort rows so that what has just come due does not wait for what is late anyway; a flag keeps its rows' order."""
+    flags: dict[UUID, list[ClaimedRow]] = {}
+    for row in rows:
+        flags.setdefault(row.flag_id, []).append(row)
+    return [row for of_flag in reversed(flags.values()) for row in of_flag]
 
 
 def _in_turns(rows: Sequence[ClaimedRow]) -> list[ClaimedRow]:
