@@ -161,7 +161,11 @@ lists AS MATERIALIZED (
     SELECT array_agg(r.id) AS ids,
            array_agg(r.state) AS states,
            array_agg(r.reason) AS reasons,
-           array_agg(r.error) AS errors
+           array_agg(r.error) AS errors,
+           array_agg(r.flag_key) AS flag_keys,
+           array_agg(r.environment) AS environments,
+           array_agg(r.retry_count) AS retry_counts,
+           array_agg(r.retried) AS retried
     FROM results AS r
 ),
 schedules AS (
@@ -193,7 +197,7 @@ attempts AS (
 ),
 statuses AS (
     INSERT INTO flag_schedule_status_outbox (schedule_id)
-    SELECT r.id FROM results AS r
+    SELECT unnest(l.ids) FROM lists AS l
 ),
 caches AS (
     INSERT INTO flag_schedule_cache_outbox (environment)
@@ -201,8 +205,8 @@ caches AS (
     RETURNING id, environment
 )
 -- The answer column by column: to make an array of each row would look up the types of its fields for each row.
-SELECT json_build_array(json_agg(r.id), json_agg(r.flag_key), json_agg(r.environment), json_agg(r.state),
-                        json_agg(r.reason), json_agg(r.retry_count), json_agg(r.error), json_agg(r.retried)) AS handled,
+SELECT json_build_array(to_json(l.ids), to_json(l.flag_keys), to_json(l.environments), to_json(l.states),
+                        to_json(l.reasons), to_json(l.retry_counts), to_json(l.errors), to_json(l.retried)) AS handled,
        (SELECT json_object_agg(c.id, c.environment) FROM caches AS c) AS cache_entries,
        (SELECT to_json(max(c.scheduled_at)) FROM claimed AS c) AS latest
-FROM results AS r
+FROM lists AS l
