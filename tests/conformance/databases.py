@@ -15,7 +15,8 @@ from psycopg import sql
 from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
 from tests import roles
 from tests.integration.database import Database, connected
-from tests.support.memory.mirror_store import MemoryDatabase, MemoryMirrorStore
+from tests.support.memory.database import MemoryDatabase
+from tests.support.memory.mirror_store import MemoryMirrorStore
 
 
 class InMemory(MemoryDatabase):

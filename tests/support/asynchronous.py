@@ -8,12 +8,12 @@ then: no sockets, no threads, no processes.
 import asyncio
 import inspect
 import selectors
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import pytest
 
-_LONGEST: Final = 24 * 3600.0  # seconds of simulated time
+_LONGEST: Final = 3600.0  # seconds, of simulated time in most tests
 _POLL: Final = 0.05
 
 
@@ -48,6 +48,12 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         return self._simulated.now
 
 
+def simulate(scene: Coroutine[Any, Any, None]) -> None:
+    """Run a scene in simulated time; for tests that are no coroutines, such as Hypothesis' ones."""
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+        runner.run(scene)
+
+
 async def reaches(condition: Callable[[], object], *, within: float = _LONGEST) -> None:
     """Wait until the condition holds.
 
@@ -67,7 +73,5 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     names = inspect.signature(pyfuncitem.obj).parameters
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
-    simulated = pyfuncitem.get_closest_marker("simulated_time")
-    with asyncio.Runner(loop_factory=SimulatedLoop if simulated else None) as runner:
-        runner.run(pyfuncitem.obj(**arguments))
+    (simulate if pyfuncitem.get_closest_marker("simulated_time") else asyncio.run)(pyfuncitem.obj(**arguments))
     return True

@@ -1,123 +1,22 @@
-"""The operator's store in memory. Implements ports.MirrorStore; tests/conformance compares it with Postgres.
+"""The operator's store in memory. Implements ports.MirrorStore; tests/conformance compares it with Postgres."""
 
-It shows what a store promises, without SQL. It leaves out what only a real database has: refused statements,
-rows of other programs, and tables that are locked as a whole.
-"""
-
-import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final
-from uuid import UUID, uuid4
+from typing import Final
+from uuid import UUID
 
 from flagschedule.domain.decision import Decision, Facts, Replay
-from flagschedule.domain.errors import ConflictError, DependencyUnavailableError, FlagScheduleError
+from flagschedule.domain.errors import ConflictError, FlagScheduleError
 from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 from flagschedule.ports import Backlog, StatusEntry
-from tests.unit.builders import NOW
+from tests.support.memory.database import MemoryDatabase
 
 _STALE: Final = timedelta(minutes=10)
 _COUNTS: Final = ("processed", "failed", "retried", "superseded", "set_aside", "skipped", "refused_cache_keys")
-
-
-@dataclass(frozen=True)
-class _Run:
-    started_at: datetime
-    finished_at: datetime
-    counts: Counter[str]
-
-
-class MemoryDatabase:
-    """What stores share, and what other programs do to it.
-
-    Attributes:
-        now: the database's time; tests move it.
-        away: whether the database serves nothing.
-        locked: flags, rows and objects (by uid) that a transaction holds.
-        records: by uid, each with its cluster's name.
-        rows: by id, each with its flag's id.
-        status_entries: the outbox: entries with the ids of their rows.
-    """
-
-    def __init__(self, now: datetime = NOW) -> None:
-        self.now = now
-        self.away = False
-        self.locked: set[UUID] = set()
-        self.flags: dict[UUID, tuple[str, str]] = {}
-        self.records: dict[Uid, tuple[str, Record]] = {}
-        self.rows: dict[UUID, tuple[UUID, Row]] = {}
-        self.status_entries: dict[int, UUID] = {}
-        self.cache_entries = 0
-        self.clusters: dict[str, tuple[str, datetime]] = {}
-        self.runs: list[_Run] = []
-        self._numbers = itertools.count(1)
-
-    def flag(self, key: str, environment: str = "production") -> UUID:
-        """Add a flag, as the application does."""
-        made = uuid4()
-        self.flags[made] = (key, environment)
-        return made
-
-    def delete_flag(self, flag: UUID) -> None:
-        """Delete a flag, and with it its rows."""
-        del self.flags[flag]
-        for schedule, (of, _) in [*self.rows.items()]:
-            if of == flag:
-                self.delete_row(schedule)
-
-    def delete_row(self, schedule: UUID) -> None:
-        """Delete a row, as retention does; its record keeps the outcome."""
-        _, row = self.rows.pop(schedule)
-        for uid, (cluster, record) in self.records.items():
-            if record.schedule_id != schedule:
-                continue
-            state, reason = (row.state, row.reason) if row.finished else (State.FAILED, Reason.FLAG_DELETED)
-            self.records[uid] = cluster, replace(record, state=state, reason=reason, applied_at=row.applied_at)
-            if not row.finished and not record.deleted:
-                self.notify(schedule)
-
-    def change_row(self, schedule: UUID, **fields: Any) -> None:
-        """Change a row, as the processor does."""
-        flag, row = self.rows[schedule]
-        self.rows[schedule] = flag, replace(row, **fields)
-
-    def apply(self, schedule: UUID) -> None:
-        """Record that a row's change was made, and that its object must hear of it."""
-        self.change_row(schedule, state=State.APPLIED, reason=Reason.APPLIED, applied_at=self.now)
-        self.notify(schedule)
-
-    def notify(self, schedule: UUID) -> None:
-        """Put a row's outcome into the outbox."""
-        self.status_entries[next(self._numbers)] = schedule
-
-    @contextmanager
-    def held(self, found: UUID) -> Iterator[None]:
-        """Hold the lock on a flag or a row, as another program's transaction does."""
-        self.locked.add(found)
-        yield
-        self.locked.remove(found)
-
-    def finish_run(self, seconds: float, **counts: int) -> None:
-        """Record a run of the processor that has ended now."""
-        self.runs.append(_Run(self.now - timedelta(seconds=seconds), self.now, Counter(counts)))
-
-    def new_id(self, created_at: datetime) -> UUID:
-        """The id of a new row: by creation to the second, then by the order of insertion. A UUID of version 7."""
-        created = 1000 * int(created_at.timestamp())
-        return UUID(int=(created << 80) | (7 << 76) | (2 << 62) | next(self._numbers))
-
-    def check(self) -> None:
-        """Serve a request.
-
-        Raises:
-            DependencyUnavailableError: the database is away.
-        """
-        if self.away:
-            raise DependencyUnavailableError("the database is away")
 
 
 class MemoryMirrorStore:
@@ -143,7 +42,8 @@ class MemoryMirrorStore:
     async def snapshot(self, uid: Uid) -> Snapshot | None:
         """See ports.MirrorStore."""
         self.database.check()
-        return self._snapshot(self.database.records[uid][1]) if uid in self.database.records else None
+        _, record = self.database.records.get(uid, ("", None))
+        return self._snapshot(record) if record else None
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
         """See ports.MirrorStore."""
@@ -230,7 +130,7 @@ class MemoryMirrorStore:
         ]
 
     def _snapshot(self, record: Record) -> Snapshot:
-        return _snapshot(record, self.database.rows, self.database.now)
+        return Snapshot(record=record, row=self.database.row(record.schedule_id), now=self.database.now)
 
 
 class _Transaction:
@@ -251,11 +151,11 @@ class _Transaction:
         obj = self._obj
         self._lock(obj.ref.uid)
         _, record = self._database.records.get(obj.ref.uid, ("", None))
+        row = self._database.row(record.schedule_id) if record else None
+        if row is not None:
+            self._lock(row.id)
         if record is not None:
-            if record.schedule_id in self._database.rows:
-                self._lock(record.schedule_id)
             self._records[obj.ref.uid] = self._cluster, record  # its cluster's name may have changed
-        row = _snapshot(record, self._database.rows, self._now).row if record else None
         self._facts = Facts(record=record, row=row, flag_id=None, replay=None, now=self._now)
         if record is not None and (obj.deleting or (row is not None and not self._is_moved(record))):
             return self._facts
@@ -281,7 +181,8 @@ class _Transaction:
             if self._replay() != facts.replay:
                 raise ConflictError
         self._records[self._obj.ref.uid] = self._cluster, record
-        return _snapshot(record, self._database.rows | self._rows, self._now)
+        _, row = self._rows.get(record.schedule_id, (None, None)) if record.schedule_id else (None, None)
+        return Snapshot(record=record, row=row or self._database.row(record.schedule_id), now=self._now)
 
     def commit(self) -> None:
         """Store what was written."""
@@ -292,11 +193,10 @@ class _Transaction:
         """Release the locks."""
         self._database.locked -= self._locks
 
-    def _lock(self, found: UUID | None, *, of_flag: bool = False) -> None:
-        if found is None or found in self._locks:
-            return
+    def _lock(self, found: UUID | None) -> None:
+        assert found
         if found in self._database.locked:
-            raise ConflictError(flag_locked=of_flag)
+            raise ConflictError
         self._locks.add(found)
         self._database.locked.add(found)
 
@@ -323,12 +223,12 @@ class _Transaction:
         if spec is None:
             return None
         plan = (spec.flag_key, spec.effective_environment, spec.scheduled_at)
-        found = [
-            Replay(applied_at=outcome.applied_at, change_hash=record.change_hash or "")
-            for record in self._namesakes()
-            if (*_flag_of(record), record.scheduled_at) == plan
-            and (outcome := _snapshot(record, self._database.rows, self._now).outcome).state is State.APPLIED
-        ]
+        found = []
+        for record in self._namesakes():
+            row = self._database.row(record.schedule_id)
+            outcome = Snapshot(record=record, row=row, now=self._now).outcome
+            if (*_flag_of(record), record.scheduled_at) == plan and outcome.state is State.APPLIED:
+                found.append(Replay(applied_at=outcome.applied_at, change_hash=record.change_hash or ""))
         return max(found, key=lambda replay: (replay.applied_at is not None, replay.applied_at), default=None)
 
     def _store_row(self, decision: Decision) -> UUID | None:
@@ -357,17 +257,12 @@ class _Transaction:
         for record in self._namesakes():
             if record.deleted or record.created_at > self._obj.created_at:
                 continue
-            _, row = self._database.rows.get(record.schedule_id, (None, None)) if record.schedule_id else (None, None)
+            row = self._database.row(record.schedule_id)
             if row is not None:
                 self._lock(row.id)
                 if not row.finished:
                     self._update(replace(row, state=State.CANCELLED, reason=Reason.REPLACED, next_retry_at=None))
             self._records[record.ref.uid] = self._cluster, replace(record, deleted=True)
-
-
-def _snapshot(record: Record, rows: dict[UUID, tuple[UUID, Row]], now: datetime) -> Snapshot:
-    _, row = rows.get(record.schedule_id, (None, None)) if record.schedule_id else (None, None)
-    return Snapshot(record=record, row=row, now=now)
 
 
 def _flag_of(record: Record) -> tuple[str | None, str | None]:
