@@ -66,22 +66,6 @@ def test_a_deletion_during_the_operators_absence_is_made_good(scene: Scene) -> N
     assert scene.row("launch")["status"] == "cancelled"
 
 
-def test_a_row_whose_object_vanished_is_cancelled(scene: Scene) -> None:
-    """A plan does not outlive its object, also where a user removed the finalizer while no operator ran."""
-    scene.create("launch")
-    scene.create("stays")
-    scene.reaches("launch", "Pending")
-    scene.reaches("stays", "Pending")
-    scene.operator.kill()
-    assert scene.api.patch("launch", {"metadata": {"finalizers": None}}).ok
-    assert scene.api.delete("launch").ok
-
-    scene.operator.start()
-
-    eventually(lambda: scene.row("launch")["status"] == "cancelled", "the orphan is cancelled")
-    assert scene.row("stays")["status"] == "pending"
-
-
 def test_a_successor_never_gets_its_predecessors_status(scene: Scene) -> None:
     """An outcome that waits to be written when its object is replaced by another of its name is dropped."""
     scene.create("launch")

@@ -68,17 +68,6 @@ def observed(scene: Scene) -> dict[str, Object]:
     return {name: obj["status"] for name, obj in scene.api.list().items()}
 
 
-def leave_planned(scene: Scene, edit: Object | None = None) -> None:
-    """Prepare a handled object, also in its edited form, without a running operator."""
-    scene.operator.start()
-    scene.create("launch")
-    scene.reaches("launch", "Pending")
-    if edit:
-        assert scene.api.patch("launch", {"spec": edit}).ok
-        observed(scene)
-    scene.operator.kill()
-
-
 def vanish(scene: Scene, name: str) -> None:
     """Remove an object without its operator's consent."""
     assert scene.api.patch(name, {"metadata": {"finalizers": None}}).ok
@@ -237,80 +226,6 @@ def test_an_operator_that_is_ready_has_set_everything_right(quick: Scene) -> Non
     assert scene.row("launch")["reason"] == "RestoredFromStatus"
 
 
-# What may stand in the database of a handled object: the fields of its spec, the statement that changed the
-# database, and what the row must be again.
-CONTRADICTIONS: dict[str, tuple[Object, str, tuple[str, bool]]] = {
-    "revived by hand": (
-        {"cancel": True},
-        "UPDATE feature_flag_schedules SET status = 'pending', reason = NULL",
-        ("cancelled", False),
-    ),
-    "let go by hand": ({"suspend": True}, "UPDATE feature_flag_schedules SET suspended = false", ("pending", True)),
-    "refused by an older operator": (
-        {},
-        """UPDATE flag_schedule_objects SET schedule_id = NULL, arming_hash = NULL, change_hash = NULL,
-               state = 'invalid', reason = 'InvalidSpec';
-           DELETE FROM feature_flag_schedules""",
-        ("pending", False),
-    ),
-    "planned from an etcd that is lost": (
-        {},
-        """UPDATE flag_schedule_objects SET arming_hash = 'another', change_hash = 'another';
-           UPDATE feature_flag_schedules SET scheduled_at = '2030-01-01T00:00:00Z'""",
-        ("pending", False),
-    ),
-}
-
-
-@pytest.mark.parametrize("case", CONTRADICTIONS)
-def test_a_start_sets_right_what_contradicts_its_object(quick: Scene, case: str) -> None:
-    """Once the operator is ready, rows are what their objects say, also those of objects that were handled before."""
-    edit, sabotage, expected = CONTRADICTIONS[case]
-    leave_planned(quick, edit)
-    quick.database.connection.execute(sabotage.encode())
-
-    quick.operator.start()
-
-    row = quick.row("launch")
-    assert (row["status"], row["suspended"], row["scheduled_at"].year) == (*expected, 2035)
-
-
-def test_an_operator_that_is_ready_knows_objects_without_finalizer(quick: Scene) -> None:
-    """An object that was handled and has lost its finalizer, say to a backup tool, does not wait for a second look."""
-    leave_planned(quick)
-    assert quick.api.patch("launch", {"metadata": {"finalizers": None}}).ok
-    quick.database.connection.execute(b"DELETE FROM flag_schedule_objects; DELETE FROM feature_flag_schedules")
-
-    quick.operator.start()
-
-    assert quick.row("launch")["status"] == "pending"
-
-
-def test_an_operator_that_is_ready_has_given_up_what_is_gone(quick: Scene) -> None:
-    """Once the operator is ready, the plan of an object that vanished is not applied any more."""
-    leave_planned(quick)
-    vanish(quick, "launch")
-
-    quick.operator.start()
-
-    assert quick.row("launch")["status"] == "cancelled"
-
-
-def test_what_could_not_be_repaired_is_tried_at_the_next_turn(quick: Scene) -> None:
-    """A failed repair is tried again within a minute, not at the next full comparison."""
-    leave_planned(quick)
-    quick.database.connection.execute(
-        b"UPDATE feature_flag_schedules SET suspended = true; "
-        b"ALTER TABLE feature_flag_schedules ADD CONSTRAINT held CHECK (suspended)"
-    )
-
-    quick.operator.start(FLAG_SCHEDULE_SWEEP_SECONDS="10")  # all is compared every 100 seconds
-    assert quick.operator.lines("Object not handled")
-    quick.database.run("ALTER TABLE feature_flag_schedules DROP CONSTRAINT held")
-
-    eventually(lambda: not quick.row("launch")["suspended"], "it is repaired")
-
-
 def _elsewhere(database: Database) -> None:
     """Prepare a plan of cluster b in a namespace that its operator here does not serve."""
     database.run(
@@ -358,40 +273,3 @@ def test_clusters_on_one_database_leave_each_other_alone(quick: Scene, twin: Sce
     database.run("UPDATE flag_schedule_clusters SET kube_system_uid = 'another', heartbeat_at = now() WHERE name = 'b'")
     assert b.operator.ended() == 2
     assert "another live cluster uses the name 'b'" in b.operator.log.read_text()
-
-
-def test_an_object_older_than_its_record_is_reported_and_left(quick: Scene) -> None:
-    """After a restore of etcd the operator says so and changes nothing, until the records are reset by hand."""
-    quick.operator.start()
-    quick.create("launch")
-    quick.reaches("launch", "Pending")
-    quick.database.run("UPDATE flag_schedule_objects SET generation = 9")
-    assert quick.api.patch("launch", {"spec": {"scheduledAt": "2036-01-01T00:00:00Z"}}).ok
-
-    warning = "Objects are older than their records; was etcd restored from a backup?"
-    eventually(lambda: bool(quick.operator.lines(warning)), "the operator reports it")
-    assert quick.row("launch")["scheduled_at"].year == 2035
-    quick.database.run("UPDATE flag_schedule_objects SET generation = 0 WHERE cluster = 'default'")
-
-    quick.reaches("launch", "Pending")
-    assert quick.row("launch")["scheduled_at"].year == 2036
-
-
-def test_the_status_of_a_backup_is_put_right(quick: Scene) -> None:
-    """A backup tool that writes an old status over that of a planned object ends no plan and is overwritten."""
-    quick.operator.start()
-    quick.create("launch")
-    before = quick.reaches("launch", "Pending")
-    old = {
-        "phase": "Applied",
-        "appliedAt": "2026-01-01T09:00:00Z",
-        "scheduledAt": "2026-01-01T09:00:00Z",
-        "scheduleId": "00000000-0000-7000-8000-000000000001",
-    }
-
-    for claim in (old, old | {"observedGeneration": 7}):  # as if handled already, or to be handled
-        assert quick.api.set_status("launch", **claim).ok
-        status = quick.reaches("launch", "Pending")
-        assert [status.get(key) for key in old] == [before.get(key) for key in old]
-
-    assert quick.row("launch")["status"] == "pending"
