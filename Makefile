@@ -7,7 +7,7 @@ LOCK := $(PYTHON_IN_VENV) -m piptools compile --quiet --allow-unsafe --strip-ext
 IN_PARALLEL := --numprocesses=auto --maxprocesses=4 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit e2e e2e-full bench bench-quick neighbours cases check generate build-programs image sbom lock clean
+.PHONY: help setup demo test test-unit test-integration e2e e2e-full bench bench-quick neighbours cases check generate build-programs image sbom lock clean
 
 help: ## List the commands.
 	@echo "Usage: make COMMAND. Each one sets up what it needs."
@@ -27,9 +27,11 @@ test: setup ## Run every check and test; the first time it builds a cluster's pr
 	@echo "==> Checks, unit and integration tests; what the cluster tests need is built meanwhile"
 	@$(PYTHON_IN_VENV) -m pytest $(IN_PARALLEL) $(PYTEST_ARGS)
 
-test-unit: setup ## Run the tests that need nothing but Python, Postgres and Redis: quick, no cluster, no build.
-	@echo "==> Unit and integration tests"
-	@$(PYTHON_IN_VENV) -m pytest tests/unit tests/integration dev/localkind/tests -m "not apiserver and not node" $(IN_PARALLEL) $(PYTEST_ARGS)
+test-unit: setup ## Run the tests that need no server at all; under 15 seconds.
+	@$(PYTHON_IN_VENV) -m pytest tests/unit tests/conformance -m "not apiserver and not postgres" $(IN_PARALLEL) $(PYTEST_ARGS)
+
+test-integration: setup ## Run the tests that need Postgres and Redis, but no cluster and no build; a few minutes.
+	@$(PYTHON_IN_VENV) -m pytest tests/integration tests/conformance dev/localkind/tests -m "not apiserver and not node" $(IN_PARALLEL) $(PYTEST_ARGS)
 
 e2e: setup ## Run the tests in pods: install by Helm, apply, upgrade under load, uninstall, install again.
 	@$(PYTHON_IN_VENV) -m pytest tests/e2e dev/localkind/tests/test_nodes.py $(PYTEST_ARGS)

@@ -25,6 +25,7 @@ _ROOT: Final = Path(__file__).parents[1]
 _FOLDERS: Final = (
     "checks",
     "unit",
+    "conformance",
     "dev",
     "gitops",
     "monitoring",

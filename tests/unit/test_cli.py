@@ -5,24 +5,38 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from flagschedule import __version__, cli, settings
 from flagschedule.bootstrap import migrator
+from tests.cases.programs import logging_restored
 from tests.waiting import PATIENCE, eventually
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
-def flagschedule(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the program as a user does."""
-    environment = {"PATH": os.environ["PATH"], **variables}
-    command = [sys.executable, "-m", "flagschedule", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+@pytest.fixture
+def flagschedule(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Runs the program in this process, because a start of Python for each test takes longer than the tests."""
+
+    def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        for name, value in {"COLUMNS": "80", **variables}.items():
+            monkeypatch.setenv(name, value)
+        try:
+            code = cli.main(arguments)
+        except SystemExit as end:  # argparse's
+            code = int(end.code or 0)
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    with logging_restored():
+        yield run
 
 
 @pytest.mark.parametrize("program", ["process", "migrate", "cleanup", "operator"])
-def test_bad_configuration_ends_with_2(program: str) -> None:
+def test_bad_configuration_ends_with_2(flagschedule: Run, program: str) -> None:
     """Every program lists all faults, one a line, and ends with 2 without a traceback."""
     run = flagschedule(program, DATABASE_URL="nonsense", FLAG_SCHEDULE_BATCH_SIZE="0")
 
@@ -44,7 +58,7 @@ def test_bad_configuration_ends_with_2(program: str) -> None:
         "postgresql://user:hunter2@127.0.0.1/app?nonsense=1",
     ],
 )
-def test_a_database_that_cannot_be_reached_ends_with_2_or_3(program: str, url: str) -> None:
+def test_a_database_that_cannot_be_reached_ends_with_2_or_3(flagschedule: Run, program: str, url: str) -> None:
     """A bad DATABASE_URL ends with 2 or 3 and one line that names it; neither password nor traceback is shown."""
     run = flagschedule(program, DATABASE_URL=url, REDIS_URL="redis://127.0.0.1:1/0")
 
@@ -54,31 +68,31 @@ def test_a_database_that_cannot_be_reached_ends_with_2_or_3(program: str, url: s
     assert "hunter2" not in line
 
 
-def test_a_bug_ends_with_1_and_no_traceback(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bug_ends_with_1_and_no_traceback(flagschedule: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unexpected error ends with 1, names itself a bug and says how to see more."""
 
     def broken(*_: object) -> None:
         raise KeyError("hunter2")
 
-    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1/app")
     monkeypatch.setattr(migrator, "migrate", broken)
 
-    assert cli.main(["migrate"]) == 1
-    printed = capsys.readouterr().err
-    assert "this is a bug" in printed
-    assert "Traceback" not in printed
-    assert "hunter2" not in printed
+    run = flagschedule("migrate", DATABASE_URL="postgresql://127.0.0.1/app")
+
+    assert run.returncode == 1
+    assert "this is a bug" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert "hunter2" not in run.stderr
 
 
 def test_the_version_is_printed() -> None:
     """`flagschedule version` prints the version and nothing else."""
-    assert flagschedule("version").stdout == f"{__version__}\n"
+    command = [sys.executable, "-m", "flagschedule", "version"]
+
+    assert subprocess.check_output(command, text=True) == f"{__version__}\n"
 
 
 @pytest.mark.parametrize("program", ["process", "operator", "cleanup", "migrate"])
-def test_every_program_explains_itself(program: str) -> None:
+def test_every_program_explains_itself(flagschedule: Run, program: str) -> None:
     """Help says in a sentence what the program does, and where the settings are listed."""
     run = flagschedule(program, "--help")
 
@@ -87,7 +101,7 @@ def test_every_program_explains_itself(program: str) -> None:
     assert max(len(line) for line in run.stdout.splitlines()) <= 80
 
 
-def test_help_names_every_setting_and_exit_code() -> None:
+def test_help_names_every_setting_and_exit_code(flagschedule: Run) -> None:
     """`--help` lists programs, settings with their defaults, and exit codes."""
     run = flagschedule("--help")
 
@@ -98,7 +112,7 @@ def test_help_names_every_setting_and_exit_code() -> None:
     assert max(map(len, lines)) <= 80
 
 
-def test_an_unknown_program_is_refused() -> None:
+def test_an_unknown_program_is_refused(flagschedule: Run) -> None:
     """A wrong word ends with 2 and names the right ones."""
     run = flagschedule("proces")
 

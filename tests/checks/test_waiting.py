@@ -8,7 +8,7 @@ import pytest
 
 from tests.waiting import PATIENCE, eventually
 
-_ROOT = Path(__file__).parents[3]
+_ROOT = Path(__file__).parents[2]
 _TEST = """
 import signal
 def test_children_see_signals():

@@ -8,7 +8,7 @@ import pytest
 
 from tests.waiting import PATIENCE
 
-_ROOT = Path(__file__).parents[3]
+_ROOT = Path(__file__).parents[2]
 _CONFTEST = """
 from pathlib import Path
 from tests import builds
