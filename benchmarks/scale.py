@@ -77,9 +77,9 @@ def _idle(plain: Scene, on: Scene, size: Size) -> Iterator[Result]:
     for name, text in (
         (
             "is anything due",
-            statements.either(statements.read("is_first_attempt_due"), statements.read("is_retry_due")),
+            statements.either(statements.read("process/is_first_attempt_due"), statements.read("process/is_retry_due")),
         ),
-        ("the statement that applies", statements.apply_with(statements.read("claim_due"))),
+        ("the statement that applies", statements.apply_with(statements.read("process/claim_due"))),
     ):
         rows = size.histories[-1]
         yield Result(

@@ -212,7 +212,7 @@ def _least(scene: Scene) -> Drained:
 
 def bare_loop(scene: Scene) -> Drained:
     """Run the product's statement in the barest loop around the driver, which only counts."""
-    statement = statements.apply_with(statements.read("claim_due"))
+    statement = statements.apply_with(statements.read("process/claim_due"))
     text, names = statements.numbered(statements.limited(statement, BATCH))
     done, since = 0, _THE_FIRST
     with psycopg.connect(scene.url, autocommit=True) as session:

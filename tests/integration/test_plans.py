@@ -11,14 +11,16 @@ from tests.integration.database import Database
 
 HISTORY = 100_000
 LOOKS = {
-    "first attempts": statements.apply_with(statements.read("claim_due")),
-    "retries": statements.apply_with(statements.read("claim_retries")),
-    "seconds until due": statements.read("seconds_until_due"),
-    "is a retry due": statements.read("is_retry_due"),
-    "is anything due": statements.either(statements.read("is_first_attempt_due"), statements.read("is_retry_due")),
-    "is aside due": statements.read("is_aside_due"),
-    "suspects": statements.read("suspects"),
-    "skipped": statements.read("skipped"),
+    "first attempts": statements.apply_with(statements.read("process/claim_due")),
+    "retries": statements.apply_with(statements.read("process/claim_retries")),
+    "seconds until due": statements.read("process/seconds_until_due"),
+    "is a retry due": statements.read("process/is_retry_due"),
+    "is anything due": statements.either(
+        statements.read("process/is_first_attempt_due"), statements.read("process/is_retry_due")
+    ),
+    "is aside due": statements.read("process/is_aside_due"),
+    "suspects": statements.read("process/suspects"),
+    "skipped": statements.read("process/skipped"),
 }
 
 
@@ -87,7 +89,7 @@ def test_a_scrape_reads_no_history(history: Database, analysed: bool) -> None:
     if analysed:
         history.run("ANALYZE")
 
-    plan = explain(history, statements.read("backlog"), "flags_operate")
+    plan = explain(history, statements.read("mirror/backlog"), "flags_operate")
 
     assert "feature_flag_schedules" not in _scans(plan)
     assert plan[0]["Shared Hit Blocks"] + plan[0]["Shared Read Blocks"] < 20
@@ -107,7 +109,7 @@ def test_a_full_batch_reads_its_rows_only(history: Database, analysed: bool, mod
         history.run("ANALYZE")
     history.connection.execute(f"SET plan_cache_mode = {mode}".encode())
 
-    plan = explain(history, statements.apply_with(statements.read("claim_due")))
+    plan = explain(history, statements.apply_with(statements.read("process/claim_due")))
 
     assert "feature_flag_schedules" not in _scans(plan)
     blocks = plan[0]["Shared Hit Blocks"] + plan[0]["Shared Read Blocks"]

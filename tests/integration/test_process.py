@@ -421,7 +421,7 @@ def test_any_time_can_be_the_end_of_a_batch(database: Database, database_url: st
 def test_how_soon_the_next_one_comes_due(database: Database) -> None:
     """A run learns of the next schedule or retry within a second, and of none that is later, held or due already."""
     flag, second = database.flag("checkout-v2"), timedelta(seconds=1)
-    look = statements.read("seconds_until_due")
+    look = statements.read("process/seconds_until_due")
     with database.connection.transaction():  # in which it is the same moment throughout
         database.schedule(flag, {"enabled": True})
         database.schedule(flag, {"enabled": True}, due=second)

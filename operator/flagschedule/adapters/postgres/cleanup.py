@@ -31,14 +31,14 @@ _FREE: Final = "FOR UPDATE SKIP LOCKED))"
 
 def _delete(kind: Table) -> LiteralString:
     """The statement that deletes what old_`kind`.sql names, and counts it by label."""
-    old = statements.read(f"old_{kind}")
+    old = statements.read(f"cleanup/old_{kind}")
     delete = _DELETE_FREE + old + _FREE if kind == "schedules" else "DELETE " + old
     return "WITH gone AS (" + delete + " RETURNING " + _label(kind) + _BY_LABEL
 
 
 def _count(kind: Table) -> LiteralString:
     """The statement that counts the same rows, and deletes nothing."""
-    old = statements.read(f"old_{kind}")
+    old = statements.read(f"cleanup/old_{kind}")
     return "SELECT " + _label(kind) + ", count(*) " + old + " GROUP BY label"
 
 

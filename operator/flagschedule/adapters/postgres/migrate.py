@@ -134,13 +134,13 @@ class _Runner:
             ConfigurationError: with a sentence for each fault.
         """
         with self._transaction() as session:
-            faults = [fault for (fault,) in session.execute(statements.read("unfit_tables"))]
+            faults = [fault for (fault,) in session.execute(statements.read("migrate/unfit_tables"))]
             if not faults:
-                missing = session.execute(statements.read("missing_rights"))
+                missing = session.execute(statements.read("migrate/missing_rights"))
                 faults = [_NO_RIGHT.format(statement=statement) for (statement,) in missing]
             ((can_read,),) = session.execute(_CAN_READ_FLAGS)
             if not faults and can_read:
-                faults = [fault for (fault,) in session.execute(statements.read("doubled_flags"))]
+                faults = [fault for (fault,) in session.execute(statements.read("migrate/doubled_flags"))]
         if faults:
             raise ConfigurationError(faults)
 
@@ -154,7 +154,7 @@ class _Runner:
             session.execute(_CREATE_LOG)
             done = {name for (name,) in session.execute("SELECT migration_id FROM flag_schedule_migrations")}
             # No migration makes a table again that was removed after it.
-            if _LAST_TABLE in done and (lost := session.execute(statements.read("missing_tables")).fetchall()):
+            if _LAST_TABLE in done and (lost := session.execute(statements.read("migrate/missing_tables")).fetchall()):
                 raise ConfigurationError([fault for (fault,) in lost])
         found = {file.name.removesuffix(".sql"): file for file in folder.iterdir() if file.name.endswith(".sql")}
         missing = sorted(found.keys() - done)
@@ -189,7 +189,7 @@ class _Runner:
     def grant(self) -> None:
         """Make the rights of the programs' roles exact."""
         with self._transaction() as session:
-            session.execute(statements.read("grants"))
+            session.execute(statements.read("migrate/grants"))
 
 
 @contextlib.contextmanager
@@ -267,7 +267,7 @@ def _schema(session: Session) -> str:
     By its search_path alone a role whose own schema comes first would not see that the tables exist in another one,
     and would create them again.
     """
-    found = session.execute(statements.read("find_schema")).fetchone()
+    found = session.execute(statements.read("migrate/find_schema")).fetchone()
     flags, schedules, default = found or (None, None, None)
     if flags and schedules and flags != schedules:
         raise ConfigurationError([_TWO_SCHEMAS])

@@ -28,14 +28,14 @@ from flagschedule.domain.outcome import Reason, Snapshot
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 from flagschedule.ports import Backlog, StatusEntry
 
-_SNAPSHOT: Final = statements.read("snapshots") + "WHERE o.uid = %(uid)s"
+_SNAPSHOT: Final = statements.read("mirror/snapshots") + "WHERE o.uid = %(uid)s"
 _NEXT: Final = (
     "WHERE o.cluster = %(cluster)s AND o.deleted_at IS NULL "
     "AND (%(namespaces)s::text[] = '{}' OR o.namespace = ANY (%(namespaces)s)) "
     "AND o.uid > %(after)s ORDER BY o.uid LIMIT %(page)s"
 )
-_SNAPSHOTS: Final = statements.read("snapshots") + _NEXT
-_RECORDS: Final = statements.read("records") + _NEXT
+_SNAPSHOTS: Final = statements.read("mirror/snapshots") + _NEXT
+_RECORDS: Final = statements.read("mirror/records") + _NEXT
 # Tables and rights must be there, too.
 _SERVES: Final = (
     "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool AS is_read_only, "
@@ -156,25 +156,25 @@ class PostgresMirrorStore:
 
     async def waiting(self) -> Sequence[ObjectRef]:
         """See ports.MirrorStore."""
-        return [mapping.to_ref(found) for found in await self._fetch("waiting")]
+        return [mapping.to_ref(found) for found in await self._fetch("mirror/waiting")]
 
     async def status_entries(self, limit: int, known: Sequence[int] = ()) -> Sequence[StatusEntry]:
         """See ports.MirrorStore."""
-        found = await self._fetch("status_entries", limit=limit, known=list(known))
+        found = await self._fetch("mirror/status_entries", limit=limit, known=list(known))
         return [StatusEntry(id=entry["id"], ref=mapping.to_ref(entry)) for entry in found]
 
     async def delete_status_entries(self, ids: Sequence[int]) -> None:
         """See ports.MirrorStore."""
         async with self._serving() as session:
-            await session.execute(statements.read("delete_status_entries"), {"ids": list(ids)})
+            await session.execute(statements.read("mirror/delete_status_entries"), {"ids": list(ids)})
 
     async def claim_cluster(self, kube_system_uid: str) -> bool:
         """See ports.MirrorStore."""
-        return bool(await self._fetch("claim_cluster", kube_system_uid=kube_system_uid))
+        return bool(await self._fetch("mirror/claim_cluster", kube_system_uid=kube_system_uid))
 
     async def backlog(self) -> Backlog:
         """See ports.MirrorStore."""
-        (found,) = await self._fetch("backlog", mark=self._runs_counted_to)
+        (found,) = await self._fetch("mirror/backlog", mark=self._runs_counted_to)
         self._runs_counted_to = found.pop("mark")
         runs = {name: int(found.pop(name)) for name in _RUN_COUNTS}
         return Backlog(**found, runs=runs)
@@ -206,7 +206,7 @@ class _Transaction:
 
     async def facts(self) -> Facts:
         """See ports.Transaction."""
-        for name in ("lock_object", "lock_row", "adopt_record"):
+        for name in ("mirror/lock_object", "mirror/lock_row", "mirror/adopt_record"):
             await self._session.execute(statements.read(name), self._values)
         self._facts = await self._read_facts()
         return self._facts
@@ -224,7 +224,7 @@ class _Transaction:
             if mapping.to_replay(await _around(self._session, self._values)) != facts.replay:
                 raise ConflictError  # the processor has just applied what we were about to replace
         if decision.record != facts.record or schedule_id != decision.record.schedule_id:
-            await self._session.execute(statements.read("save_record"), record)
+            await self._session.execute(statements.read("mirror/save_record"), record)
         return await _read(self._session, self._obj.ref.uid) or nothing
 
     async def _read_facts(self) -> Facts:
@@ -256,15 +256,15 @@ async def _read(session: AsyncConnection[DictRow], uid: Uid) -> Snapshot | None:
 async def _store_row(session: AsyncConnection[DictRow], facts: Facts, decision: Decision) -> UUID | None:
     """Bring the row in line with the decision; the id that the record should point to."""
     if decision.replaced is not None and decision.replaced != facts.row:
-        await session.execute(statements.read("update_row"), mapping.row_values(decision.replaced))
+        await session.execute(statements.read("mirror/update_row"), mapping.row_values(decision.replaced))
     if decision.row is not None and decision.row.id is None:
         values = mapping.row_values(decision.row) | {"flag_id": facts.flag_id, "created_at": decision.record.created_at}
         with _needing_the_flag():
-            made = await (await session.execute(statements.read("insert_row"), values)).fetchone()
+            made = await (await session.execute(statements.read("mirror/insert_row"), values)).fetchone()
         return made["id"] if made else None
     if decision.row is not None and decision.row != facts.row:
         unchanged = {"updates": None} if facts.row and decision.row.updates == facts.row.updates else {}
-        await session.execute(statements.read("update_row"), mapping.row_values(decision.row) | unchanged)
+        await session.execute(statements.read("mirror/update_row"), mapping.row_values(decision.row) | unchanged)
     return decision.record.schedule_id
 
 
@@ -277,7 +277,7 @@ def _is_moved(obj: FlagSchedule, snapshot: Snapshot) -> bool:
 
 
 async def _around(session: AsyncConnection[DictRow], values: dict[str, Any]) -> DictRow:
-    found = await (await session.execute(statements.read("facts"), values)).fetchone()
+    found = await (await session.execute(statements.read("mirror/facts"), values)).fetchone()
     if found is None:
         raise AssertionError("a SELECT without FROM returns a row")
     return found
@@ -285,7 +285,7 @@ async def _around(session: AsyncConnection[DictRow], values: dict[str, Any]) -> 
 
 async def _flags(session: AsyncConnection[DictRow], values: dict[str, Any]) -> list[UUID]:
     with _needing_the_flag():
-        found = await (await session.execute(statements.read("find_flag"), values)).fetchall()
+        found = await (await session.execute(statements.read("mirror/find_flag"), values)).fetchall()
     return [flag["id"] for flag in found]
 
 
@@ -303,6 +303,6 @@ async def _replace_predecessors(session: AsyncConnection[DictRow], record: dict[
 
     Comes after the insertion, which locks the flag: flag, row, record is the order of a cascading delete, too.
     """
-    await session.execute(statements.read("lock_predecessors"), record)
-    await session.execute(statements.read("cancel_predecessors"), record)
-    await session.execute(statements.read("close_predecessors"), record)
+    await session.execute(statements.read("mirror/lock_predecessors"), record)
+    await session.execute(statements.read("mirror/cancel_predecessors"), record)
+    await session.execute(statements.read("mirror/close_predecessors"), record)

@@ -34,13 +34,13 @@ class PostgresProcessStore:
 
     def __init__(self, url: Url, run_id: int = 0) -> None:
         self._url = url
-        self._claim = {True: statements.read("claim_retries"), False: statements.read("claim_due")}
+        self._claim = {True: statements.read("process/claim_retries"), False: statements.read("process/claim_due")}
         self._apply = {retries: statements.apply_with(claim) for retries, claim in self._claim.items()}
         self._claimable = {retries: statements.claimable_with(claim) for retries, claim in self._claim.items()}
-        self._is_retry_due = statements.read("is_retry_due")
-        self._is_anything_due = statements.either(statements.read("is_first_attempt_due"), self._is_retry_due)
-        self._is_aside_due = statements.read("is_aside_due")
-        self._apply_only = statements.apply_with(statements.read("claim_only"))
+        self._is_retry_due = statements.read("process/is_retry_due")
+        self._is_anything_due = statements.either(statements.read("process/is_first_attempt_due"), self._is_retry_due)
+        self._is_aside_due = statements.read("process/is_aside_due")
+        self._apply_only = statements.apply_with(statements.read("process/claim_only"))
         self._run_id = run_id
         self._has_after_triggers = False
         self._since = _THE_FIRST
@@ -75,7 +75,7 @@ class PostgresProcessStore:
 
     def start_run(self) -> bool:
         """See ports.ProcessStore."""
-        ((self._run_id, may_be_hidden, self._has_after_triggers),) = self._fetch(statements.read("start_run"))
+        ((self._run_id, may_be_hidden, self._has_after_triggers),) = self._fetch(statements.read("process/start_run"))
         return bool(may_be_hidden)
 
     def connect_another(self) -> Self:
@@ -86,7 +86,7 @@ class PostgresProcessStore:
 
     def finish_run(self, summary: Mapping[str, Any]) -> None:
         """See ports.ProcessStore."""
-        self._run(statements.read("finish_run"), run_id=self._run_id, **summary)
+        self._run(statements.read("process/finish_run"), run_id=self._run_id, **summary)
 
     def apply(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Batch:
         """See ports.ProcessStore."""
@@ -125,7 +125,7 @@ class PostgresProcessStore:
 
     def suspects(self, flags: Sequence[UUID], stuck: Sequence[UUID], limit: int) -> Sequence[ClaimedRow]:
         """See ports.ProcessStore."""
-        text = statements.limited(statements.read("suspects"), limit)
+        text = statements.limited(statements.read("process/suspects"), limit)
         rows = self._fetch(text, suspects=list(flags), stuck=list(stuck))
         return [
             ClaimedRow(schedule_id=schedule_id, flag_id=flag_id, version=version, set_aside_count=count)
@@ -134,11 +134,11 @@ class PostgresProcessStore:
 
     def skipped(self) -> Sequence[Skipped]:
         """See ports.ProcessStore."""
-        return [Skipped._make(found) for found in self._fetch(statements.read("skipped"))]
+        return [Skipped._make(found) for found in self._fetch(statements.read("process/skipped"))]
 
     def seconds_until_due(self) -> float | None:
         """See ports.ProcessStore."""
-        ((seconds,),) = self._fetch(statements.read("seconds_until_due"))
+        ((seconds,),) = self._fetch(statements.read("process/seconds_until_due"))
         return None if seconds is None else float(seconds)
 
     def apply_only(self, ids: Sequence[UUID], *, seconds: float | None = None) -> Batch:
@@ -180,14 +180,14 @@ class PostgresProcessStore:
         """Read the flags once more in the same transaction: AFTER triggers run behind what the statement returns."""
         ((ids, *_), *_) = applied.fetchone() or ((None,),)
         applied.scroll(-1)
-        self._connection.execute(statements.read("refuse_undone"), {"ids": ids or []})
+        self._connection.execute(statements.read("process/refuse_undone"), {"ids": ids or []})
 
     def record_failure(
         self, row: ClaimedRow, *, error: str, attempt_error: str, delays: Sequence[float], jitter: timedelta
     ) -> Batch:
         """See ports.ProcessStore."""
         rows = self._fetch(
-            statements.read("record_failure"),
+            statements.read("process/record_failure"),
             schedule_id=row.schedule_id,
             version=row.version,
             error=error,
@@ -214,13 +214,13 @@ class PostgresProcessStore:
     def set_aside(self, row: ClaimedRow, *, error: str, delays: Sequence[float]) -> SetAside | None:
         """See ports.ProcessStore."""
         values = {"schedule_id": row.schedule_id, "version": row.version, "error": error, "delays": list(delays)}
-        found = self._fetch(statements.read("set_aside"), **values)
+        found = self._fetch(statements.read("process/set_aside"), **values)
         return SetAside._make(found[0]) if found else None
 
     def drain_cache(self, after: int, limit: int, invalidate: Callable[[Sequence[str]], Collection[str]]) -> int | None:
         """See ports.ProcessStore. The entries stay locked meanwhile, so that two runs do not do the same work."""
         with connection.translated(), self._connection.transaction():
-            text = statements.limited(statements.read("lock_cache_entries"), limit)
+            text = statements.limited(statements.read("process/lock_cache_entries"), limit)
             entries = self._connection.execute(text, {"after": after}).fetchall()
             if not entries:
                 return None
@@ -233,8 +233,8 @@ class PostgresProcessStore:
 
     def forget_cache_entries(self, ids: Sequence[int]) -> None:
         """See ports.ProcessStore."""
-        self._run(statements.read("forget_cache_entries"), ids=list(ids))
+        self._run(statements.read("process/forget_cache_entries"), ids=list(ids))
 
     def prune_status_entries(self) -> bool:
         """See ports.ProcessStore."""
-        return self._run(statements.read("prune_status_entries")) == _PRUNED
+        return self._run(statements.read("process/prune_status_entries")) == _PRUNED

@@ -1,4 +1,4 @@
-"""Reads the .sql files of this folder; called by the stores; each file is read once."""
+"""Reads the .sql files of the folder `sql`; called by the stores; each file is read once."""
 
 import re
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ _CLAIM: Final = "/* claim */ SELECT"
 
 @cache
 def read(name: str) -> LiteralString:
-    """The text of `name`.sql. It is part of the package, so it is as literal as the code."""
-    return files(__package__).joinpath(f"{name}.sql").read_text()
+    """Return the text of `sql/name.sql`. It is part of the package, so it is as literal as the code."""
+    return files(__package__).joinpath("sql", f"{name}.sql").read_text()
 
 
 @cache
@@ -47,7 +47,7 @@ def either(one: LiteralString, other: LiteralString) -> LiteralString:
 
 def claimable_with(claim: LiteralString) -> LiteralString:
     """Return the statement that only lists the rows that `claim` would take."""
-    return read("claimable").replace(_CLAIM, claim)
+    return read("process/claimable").replace(_CLAIM, claim)
 
 
 def apply_with(claim: LiteralString) -> LiteralString:
@@ -56,7 +56,7 @@ def apply_with(claim: LiteralString) -> LiteralString:
     Raises:
         ValueError: apply.sql has no place for a claim.
     """
-    text = read("apply")
+    text = read("process/apply")
     if _CLAIM not in text:
         raise ValueError("apply.sql has no place for a claim")
     return text.replace(_CLAIM, claim)
