@@ -129,10 +129,10 @@ def _cleanup(given: argparse.Namespace) -> None:
 
 
 def _migrate(_: argparse.Namespace) -> None:
-    from flagschedule.bootstrap import migrator  # noqa: PLC0415 -- loaded by the migration only
+    from flagschedule.bootstrap import migrating  # noqa: PLC0415 -- loaded by the migration only
 
     try:
-        applied = migrator.migrate(_load())
+        applied = migrating.migrate(_load())
     except StatementRefusedError as error:
         raise DependencyUnavailableError(f"{error}; {_CHECK_RIGHTS}") from error
     _log.info("Schema is up to date", applied=applied)

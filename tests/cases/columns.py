@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
+from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
 from flagschedule.domain import decision, status
 from flagschedule.domain.decision import Rules
 from flagschedule.domain.errors import DependencyUnavailableError, FlagScheduleError, StatementRefusedError

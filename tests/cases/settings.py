@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import psycopg
 from psycopg import sql
 
-from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
+from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
 from flagschedule.domain import status
 from tests import roles
 from tests.cases import columns

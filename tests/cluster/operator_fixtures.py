@@ -24,7 +24,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
 
 from dev.localkind.control_plane import ControlPlane
-from flagschedule.adapters.kubernetes import connection
+from flagschedule.adapters.kubernetes import login
 from tests import roles
 from tests.cluster.api import Api, Object, eventually, flagschedule
 from tests.cluster.spec_corpus import spec
@@ -183,7 +183,7 @@ def log_in(monkeypatch: pytest.MonkeyPatch, control_plane: ControlPlane) -> None
         await config.load_kube_config(config_file=str(control_plane.kubeconfig()), client_configuration=found)  # type: ignore[no-untyped-call]  # untyped library
         return found
 
-    monkeypatch.setattr(connection, "configuration", configuration)
+    monkeypatch.setattr(login, "configuration", configuration)
 
 
 def operator_kubeconfig(control_plane: ControlPlane) -> Path:

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from dev.localkind.control_plane import ControlPlane
-from flagschedule.adapters.kubernetes import connection
+from flagschedule.adapters.kubernetes import login
 from tests.cluster.api import Api
 from tests.cluster.operator_fixtures import Operator, Scene, log_in
 from tests.integration.database import connected
@@ -98,7 +98,7 @@ def test_a_quiet_watch_probes_for_a_sign_of_life(installed: ControlPlane, monkey
     log_in(monkeypatch, installed)
 
     async def options() -> list[int]:
-        logged_in = await connection.login()
+        logged_in = await login.login()
         session = logged_in.aiohttp_session
         assert isinstance(session, aiohttp.ClientSession)
         async with session, session.get(f"{installed.server}/api/v1/namespaces?watch=true") as answer:

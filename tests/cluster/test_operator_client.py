@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import pytest
 
 from dev.localkind.control_plane import ControlPlane
-from flagschedule.adapters.kubernetes import client as module
-from flagschedule.adapters.kubernetes.client import KubernetesObjectClient
+from flagschedule.adapters.kubernetes import object_client as module
+from flagschedule.adapters.kubernetes.object_client import KubernetesObjectClient
 from flagschedule.domain.errors import DependencyUnavailableError
 from flagschedule.domain.schedule import FlagSchedule
 from tests.cluster.api import Api, flagschedule

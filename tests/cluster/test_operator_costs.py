@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from dev.localkind.control_plane import ControlPlane
-from flagschedule.bootstrap import operator as bootstrap
+from flagschedule.bootstrap import operating
 from flagschedule.domain.schedule import FlagSchedule
 from flagschedule.settings import Settings
 from tests import roles
@@ -66,7 +66,7 @@ def test_the_second_writer_writes_nothing(
     settings = Settings(DATABASE_URL=SecretStr(roles.url(database_url, "operator")))
 
     async def mirror_twice() -> None:
-        async with bootstrap.operator(settings) as operator:
+        async with operating.operator(settings) as operator:
             await operator.mirror.reconcile(seen)
             await operator.mirror.reconcile(seen)
 

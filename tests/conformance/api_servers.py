@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from kubernetes.aio.client import Configuration
 
-from flagschedule.adapters.kubernetes import connection
-from flagschedule.adapters.kubernetes.client import KubernetesObjectClient
-from flagschedule.adapters.kubernetes.lease import KubernetesLeaseStore
+from flagschedule.adapters.kubernetes import login
+from flagschedule.adapters.kubernetes.lease_store import KubernetesLeaseStore
+from flagschedule.adapters.kubernetes.object_client import KubernetesObjectClient
 from flagschedule.domain.schedule import ObjectRef
 from tests.cluster.api import Api, flagschedule
 from tests.cluster.spec_corpus import spec
@@ -101,7 +101,7 @@ class InKubernetes:
             return Configuration(host="https://127.0.0.1:1")
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(connection, "configuration", nowhere)
+            patch.setattr(login, "configuration", nowhere)
             async with self.client() as client, self.leases() as leases:
                 yield client, leases
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from psycopg import sql
 
-from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
+from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
 from tests import roles
 from tests.integration.database import Database, connected
 from tests.support.memory.database import MemoryDatabase

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from kubernetes.aio.config import incluster_config
 
-from flagschedule.adapters.kubernetes import connection
+from flagschedule.adapters.kubernetes import login
 from flagschedule.adapters.kubernetes.api import ApiServer
 from flagschedule.domain.errors import DependencyUnavailableError
 from tests.integration.tls import Authority, terminated
@@ -128,7 +128,7 @@ def test_a_quiet_watch_is_probed_for_a_sign_of_life() -> None:
     """A watch's socket has keepalive on, so that one whose peer has forgotten it ends within a minute."""
     address = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 0))
 
-    with connection._kept_alive(address) as made:
+    with login._kept_alive(address) as made:
         assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         idle, every, times = (
             made.getsockopt(socket.IPPROTO_TCP, option)

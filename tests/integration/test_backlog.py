@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
+from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
 from flagschedule.ports import Backlog
 from tests import roles
 from tests.integration.conftest import Run

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from flagschedule.adapters.postgres.cleanup import PostgresCleanupStore
+from flagschedule.adapters.postgres.cleanup_store import PostgresCleanupStore
 from flagschedule.domain.retention import Retention
 from flagschedule.ports import Table
 from flagschedule.services.cleanup import Cleaner

@@ -14,7 +14,7 @@ import pytest
 
 from dev.localkind.servers.pgbouncer import PgBouncer
 from dev.localkind.servers.postgres import Postgres
-from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
+from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
 from flagschedule.domain.errors import CredentialsRefusedError, DependencyUnavailableError
 from tests import roles
 from tests.integration.conftest import Run

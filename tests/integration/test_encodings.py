@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dev.localkind.servers.postgres import Postgres
-from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
+from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
 from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import connected

@@ -11,8 +11,8 @@ from dev.localkind.servers.pgbouncer import PgBouncer
 from dev.localkind.servers.postgres import Postgres
 from flagschedule.adapters.postgres import connection
 from flagschedule.adapters.postgres.migrate import migrate
-from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
-from flagschedule.adapters.postgres.process import PostgresProcessStore
+from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
+from flagschedule.adapters.postgres.process_store import PostgresProcessStore
 from flagschedule.domain.errors import DependencyUnavailableError
 from tests.waiting import PATIENCE, eventually
 

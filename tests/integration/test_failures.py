@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from flagschedule.adapters.postgres.process import PostgresProcessStore
+from flagschedule.adapters.postgres.process_store import PostgresProcessStore
 from flagschedule.ports import Batch, ClaimedRow
-from flagschedule.services.process import Pace, Processor
+from flagschedule.services.processing.run import Pace, Processor
 from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database

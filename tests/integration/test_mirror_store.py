@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
+from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
 from flagschedule.domain.errors import ConflictError, DependencyUnavailableError, StatementRefusedError
 from flagschedule.domain.outcome import Reason, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule

@@ -15,10 +15,10 @@ import pytest
 import redis
 
 from flagschedule.adapters.postgres import statements
-from flagschedule.adapters.postgres.process import PostgresProcessStore
+from flagschedule.adapters.postgres.process_store import PostgresProcessStore
 from flagschedule.domain.errors import DependencyUnavailableError
 from flagschedule.ports import Batch
-from flagschedule.services.process import Pace, Processor
+from flagschedule.services.processing.run import Pace, Processor
 from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database

@@ -16,8 +16,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
-from flagschedule.adapters.postgres.process import PostgresProcessStore
+from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
+from flagschedule.adapters.postgres.process_store import PostgresProcessStore
 from flagschedule.domain.decision import Rules, decide
 from flagschedule.domain.errors import ConflictError
 from flagschedule.domain.outcome import Snapshot, State

@@ -13,12 +13,12 @@ import pytest
 import redis
 from psycopg import sql
 
-from flagschedule.adapters.postgres.process import PostgresProcessStore
+from flagschedule.adapters.postgres.process_store import PostgresProcessStore
 from flagschedule.domain import backoff
 from flagschedule.ports import Batch, ClaimedRow
-from flagschedule.services import refusals
-from flagschedule.services.process import Pace, Processor
-from flagschedule.services.report import Summary
+from flagschedule.services.processing import refusals
+from flagschedule.services.processing.report import Summary
+from flagschedule.services.processing.run import Pace, Processor
 from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected

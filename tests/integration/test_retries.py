@@ -7,8 +7,8 @@ from typing import Final, LiteralString
 
 import pytest
 
-from flagschedule.adapters.postgres.process import PostgresProcessStore
-from flagschedule.bootstrap import processor as bootstrap
+from flagschedule.adapters.postgres.process_store import PostgresProcessStore
+from flagschedule.bootstrap import processing
 from flagschedule.domain import backoff
 from flagschedule.domain.errors import DependencyUnavailableError, StatementRefusedError
 from flagschedule.ports import ClaimedRow
@@ -114,7 +114,7 @@ def process(url: str) -> None:
     """Run the processor's service; a run that cannot work is no error here."""
     settings = Settings(DATABASE_URL=url)
     try:
-        with bootstrap.processor(settings, stopping=lambda: False) as processor:
+        with processing.processor(settings, stopping=lambda: False) as processor:
             processor.run()
     except (DependencyUnavailableError, StatementRefusedError):
         return

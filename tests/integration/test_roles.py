@@ -9,7 +9,7 @@ import pytest
 
 from dev.localkind.servers.postgres import Postgres
 from flagschedule.adapters.postgres.migrate import migrate
-from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
+from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
 from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected

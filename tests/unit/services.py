@@ -10,11 +10,11 @@ from flagschedule.adapters.prometheus import PrometheusTelemetry
 from flagschedule.domain.outcome import Row
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef
 from flagschedule.services.circuit_breaker import CircuitBreaker
-from flagschedule.services.events import EventRecorder
+from flagschedule.services.event_recorder import EventRecorder
 from flagschedule.services.mirror import Mirror
 from flagschedule.services.reconcile import Reconciler
 from flagschedule.services.resync import Resync
-from flagschedule.services.status import StatusWriter
+from flagschedule.services.status_writer import StatusWriter
 from tests.support.memory.database import MemoryDatabase
 from tests.support.memory.mirror_store import MemoryMirrorStore
 from tests.support.memory.object_client import MemoryApiServer, MemoryObjectClient

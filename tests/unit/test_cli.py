@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flagschedule import __version__, cli, settings
-from flagschedule.bootstrap import migrator
+from flagschedule.bootstrap import migrating
 from tests.cases.programs import logging_restored
 from tests.waiting import PATIENCE, eventually
 
@@ -74,7 +74,7 @@ def test_a_bug_ends_with_1_and_no_traceback(flagschedule: Run, monkeypatch: pyte
     def broken(*_: object) -> None:
         raise KeyError("hunter2")
 
-    monkeypatch.setattr(migrator, "migrate", broken)
+    monkeypatch.setattr(migrating, "migrate", broken)
 
     run = flagschedule("migrate", DATABASE_URL="postgresql://127.0.0.1/app")
 

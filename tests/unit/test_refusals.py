@@ -6,9 +6,9 @@ from uuid import UUID
 
 from flagschedule.domain.errors import UnexpectedRefusalError
 from flagschedule.ports import Batch, ClaimedRow
-from flagschedule.services.cache_keys import CacheKeys
-from flagschedule.services.refusals import Refusals
-from flagschedule.services.report import Report
+from flagschedule.services.processing.cache import CacheKeys
+from flagschedule.services.processing.refusals import Refusals
+from flagschedule.services.processing.report import Report
 
 if TYPE_CHECKING:
     from flagschedule.ports import ProcessStore

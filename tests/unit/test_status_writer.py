@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError
 from flagschedule.domain.outcome import State
 from flagschedule.domain.schedule import FINALIZER, FlagSchedule, ObjectRef
-from flagschedule.services import status as module
+from flagschedule.services import status_writer as module
 from tests.support.asynchronous import reaches
 from tests.unit.services import NAMESPACE, Services
 

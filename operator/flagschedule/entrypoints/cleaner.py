@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from typing import Literal
 
-from flagschedule.bootstrap import cleaner as bootstrap
+from flagschedule.bootstrap import cleaning
 from flagschedule.entrypoints import stopping
 from flagschedule.settings import Settings
 
@@ -16,7 +16,7 @@ def run(settings: Settings, output: Literal["none", "json"], *, dry_run: bool) -
         DependencyUnavailableError: the database cannot serve.
         ConfigurationError: the URL cannot be parsed.
     """
-    with bootstrap.cleaner(settings, stopping.on_signals(), dry_run=dry_run) as cleaner:
+    with cleaning.cleaner(settings, stopping.on_signals(), dry_run=dry_run) as cleaner:
         summary = cleaner.run()
     if output == "json":
         print(json.dumps(asdict(summary)))  # noqa: T201 -- the requested result

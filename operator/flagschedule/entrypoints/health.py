@@ -6,7 +6,7 @@ A standby is ready when it could take over: a rollout waits for it, and an evict
 import asyncio
 from typing import Final
 
-from flagschedule.bootstrap import operator as bootstrap
+from flagschedule.bootstrap import operating
 
 _LONGEST_WITHOUT_LIST: Final = 30  # turns of the resync: three full comparisons missed
 _FRESH: Final = 10.0  # seconds; a standby looks each second
@@ -19,7 +19,7 @@ class Health:
         leads_since: when (event loop's time) this replica began to work; None while another replica works.
     """
 
-    def __init__(self, services: bootstrap.Operator, sweep_seconds: float) -> None:
+    def __init__(self, services: operating.Operator, sweep_seconds: float) -> None:
         self._services = services
         self._patience = _LONGEST_WITHOUT_LIST * sweep_seconds
         self._began_at = asyncio.get_running_loop().time()

@@ -15,8 +15,8 @@ from typing import Any, Final, cast
 import kopf
 import structlog
 
-from flagschedule.adapters.kubernetes import connection, storage
-from flagschedule.bootstrap import operator as bootstrap
+from flagschedule.adapters.kubernetes import login, storage
+from flagschedule.bootstrap import operating
 from flagschedule.domain.errors import FlagScheduleError
 from flagschedule.domain.schedule import GROUP, PLURAL, VERSION
 from flagschedule.entrypoints import health, leadership, probes, tasks
@@ -58,7 +58,7 @@ def run(settings: Settings) -> None:
 def build_registry(reconciler: Reconciler) -> kopf.OperatorRegistry:
     """Return everything that Kopf calls."""
     registry = kopf.OperatorRegistry()
-    kopf.on.login(registry=registry)(connection.login)
+    kopf.on.login(registry=registry)(login.login)
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def notice(event: kopf.RawEvent, **_: Any) -> None:
@@ -105,7 +105,7 @@ class _Backoffs(Iterable[float]):
 async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     _stop_on_signals(stop)
-    async with bootstrap.operator(settings) as services:
+    async with operating.operator(settings) as services:
         refused = asyncio.create_task(_stop_when_refused(services.store, stop), name="login watcher")
         condition = health.Health(services, settings.sweep_seconds)
         async with probes.serving(
@@ -123,12 +123,12 @@ async def _serve(settings: Settings) -> None:
     _log.info("Operator stopped")
 
 
-async def _work(services: bootstrap.Operator, settings: Settings, stop: asyncio.Event) -> None:
+async def _work(services: operating.Operator, settings: Settings, stop: asyncio.Event) -> None:
     if await leadership.unless_stopped(services.resync.prepare(), stop):
         await _run_kopf(services, settings, stop)
 
 
-async def _run_kopf(services: bootstrap.Operator, settings: Settings, stop: asyncio.Event) -> None:
+async def _run_kopf(services: operating.Operator, settings: Settings, stop: asyncio.Event) -> None:
     """Run Kopf and our root tasks until `stop`, or until one of them ends, which ends all."""
     others = asyncio.all_tasks()
     kopf_tasks = await kopf.spawn_tasks(

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from typing import Literal
 
-from flagschedule.bootstrap import processor as bootstrap
+from flagschedule.bootstrap import processing
 from flagschedule.entrypoints import stopping
 from flagschedule.settings import Settings
 
@@ -16,7 +16,7 @@ def run(settings: Settings, output: Literal["none", "json"]) -> None:
         DependencyUnavailableError: the database cannot serve.
         ConfigurationError: a URL cannot be parsed.
     """
-    with bootstrap.processor(settings, stopping.on_signals()) as processor:
+    with processing.processor(settings, stopping.on_signals()) as processor:
         summary = processor.run()
     if output == "json":
         print(json.dumps(asdict(summary)))  # noqa: T201 -- the requested result

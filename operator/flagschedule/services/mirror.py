@@ -17,7 +17,7 @@ from flagschedule.domain.schedule import FlagSchedule
 from flagschedule.ports import MirrorStore, Telemetry
 from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.queue import Backoff
-from flagschedule.services.status import StatusWriter
+from flagschedule.services.status_writer import StatusWriter
 
 _log = structlog.get_logger()
 _FRESH: Final = 30.0  # seconds

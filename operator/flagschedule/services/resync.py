@@ -23,7 +23,7 @@ from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.concurrently import for_each
 from flagschedule.services.mirror import Mirror
 from flagschedule.services.reconcile import Reconciler
-from flagschedule.services.status import StatusWriter
+from flagschedule.services.status_writer import StatusWriter
 
 _log = structlog.get_logger()
 _TURNS_PER_COMPARISON: Final = 10

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 import aiohttp
 from kubernetes.aio.client import ApiClient
 
-from flagschedule.adapters.kubernetes import connection
+from flagschedule.adapters.kubernetes import login
 from flagschedule.domain.errors import (
     AccessForbiddenError,
     DependencyUnavailableError,
@@ -60,7 +60,7 @@ class ApiServer:
     """One pool of connections; open it as a context manager. The API server need not be there yet."""
 
     async def __aenter__(self) -> Self:
-        self._client = ApiClient(await connection.configuration())
+        self._client = ApiClient(await login.configuration())
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from flagschedule.adapters.postgres.cleanup import PostgresCleanupStore
+from flagschedule.adapters.postgres.cleanup_store import PostgresCleanupStore
 from flagschedule.domain.retention import Retention
 from flagschedule.services.cleanup import Cleaner
 from flagschedule.settings import Settings

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import structlog
 
-from flagschedule.adapters.postgres.process import PostgresProcessStore
-from flagschedule.services.process import Pace, Processor
+from flagschedule.adapters.postgres.process_store import PostgresProcessStore
+from flagschedule.services.processing.run import Pace, Processor
 from flagschedule.settings import Settings
 
 _log = structlog.get_logger()

@@ -13,7 +13,7 @@ import structlog
 from flagschedule import logs
 from flagschedule.domain.outcome import Reason
 from flagschedule.ports import Batch, ClaimedRow, ProcessedSchedule, SetAside, Skipped
-from flagschedule.services.cache_keys import CacheKeys
+from flagschedule.services.processing.cache import CacheKeys
 
 _log: Final = structlog.get_logger()
 

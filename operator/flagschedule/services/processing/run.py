@@ -21,10 +21,10 @@ from flagschedule.domain.errors import (
     UnexpectedRefusalError,
 )
 from flagschedule.ports import Cache, ProcessStore
-from flagschedule.services.cache_keys import CacheKeys
-from flagschedule.services.refusals import ADVICE, ISOLATION, LONGEST, Refusals
-from flagschedule.services.report import Report, Summary
-from flagschedule.services.workers import FEWER, Lane, WorkerPool
+from flagschedule.services.processing.cache import CacheKeys
+from flagschedule.services.processing.refusals import ADVICE, ISOLATION, LONGEST, Refusals
+from flagschedule.services.processing.report import Report, Summary
+from flagschedule.services.processing.worker import FEWER, Lane, WorkerPool
 
 _log: Final = structlog.get_logger()
 _BUSY_WAIT: Final = 0.02  # seconds until rows that another transaction holds are looked at again

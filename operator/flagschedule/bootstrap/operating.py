@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from flagschedule.adapters.kubernetes.client import KubernetesObjectClient
-from flagschedule.adapters.kubernetes.lease import KubernetesLeaseStore, own_namespace
-from flagschedule.adapters.postgres.mirror import PostgresMirrorStore
+from flagschedule.adapters.kubernetes.lease_store import KubernetesLeaseStore, own_namespace
+from flagschedule.adapters.kubernetes.object_client import KubernetesObjectClient
+from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
 from flagschedule.adapters.prometheus import PrometheusTelemetry
 from flagschedule.domain.decision import Rules
 from flagschedule.ports import MirrorStore
 from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.election import LeaderElector
-from flagschedule.services.events import EventRecorder
+from flagschedule.services.event_recorder import EventRecorder
 from flagschedule.services.mirror import Mirror
 from flagschedule.services.reconcile import Reconciler
 from flagschedule.services.resync import Resync
 from flagschedule.services.scrape import Scraper
-from flagschedule.services.status import StatusWriter
+from flagschedule.services.status_writer import StatusWriter
 from flagschedule.settings import Settings
 
 # Operations at a time on the pool of 8 connections: those for all work, those that only a person's stop may use, and

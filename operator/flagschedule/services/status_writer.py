@@ -19,7 +19,7 @@ from flagschedule.domain.outcome import Snapshot
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 from flagschedule.ports import MirrorStore, ObjectClient, Telemetry
 from flagschedule.services.circuit_breaker import CircuitBreaker
-from flagschedule.services.events import EventRecorder
+from flagschedule.services.event_recorder import EventRecorder
 from flagschedule.services.queue import Backoff, RetryQueue
 
 _log = structlog.get_logger()

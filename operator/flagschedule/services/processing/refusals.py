@@ -24,7 +24,7 @@ from flagschedule.domain.errors import (
     UnexpectedRefusalError,
 )
 from flagschedule.ports import ClaimedRow, ProcessStore
-from flagschedule.services.report import Report
+from flagschedule.services.processing.report import Report
 
 ISOLATION: Final = 0.1  # seconds of isolation between two batches, and of the pause after it if nothing else is due
 ADVICE: Final = "run `flagschedule migrate`, and check the database and the rights of its role"

@@ -1,0 +1,1 @@
+"""One run of the processor: what it applies, refuses, deletes from the cache and reports."""
