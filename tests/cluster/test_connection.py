@@ -97,18 +97,21 @@ def test_a_quiet_watch_probes_for_a_sign_of_life(installed: ControlPlane, monkey
     """The watch's connection is kept alive by the kernel, and is dead after half a minute without an answer."""
     log_in(monkeypatch, installed)
 
-    async def options() -> list[int]:
+    async def read_options() -> list[int]:
         logged_in = await login.login()
         session = logged_in.aiohttp_session
         assert isinstance(session, aiohttp.ClientSession)
         async with session, session.get(f"{installed.server}/api/v1/namespaces?watch=true") as answer:
             assert answer.connection
             assert answer.connection.transport
-            found: socket.socket = answer.connection.transport.get_extra_info("socket")
-            return [
+            transport = answer.connection.transport
+            found: socket.socket = transport.get_extra_info("socket")
+            options = [
                 found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
                 found.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE),
                 found.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
             ]
+            transport.abort()  # an orderly end waits for the server's answer, and would outlive the event loop
+        return options
 
-    assert asyncio.run(options()) == [1, 15, 30_000]
+    assert asyncio.run(read_options()) == [1, 15, 30_000]
