@@ -4,6 +4,7 @@ A program that is process 1 of a container does not even notice a signal for whi
 program needs takes a second on a busy node; a run that was stopped in that second went on for 30 more.
 """
 
+import os
 import signal
 import sys
 
@@ -11,8 +12,9 @@ _TERMINATED = 128 + signal.SIGTERM  # a shell's exit code
 
 
 def main() -> int:
-    """Run one program of FlagSchedule; the exit code. Programs that end in order replace the handler."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    """Run one program of FlagSchedule. Returns the exit code. Each program replaces the handler once it is loaded."""
+    # No exception: a library that is being loaded may catch it, and in a destructor Python drops it.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(_TERMINATED))
     from flagschedule import cli  # noqa: PLC0415 -- see above
 
     return cli.main()

@@ -130,7 +130,9 @@ def _cleanup(given: argparse.Namespace) -> None:
 
 def _migrate(_: argparse.Namespace) -> None:
     from flagschedule.bootstrap import migrating  # noqa: PLC0415 -- loaded by the migration only
+    from flagschedule.entrypoints import stopping  # noqa: PLC0415 -- likewise
 
+    stopping.exit_on_sigterm()
     try:
         applied = migrating.migrate(_load())
     except StatementRefusedError as error:
