@@ -241,3 +241,21 @@ def test_no_group_waits_for_two_keys_of_another(added: list[tuple[str, int]]) ->
             assert own == sorted(own, key=lambda number: (added[number][1], number))
 
     _play(play, at_once=1, group=lambda key: key.partition("-")[0])
+
+
+def test_a_stop_that_failed_is_still_a_stop() -> None:
+    """A key that waits for its next try keeps its rank: it comes back before the ordinary keys in line."""
+
+    async def play(bench: _Bench) -> None:
+        bench.answers = {"stop": [_SOON]}
+        bench.queue.add("stop", _STOP)
+        await bench.reaches(lambda: bench.begun == ["stop"])
+        bench.hold("first")
+        for key in ("first", "second", "third"):
+            bench.queue.add(key)
+        await bench.reaches(lambda: "first" in bench.begun and bench.queue.in_line() == 4)
+        bench.held["first"].set()
+        await bench.is_idle()
+        assert bench.begun == ["stop", "first", "stop", "second", "third"]
+
+    _play(play, at_once=1)
