@@ -3,7 +3,6 @@
 The cluster is kind's where Docker runs and our own elsewhere. It is always one that this run made.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,11 +16,12 @@ from pytest_kind import KindCluster
 from dev.demo.commands import CommandFailedError, Kubectl, kubectl_program, run
 from dev.demo.installation import IMAGE, Installation
 from dev.localkind import kind_binary, programs
+from dev.localkind.tests import runs
 from tests.e2e.pods import NAMESPACE, Pods
 from tests.e2e.release import ChartInstallation, Release
 from tests.integration.database import Database
 
-_PREFIX = "flagschedule-e2e-"
+_PURPOSE = "flagschedule-e2e"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,10 +30,8 @@ def _own_cluster(pytestconfig: pytest.Config) -> Iterator[None]:
     if pytestconfig.getoption("kubeconfig"):
         pytest.exit("These tests never use a cluster that exists already: run them without --kubeconfig.", 2)
     kind = kind_binary.kind_command()[0]
-    for name in run([kind, "get", "clusters"]).split():
-        if name.startswith(_PREFIX) and not Path("/proc", name.removeprefix(_PREFIX)).exists():
-            run([kind, "delete", "cluster", f"--name={name}"])  # of a run that was killed
-    name = f"{_PREFIX}{os.getpid()}"
+    runs.delete_leftovers(kind, _PURPOSE)
+    name = runs.own_name(_PURPOSE)
     option = pytestconfig.option
     option.cluster_name, option.kind_bin, option.kind_kubectl_bin = name, kind, str(kubectl_program())
     yield

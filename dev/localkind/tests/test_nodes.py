@@ -2,20 +2,21 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from pytest_kind import KindCluster
 
-from dev.localkind import cache, launcher, programs
+from dev.localkind import cache, cgroups, launcher, programs
 from dev.localkind.kind_binary import OWN_KIND, is_own
 from dev.localkind.processes import crash
 from dev.localkind.servers.guard import wait_until
-from dev.localkind.tests import PATIENCE
+from dev.localkind.tests import PATIENCE, runs
 
 pytestmark = [
     pytest.mark.node,
@@ -28,6 +29,10 @@ _PLACES = (
     *("/var/lib/cni", "/var/lib/containerd", "/var/lib/kubelet", "/var/log/containers", "/var/log/pods"),
 )
 _KERNEL_SETTINGS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops")
+_PURPOSE = "launcher"
+_OWN = runs.own_name(_PURPOSE)
+# The namespace of a cluster that another run, or a demo, has on this machine at the same time.
+_FOREIGN = re.compile(rf"\bkn-(?!{_OWN}-)")
 
 
 def kind(*words: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -42,25 +47,33 @@ def kind(*words: str, check: bool = True, **environment: str) -> subprocess.Comp
 
 
 def traces() -> dict[str, object]:
-    """Return everything on this machine that a cluster could leave behind or change."""
+    """Return everything on this machine that a cluster of this run could leave behind or change."""
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    links = json.loads(subprocess.check_output(["ip", "-json", "link"]))
+    # As text: only there has a link the name of the namespace at its other end, and none if that has lost its name.
+    links = subprocess.check_output(["ip", "-oneline", "link"], text=True).splitlines()
     return {
         # /run/netns is made by `ip netns` at its first use on a machine and kept for the next one; images may be
         # built while these tests run.
-        "mounts": sorted(mount for mount in mounts if mount != "/run/netns" and "buildah" not in mount),
-        "links": sorted(link["ifname"] for link in links),
-        "namespaces": sorted(path.name for path in Path("/run/netns").glob("*")),
-        "control groups": sorted(str(path) for path in Path("/sys/fs/cgroup").glob("**/kn-*")),
+        "mounts": own(mount for mount in mounts if mount != "/run/netns" and "buildah" not in mount),
+        "links": [line.split()[1] for line in own(links)],
+        "namespaces": own(path.name for path in Path("/run/netns").glob("*")),
+        # Not by a glob, which fails when another run's group vanishes under it.
+        "control groups": own(folder for folder, _, _ in os.walk(cgroups.ROOT) if "/kn-" in folder),
         "places": [place for place in _PLACES if Path(place).exists()],
         "settings": [Path("/proc/sys", setting).read_text() for setting in _KERNEL_SETTINGS],
-        "state": sorted(path.name for path in cache.state_dir().glob("[!.]*")),
+        "state": sorted(path.name for path in cache.state_dir().glob(f"{_OWN}-*")),
     }
+
+
+def own(found: Iterable[str]) -> list[str]:
+    """Return, sorted, what does not name the cluster of another run."""
+    return sorted(text for text in found if not _FOREIGN.search(text))
 
 
 @pytest.fixture(scope="module")
 def before() -> dict[str, object]:
     """What there was before any cluster of this module."""
+    runs.delete_leftovers(OWN_KIND, _PURPOSE)
     return traces()
 
 
@@ -74,7 +87,7 @@ def two_clusters(before: dict[str, object], tmp_path_factory: pytest.TempPathFac
     kubectl = programs.ensure([programs.NODE])["node"] / "kubectl"
     clusters = [
         KindCluster(name, kubeconfig=folder / name, kind_path=OWN_KIND, kubectl_path=kubectl)
-        for name in ("launcher-one", "launcher-two")
+        for name in (f"{_OWN}-one", f"{_OWN}-two")
     ]
     try:
         with ThreadPoolExecutor() as pool:
@@ -153,14 +166,15 @@ def test_deleting_leaves_nothing(two_clusters: list[KindCluster], before: dict[s
 
 def test_a_half_made_cluster_is_deleted_completely(before: dict[str, object], tmp_path: Path) -> None:
     """When `create` is killed half-way, `delete` removes the node that runs on without it, and all the rest."""
-    words = ("create", "cluster", "--name", "launcher-half", "--kubeconfig", str(tmp_path / "config"))
+    name = f"{_OWN}-half"
+    words = ("create", "cluster", "--name", name, "--kubeconfig", str(tmp_path / "config"))
     with subprocess.Popen([OWN_KIND, *words], stderr=subprocess.DEVNULL) as creator:
-        assert wait_until((cache.state_dir() / "launcher-half" / "log" / "kube-apiserver.log").exists, PATIENCE), (
+        assert wait_until((cache.state_dir() / name / "log" / "kube-apiserver.log").exists, PATIENCE), (
             "not in time: it is half made"
         )
         creator.kill()
-    assert "launcher-half" not in kind("get", "clusters").stdout
-    kind("delete", "cluster", "--name", "launcher-half", "--kubeconfig", str(tmp_path / "config"))
+    assert name not in kind("get", "clusters").stdout
+    kind("delete", "cluster", "--name", name, "--kubeconfig", str(tmp_path / "config"))
     assert traces() == before
 
 
@@ -175,11 +189,12 @@ def test_a_failed_start_explains_itself_and_leaves_nothing(tmp_path: Path, befor
     broken.parent.mkdir()
     broken.write_text("#!/bin/sh\necho unknown plugin\nexit 1\n")
     broken.chmod(0o755)
-    words = ("create", "cluster", "--name", "launcher-bad", "--kubeconfig", str(tmp_path / "config"))
-    failed = kind(*words, check=False, FLAGSCHEDULE_CACHE=str(tmp_path))
+    words = ("create", "cluster", "--name", f"{_OWN}-bad", "--kubeconfig", str(tmp_path / "config"))
+    # The clusters stay in one place, whose lock keeps two of them from taking the same number.
+    places = {"FLAGSCHEDULE_CACHE": str(tmp_path), "FLAGSCHEDULE_STATE": str(cache.state_dir())}
+    failed = kind(*words, check=False, **places)
     assert failed.returncode == 1
     assert "coredns ended again and again" in failed.stderr
     assert "unknown plugin" in failed.stderr
     assert not (tmp_path / "config").exists()
-    assert not list((tmp_path / "clusters").glob("[!.]*"))
     assert traces() == before
