@@ -45,11 +45,11 @@ bench: setup ## Measure everything, also other queues for comparison, on a clust
 bench-quick: setup ## Measure the processor, alone and next to other queues, with smaller sizes; under five minutes.
 	@$(PYTHON_IN_VENV) -m benchmarks --quick processor scale peers $(BENCH_ARGS)
 
-neighbours: setup ## Measure what one tenant's trouble does to another, into docs/neighbours.md; under 25 minutes on a quiet machine.
+neighbours: setup ## Measure what one tenant's trouble does to another, into docs/explanation/neighbours.md; under 25 minutes on a quiet machine.
 	@$(PYTHON_IN_VENV) -m tests.neighbours all $(NEIGHBOURS_ARGS)
 
-cases: setup ## Try all values, settings and words that others can write, into docs/surroundings.md; an hour on two cores that do other work, too.
-	@$(PYTHON_IN_VENV) -m tests.cases columns originals settings poolers fuzz objects --into docs/surroundings.md $(CASES_ARGS)
+cases: setup ## Try all values, settings and words that others can write, into docs/explanation/surroundings.md; an hour on two cores that do other work, too.
+	@$(PYTHON_IN_VENV) -m tests.cases columns originals settings poolers fuzz objects --into docs/explanation/surroundings.md $(CASES_ARGS)
 
 check: setup ## Run linter, format check, type checker, import contracts and the checks of words and of CI's workflows.
 	@$(PYTHON_IN_VENV) -m dev.check

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from flagschedule import settings
 
-CONFIGURATION: Final = Path(__file__).parents[1] / "docs" / "configuration.md"
+CONFIGURATION: Final = Path(__file__).parents[1] / "docs" / "reference" / "configuration.md"
 _MARKED: Final = re.compile(r"(?<=<!-- settings -->\n).*(?=<!-- /settings -->)", re.DOTALL)
 _HEAD: Final = "| variable | meaning | values | default |\n|---|---|---|---|\n"
 

@@ -1,4 +1,4 @@
-"""The database roles of docs/database-roles.md, made by the statements of that page; each program runs as its own.
+"""The roles of docs/how-to/database-roles.md, made by the statements of that page; each program runs as its own.
 
 Fixtures make them once for each server. Tests set the scene and look at it as the superuser, and hand
 `url(...)` to the program under test. Login users have the superuser's password.
@@ -22,7 +22,7 @@ _USERS: Final[dict[Program, str]] = {
     "process": "flags_process",
     "cleanup": "flags_clean",
 }
-_PAGE: Final = Path(__file__).parents[1] / "docs" / "database-roles.md"
+_PAGE: Final = Path(__file__).parents[1] / "docs" / "how-to" / "database-roles.md"
 
 
 def _blocks() -> list[str]:

@@ -1,4 +1,4 @@
-"""Draws the plots of docs/benchmarks.md: `python plots.py BENCHMARKS.json FOLDER`.
+"""Draws the plots of docs/explanation/benchmarks.md: `python plots.py BENCHMARKS.json FOLDER`.
 
 Run by the suite with the Python of its own environment, which has matplotlib.
 """

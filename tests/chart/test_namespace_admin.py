@@ -34,7 +34,7 @@ def prepared(helm: Helm) -> Iterator[ControlPlane]:
     """An API server of its own, prepared with the commands of the page."""
     with ControlPlane() as cluster:
         environment = {"KUBECONFIG": str(cluster.kubeconfig()), "HOME": str(cluster.kubeconfig().parent)}
-        prepare, grant, _ = recipes.commands("install.md", HEADING)
+        prepare, grant, _ = recipes.commands("how-to/install.md", HEADING)
         for script in (prepare, grant):
             recipes.run(script, cluster.kubectl_program, environment, also=helm.program)
         yield cluster
@@ -70,7 +70,7 @@ def installed(prepared: ControlPlane, alice: Api, render: Render) -> ControlPlan
 
 def test_nothing_is_outside_of_the_namespaces(render: Render, helm: Helm) -> None:
     """With the values of the page every object is in the release's namespace, or a role in a schedules' namespace."""
-    (_, _, install) = recipes.commands("install.md", HEADING)
+    (_, _, install) = recipes.commands("how-to/install.md", HEADING)
     words = install.replace("\\\n", " ").replace("'", "").split()
     chosen = [f"--set={value}" for name, value in itertools.pairwise(words) if name == "--set" and "image" not in value]
     shown = helm("template", "flagschedule", words[3], f"--namespace={FLAGS}", *chosen)

@@ -1,4 +1,4 @@
-"""Every edge of docs/state-machine.md, with the walk that sees it happen and the Events that report it."""
+"""Every edge of docs/reference/state-machine.md, with the walk that sees it happen and the Events that report it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta

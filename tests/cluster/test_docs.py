@@ -42,7 +42,7 @@ def test_the_examples_are_accepted(api: Api, obj: dict[str, object]) -> None:
 
 def test_the_example_policy_keeps_flags_apart(api: Api, installed: ControlPlane) -> None:
     """The policy on the page about threats lets a namespace schedule flags that bear its name, and no others."""
-    page = (ROOT / "docs" / "threat-model.md").read_text()
+    page = (ROOT / "docs" / "explanation" / "threat-model.md").read_text()
     (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     policy, binding = yaml.safe_load_all(block)
     # For this test's namespace alone: others share the API server.

@@ -230,7 +230,7 @@ def test_a_file_that_flux_forces_is_not_applied_twice(scene: Scene) -> None:
 
 def _page(name: str, language: str) -> str:
     """Return a block of the GitOps page, by the comment before it."""
-    text = (ROOT / "docs" / "gitops.md").read_text()
+    text = (ROOT / "docs" / "how-to" / "gitops.md").read_text()
     found = re.search(rf"<!-- {name} -->\n```{language}\n(.*?)```", text, re.DOTALL)
     assert found, name
     return found[1]
@@ -262,7 +262,7 @@ def test_a_dry_run_finds_what_a_commit_would_do(api: Api, installed: ControlPlan
     files = {"edited": {"maxRetries": 1}, "same": {}, "planned": {"maxRetries": 1}, "new": {}}
     for name, edit in files.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(flagschedule(name, spec(**edit))))
-    [block] = recipes.commands("gitops.md", "A dry run in pull requests")
+    [block] = recipes.commands("how-to/gitops.md", "A dry run in pull requests")
     script = block.replace("=shop", f"={api.namespace}").replace("flags/", f"{folder}/")
     script = script.replace("dry-run.txt", f"{tmp_path}/dry-run.txt")
     environment = {"KUBECONFIG": str(installed.kubeconfig()), "HOME": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""What `kubectl get` shows in README.md and docs/state-machine.md is what a real API server prints.
+"""What `kubectl get` shows in README.md and docs/reference/state-machine.md is what a real API server prints.
 
 `UPDATE_DOCS=1` rewrites both pages instead of comparing them.
 """
@@ -120,7 +120,7 @@ def test_the_pages_show_what_kubectl_prints(tables: tuple[list[list[str]], list[
     assert {row[wide[0].index("PHASE")] for row in wide[1:]} == set(Phase)
 
     for page, name, command, rows in (
-        ("docs/state-machine.md", "phases", "kubectl get fsched --output=wide --namespace shop", wide),
+        ("docs/reference/state-machine.md", "phases", "kubectl get fsched --output=wide --namespace shop", wide),
         (
             "README.md",
             "columns",

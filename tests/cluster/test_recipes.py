@@ -1,4 +1,4 @@
-"""The commands of docs/operations.md for a bad hour, run as they stand there, with kubectl alone."""
+"""The commands of docs/how-to/operations.md for a bad hour, run as they stand there, with kubectl alone."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from tests.cluster.spec_corpus import spec
 
 pytestmark = pytest.mark.apiserver
 
-PAGE = "operations.md"
+PAGE = "how-to/operations.md"
 FLAG = "checkout-v2"
 PROCESSOR = "--selector=app.kubernetes.io/component=processor"
 Shell = Callable[[str], str]

@@ -1,4 +1,4 @@
-"""The state machine as docs/state-machine.md draws it, walked on the real parts; and the Events on the way."""
+"""The state machine of docs/reference/state-machine.md, walked on the real parts; and the Events on the way."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ from tests.cluster.operator_fixtures import Operator, Scene
 from tests.cluster.walks import Seen, Walker
 from tests.integration.database import connected
 
-_PAGE = ROOT / "docs" / "state-machine.md"
+_PAGE = ROOT / "docs" / "reference" / "state-machine.md"
 _EDGE = re.compile(r"^ +(\[\*\]|\w+) --> (\[\*\]|\w+): (.+)$")
 
 

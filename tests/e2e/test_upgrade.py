@@ -79,7 +79,7 @@ def test_a_lingering_run_applies_within_seconds(pods: Pods) -> None:
 
 def test_the_emergency_stop_stops_a_run_that_waits(pods: Pods) -> None:
     """After the commands of the emergency stop no change is made, also by a run that waits; afterwards all are made."""
-    stop, go_on = recipes.commands("operations.md", "Stop everything now")
+    stop, go_on = recipes.commands("how-to/operations.md", "Stop everything now")
     flags = [pods.database.flag(f"stopped-{number}") for number in range(STOPPED)]
     eventually(pods.has_lingering_run, "a pod of the processor lingers")
     dues = [

@@ -65,7 +65,7 @@ def test_an_object_that_is_being_deleted_is_terminating() -> None:
 
 
 def test_the_page_shows_what_each_tool_says() -> None:
-    """The table of docs/gitops.md has a line for every phase, with Argo CD's, kstatus's and Flux's own answers."""
+    """The table of docs/how-to/gitops.md has for every phase Argo CD's, kstatus's and Flux's own answers."""
     objects = {"not yet seen in this version": body()}
     objects |= {_label(known, phase): reported(found, known, phase) for found, known, phase, _ in ROWS}
     verdicts = [verdict["status"] for verdict in kstatus.judge(*objects.values())]
@@ -75,7 +75,7 @@ def test_the_page_shows_what_each_tool_says() -> None:
         for label, health, verdict in zip(objects, healths, verdicts, strict=True)
     ]
 
-    page = Path("docs/gitops.md").read_text().splitlines()
+    page = Path("docs/how-to/gitops.md").read_text().splitlines()
     start = page.index("| FlagSchedule | Argo CD: health | kstatus | Flux: a Kustomization with `wait: true` |")
 
     assert page[start + 2 : page.index("", start)] == expected

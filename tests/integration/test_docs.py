@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.database import Database
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "operations.md"
 BLOCKS = [block.strip() for block in re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)]
 
 

@@ -153,7 +153,7 @@ def test_nothing_of_an_address_is_recorded(
 
 def test_a_cache_user_that_may_only_delete_is_enough(database: Database, flagschedule: Run, redis_url: str) -> None:
     """The user that the page about threats makes deletes our keys, and can read, write and flush nothing."""
-    page = Path("docs/threat-model.md").read_text()
+    page = Path("docs/explanation/threat-model.md").read_text()
     (rules,) = re.findall(r"`ACL SETUSER flagschedule on >password (.*?)`", page)
     key = "feature_flags:production"
     with redis_client.Redis.from_url(redis_url) as client:

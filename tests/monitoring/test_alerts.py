@@ -107,11 +107,12 @@ def test_the_rules_are_well_formed(tmp_path: Path) -> None:
 def test_every_alert_says_what_to_do() -> None:
     """Each has a severity, two sentences for people, and a section of the page of alerts."""
     sections = {
-        line.lower() for line in re.findall(r"^### (\w+)$", (ROOT / "docs" / "monitoring.md").read_text(), re.MULTILINE)
+        line.lower()
+        for line in re.findall(r"^### (\w+)$", (ROOT / "docs/how-to/monitoring.md").read_text(), re.MULTILINE)
     }
 
     assert sections == {alert.lower() for alert in ALERTS}
     for alert, rule in ALERTS.items():
         assert rule["labels"]["severity"] in {"warning", "critical"}
         assert set(rule["annotations"]) == {"summary", "description", "runbook"}
-        assert rule["annotations"]["runbook"] == f"docs/monitoring.md#{alert.lower()}"
+        assert rule["annotations"]["runbook"] == f"docs/how-to/monitoring.md#{alert.lower()}"

@@ -12,7 +12,7 @@ from typing import Final
 from tests.neighbours import matrix, race, stops
 from tests.neighbours.troubles import troubles
 
-_PAGE: Final = Path(__file__).parents[2] / "docs" / "neighbours.md"
+_PAGE: Final = Path(__file__).parents[2] / "docs" / "explanation" / "neighbours.md"
 
 
 def _say(line: str) -> None:
@@ -96,7 +96,7 @@ def main() -> int:
     _of_race(parts.add_parser("race", help="stops and edits around the moment of a change"))
     parts.add_parser("all", help="the three of them with their defaults, into the page; --rounds is the matrix's")
     for name, part in parts.choices.items():
-        part.add_argument("--write", action="store_true", default=name == "all", help="into docs/neighbours.md, too")
+        part.add_argument("--write", action="store_true", default=name == "all", help="write the page, too")
     _of_matrix(parts.choices["all"], 6)
     given = parser.parse_args()
     if given.part != "all":

@@ -181,8 +181,8 @@ def test_addresses_come_from_the_secret_only(base: list[Document]) -> None:
 
 
 def test_each_program_can_have_its_own_database_user(tmp_path: Path) -> None:
-    """With the component of docs/database-roles.md each program takes its URL from a key of its own."""
-    overlay = (ROOT / "docs" / "database-roles.md").read_text().split("```yaml\n")[1].split("```")[0]
+    """With the component of docs/how-to/database-roles.md each program takes its URL from a key of its own."""
+    overlay = (ROOT / "docs" / "how-to" / "database-roles.md").read_text().split("```yaml\n")[1].split("```")[0]
     (tmp_path / "overlay").mkdir()
     (tmp_path / "overlay" / "kustomization.yaml").write_text(overlay)
     for name in ("manifests", "crds"):

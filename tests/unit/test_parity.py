@@ -1,4 +1,7 @@
-"""The pages that list the proof of each promise name tests that exist."""
+"""The tables that list the proof of each promise name tests that exist.
+
+`parity.md` next to this file lists what the predecessor did; two pages list threats and surroundings.
+"""
 
 import ast
 import re
@@ -8,7 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {name: (ROOT / "docs" / f"{name}.md").read_text() for name in ("parity", "surroundings", "threat-model")}
+FILES = [
+    "tests/unit/parity.md",
+    "docs/explanation/surroundings.md",
+    "docs/explanation/threat-model.md",
+]
+PAGES = {Path(file).stem: (ROOT / file).read_text() for file in FILES}
 
 
 @cache

@@ -4,7 +4,7 @@ from dev import generate
 
 
 def test_the_table_of_settings_is_fresh() -> None:
-    """docs/configuration.md shows the settings of the code; `make generate` writes it."""
+    """docs/reference/configuration.md shows the settings of the code; `make generate` writes it."""
     assert generate.CONFIGURATION.read_text() == generate.configuration()
 
 

@@ -89,7 +89,7 @@ def migrate(
     """Apply what is missing, oldest first; re-running changes nothing.
 
     Args:
-        url: the database's URL; what its role must be able to do is in docs/database-roles.md.
+        url: the database's URL; what its role must be able to do is in docs/how-to/database-roles.md.
         report: called with the name of each migration before it is applied.
         on_wait: called once if another migration has to be waited for.
         patience: for how many seconds.
