@@ -58,7 +58,7 @@ class Narrator:
         """Print a command that is about to run, as one would type it."""
         self._print(self._style(f"$ {' '.join(map(_quoted, words))}", _CYAN))
 
-    def expect(self, truth: bool, sentence: str) -> None:
+    def expect(self, truth: bool, sentence: str) -> None:  # noqa: FBT001 -- it is called like an assertion
         """Something that has just been shown, checked."""
         if truth:
             self._print(f"{self._style('✓', _GREEN)} {sentence}")

@@ -79,7 +79,7 @@ def _kept_alive(address: aiohttp.AddrInfoType) -> socket.socket:
     """
     family, kind, protocol, *_ = address
     made = socket.socket(family, kind, protocol)
-    made.setblocking(False)
+    made.settimeout(0)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEPALIVE.items():
         if option := getattr(socket, name, None):  # not every system has all of them

@@ -184,12 +184,12 @@ class Session(Connection[Any]):
             raise
 
     @contextmanager
-    def transaction(self, savepoint_name: str | None = None, force_rollback: bool = False) -> Iterator[Transaction]:
+    def transaction(self, *of: Any, **options: Any) -> Iterator[Transaction]:
         """See psycopg.Connection."""
         is_outermost = _is_outside(self)
         with ExitStack() as stack:
             with _begins(self):
-                transaction = stack.enter_context(super().transaction(savepoint_name, force_rollback))
+                transaction = stack.enter_context(super().transaction(*of, **options))
             if is_outermost and not self.is_own:
                 super().execute(self.settings)
             yield transaction
@@ -254,14 +254,12 @@ class AsyncSession(AsyncConnection[DictRow]):
         return cursor
 
     @asynccontextmanager
-    async def transaction(
-        self, savepoint_name: str | None = None, force_rollback: bool = False
-    ) -> AsyncIterator[AsyncTransaction]:
+    async def transaction(self, *of: Any, **options: Any) -> AsyncIterator[AsyncTransaction]:
         """See psycopg.AsyncConnection."""
         is_outermost = _is_outside(self)
         async with AsyncExitStack() as stack:
             with _begins(self):
-                transaction = await stack.enter_async_context(super().transaction(savepoint_name, force_rollback))
+                transaction = await stack.enter_async_context(super().transaction(*of, **options))
             if is_outermost and not self.is_own:
                 await super().execute(self.settings)
             yield transaction
