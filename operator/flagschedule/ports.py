@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # half of what is here concerns one program only, and loads w
     from flagschedule.domain.errors import FlagScheduleError
     from flagschedule.domain.events import Event, Transition
     from flagschedule.domain.outcome import Snapshot
-    from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
+    from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Phase, Status, Uid
 
 # ---- the operator's side ------------------------------------------------------------------------
 
@@ -127,13 +127,13 @@ class ObjectClient(Protocol):
     Every method raises DependencyUnavailableError where the API server cannot serve it.
     """
 
-    async def get(self, ref: ObjectRef) -> Mapping[str, Any]:
+    async def get(self, ref: ObjectRef) -> FlagSchedule:
         """The live object. Raises ObjectGoneError if it is gone or another uid has its name."""
 
-    def list(self) -> AsyncIterator[Mapping[str, Any]]:
-        """Every live object in the operator's namespaces, page by page."""
+    def list(self) -> AsyncIterator[FlagSchedule]:
+        """Every live object in the operator's namespaces, page by page; one that cannot be read is left out."""
 
-    async def write_status(self, ref: ObjectRef, resource_version: str, status: Mapping[str, Any]) -> None:
+    async def write_status(self, ref: ObjectRef, resource_version: str, status: Status) -> None:
         """Replace the status, only of this uid and only at this version.
 
         Raises:
@@ -141,9 +141,7 @@ class ObjectClient(Protocol):
             ObjectGoneError: there is no such object.
         """
 
-    async def write_finalizers(
-        self, ref: ObjectRef, resource_version: str, finalizers: Sequence[str]
-    ) -> Mapping[str, Any]:
+    async def write_finalizers(self, ref: ObjectRef, resource_version: str, finalizers: Sequence[str]) -> FlagSchedule:
         """Replace the finalizers, only of this uid and only at this version.
 
         Returns:
@@ -201,7 +199,7 @@ class Telemetry(Protocol):
     def status_written(self, transition: Transition) -> None:
         """Count a transition that was written to an object's status."""
 
-    def compared(self, phases: Mapping[str, int]) -> None:
+    def compared(self, phases: Mapping[Phase | None, int]) -> None:
         """How many objects stand in each phase."""
 
 

@@ -18,6 +18,7 @@ from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
 from flagschedule.domain import decision, status
 from flagschedule.domain.decision import Rules
 from flagschedule.domain.errors import DependencyUnavailableError, FlagScheduleError, StatementRefusedError
+from flagschedule.domain.outcome import Snapshot
 from flagschedule.domain.schedule import FlagSchedule, Uid
 from tests import roles
 from tests.cases import extremes, programs
@@ -100,7 +101,7 @@ async def _operate(scene: OddScene) -> str | None:
         seen = {found.record.ref.uid: found async for found in store.snapshots() if found.record}
         if not {GOOD_UID, WAITING_UID} <= set(seen):
             return "the comparison misses good objects"
-        json.dumps(status.compute(good, seen[Uid(GOOD_UID)]))
+        _rendered(good, seen[Uid(GOOD_UID)])
         if WAITING_UID not in {ref.uid for ref in await store.waiting()}:
             return "a waiting object is not found"
         if GOOD_UID not in {entry.ref.uid for entry in await store.status_entries(100)}:
@@ -114,12 +115,17 @@ async def _operate(scene: OddScene) -> str | None:
         return await _about_the_odd(store)
 
 
+def _rendered(obj: FlagSchedule, snapshot: Snapshot) -> None:
+    made = status.compute(obj, snapshot)
+    json.dumps(made and made.as_json())
+
+
 async def _about_the_odd(store: PostgresMirrorStore) -> str | None:
     """Check that the odd row affects itself alone: it has a status, or an error that names only this row."""
     odd = an_object(ODD_UID, "odd")
     try:
         if found := await store.snapshot(Uid(ODD_UID)):
-            json.dumps(status.compute(odd, found))
+            _rendered(odd, found)
     except FlagScheduleError:
         pass
     for obj in (an_object(ODD_UID, "odd", suspend=True), an_object(ODD_UID, "odd", deleting=True)):

@@ -118,7 +118,7 @@ def an_object_is_read_with_any_content(given: tuple[Any, str, dict[str, str], di
     first = _again(obj, decision.decide(obj, facts, _RULES))
     assert _again(obj, first) == first
     written = status.compute(obj, Snapshot(record=first.record, row=first.row, now=NOW))
-    json.dumps(written)
+    json.dumps(written and written.as_json())
 
 
 def _again(obj: FlagSchedule, before: Decision) -> Decision:

@@ -133,7 +133,8 @@ async def _read(url: str) -> object:
     async with PostgresMirrorStore(url, "default", []) as store:
         await columns.answered(store)
         found = {each.record.ref.uid: each async for each in store.snapshots() if each.record}
-    made = status.compute(columns.an_object(GOOD_UID, "good"), found[GOOD_UID]) or {}  # type: ignore[index]  # a Uid is a UUID
+    computed = status.compute(columns.an_object(GOOD_UID, "good"), found[GOOD_UID])  # type: ignore[index]  # a Uid is a UUID
+    made = computed.as_json() if computed else {}
     for condition in made.get("conditions", []):
         condition.pop("lastTransitionTime")
     return made, found[GOOD_UID].record, found[GOOD_UID].row  # type: ignore[index]  # the same

@@ -47,7 +47,7 @@ def test_every_object_is_listed_once(api: Api, call: Call[list[str]], monkeypatc
         _created(api, f"launch-{number}")
 
     async def names(client: KubernetesObjectClient) -> list[str]:
-        return [found["metadata"]["name"] async for found in client.list()]
+        return [found.ref.name async for found in client.list()]
 
     assert call(names) == [f"launch-{number}" for number in range(5)]
 
@@ -71,7 +71,7 @@ def test_large_objects_are_listed_in_small_pages(
             return found
 
         monkeypatch.setattr(client, "_page", counted)
-        return [found["metadata"]["name"] async for found in client.list()]
+        return [found.ref.name async for found in client.list()]
 
     assert call(names) == [f"launch-{number}" for number in range(5)]
     assert max(pages) <= 2

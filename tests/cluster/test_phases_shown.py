@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 from dev.localkind.control_plane import ControlPlane
-from flagschedule.domain.outcome import Phase
+from flagschedule.domain.schedule import Phase
 from tests.cluster import walks
 from tests.cluster.conftest import ROOT
 from tests.cluster.operator_fixtures import Scene

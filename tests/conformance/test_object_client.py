@@ -14,18 +14,18 @@ import pytest
 
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
 from flagschedule.domain.events import Event
-from flagschedule.domain.schedule import FINALIZER, FlagSchedule, Uid
+from flagschedule.domain.schedule import FINALIZER, FlagSchedule, Phase, Status, Uid
 from flagschedule.ports import ObjectClient
 from tests.conformance.api_servers import ApiServer
 from tests.unit.builders import NOW
 
-STATUS: Final[Mapping[str, Any]] = {"observedGeneration": 1, "phase": "Pending"}
+STATUS: Final = Status(observed_generation=1, phase=Phase.PENDING)
 EVENT: Final = Event(type="Warning", reason="AttemptFailed", message="It failed.")
 
 
 async def found(client: ObjectClient, body: Mapping[str, Any]) -> FlagSchedule:
     """The object as the client reads it now."""
-    return FlagSchedule.from_body(await client.get(FlagSchedule.from_body(body).ref))
+    return await client.get(FlagSchedule.from_body(body).ref)
 
 
 async def test_an_object_is_read_as_it_is(server: ApiServer) -> None:
@@ -58,7 +58,7 @@ async def test_every_object_of_the_namespaces_is_listed_once(server: ApiServer) 
         server.create(f"launch-{number}")
     server.create("foreign", namespace=server.elsewhere)
     async with server.client() as client:
-        names = [body["metadata"]["name"] async for body in client.list()]
+        names = [obj.ref.name async for obj in client.list()]
 
     assert sorted(names) == ["launch-0", "launch-1", "launch-2"]
 
@@ -66,13 +66,14 @@ async def test_every_object_of_the_namespaces_is_listed_once(server: ApiServer) 
 async def test_a_status_is_replaced_as_a_whole(server: ApiServer) -> None:
     """What is written is the whole status; it changes the version, and neither spec nor generation."""
     obj = FlagSchedule.from_body(server.create())
+    longer = replace(STATUS, change="enabled=true")
     async with server.client() as client:
-        await client.write_status(obj.ref, obj.resource_version, {**STATUS, "change": "enabled=true"})
-        first = FlagSchedule.from_body(await client.get(obj.ref))
+        await client.write_status(obj.ref, obj.resource_version, longer)
+        first = await client.get(obj.ref)
         await client.write_status(obj.ref, first.resource_version, STATUS)
-        second = FlagSchedule.from_body(await client.get(obj.ref))
+        second = await client.get(obj.ref)
 
-    assert (first.status, second.status) == ({**STATUS, "change": "enabled=true"}, STATUS)
+    assert (first.status, second.status) == (longer, STATUS)
     assert (second.generation, second.spec) == (obj.generation, obj.spec)
     assert len({obj.resource_version, first.resource_version, second.resource_version}) == 3
 
@@ -86,7 +87,7 @@ async def test_a_stale_view_cannot_write(server: ApiServer) -> None:
             with pytest.raises(ObjectChangedError):
                 await write()
 
-        left = FlagSchedule.from_body(await client.get(obj.ref))
+        left = await client.get(obj.ref)
         assert (left.observed, left.finalizers) == (False, ())
 
 
@@ -99,7 +100,7 @@ async def test_a_successor_is_not_written_to(server: ApiServer) -> None:
             with pytest.raises(ObjectChangedError):
                 await write()
 
-        left = FlagSchedule.from_body(await client.get(obj.ref))
+        left = await client.get(obj.ref)
         assert (left.resource_version, left.observed, left.finalizers) == (obj.resource_version, False, ())
 
 
@@ -117,15 +118,13 @@ async def test_finalizers_are_replaced(server: ApiServer) -> None:
     """The answer of a write is the object with its finalizers, at the version that the next write needs."""
     obj = FlagSchedule.from_body(server.create())
     async with server.client() as client:
-        guarded = FlagSchedule.from_body(
-            await client.write_finalizers(obj.ref, obj.resource_version, ["example.com/other", FINALIZER])
-        )
+        guarded = await client.write_finalizers(obj.ref, obj.resource_version, ["example.com/other", FINALIZER])
         assert guarded.finalizers == ("example.com/other", FINALIZER)
-        assert guarded == FlagSchedule.from_body(await client.get(obj.ref))
+        assert guarded == await client.get(obj.ref)
 
         await client.write_finalizers(obj.ref, guarded.resource_version, [FINALIZER])
 
-        assert FlagSchedule.from_body(await client.get(obj.ref)).finalizers == (FINALIZER,)
+        assert (await client.get(obj.ref)).finalizers == (FINALIZER,)
 
 
 async def test_a_deleted_object_stays_until_its_last_finalizer_goes(server: ApiServer) -> None:
@@ -134,12 +133,12 @@ async def test_a_deleted_object_stays_until_its_last_finalizer_goes(server: ApiS
     async with server.client() as client:
         await client.write_finalizers(obj.ref, obj.resource_version, [FINALIZER])
         server.delete()
-        deleted = FlagSchedule.from_body(await client.get(obj.ref))
+        deleted = await client.get(obj.ref)
         assert (deleted.deleting, deleted.generation, deleted.finalizers) == (True, 2, (FINALIZER,))
         with pytest.raises(ObjectChangedError):
             await client.write_finalizers(obj.ref, deleted.resource_version, [FINALIZER, "example.com/other"])
 
-        left = FlagSchedule.from_body(await client.write_finalizers(obj.ref, deleted.resource_version, []))
+        left = await client.write_finalizers(obj.ref, deleted.resource_version, [])
 
         assert (left.deleting, left.finalizers) == (True, ())
         with pytest.raises(ObjectGoneError):
@@ -168,8 +167,8 @@ async def test_a_server_that_is_away_is_no_objects_fault(server: ApiServer) -> N
     obj = FlagSchedule.from_body(server.create())
     async with server.without_server() as (lost, _):
 
-        async def listed() -> list[Mapping[str, Any]]:
-            return [body async for body in lost.list()]
+        async def listed() -> list[FlagSchedule]:
+            return [obj async for obj in lost.list()]
 
         calls: list[Awaitable[object]] = [
             *(

@@ -136,7 +136,7 @@ class Stage:
         status = compute(obj, snapshot)
         assert status
         assert compute(replace(obj, status=status), snapshot) == status
-        return status
+        return status.as_json()
 
     async def judged(self) -> dict[UUID, str]:
         """Return which side was first, for every object."""

@@ -10,7 +10,8 @@ import pytest
 from flagschedule.domain import status
 from flagschedule.domain.errors import ConflictError
 from flagschedule.domain.messages import explain
-from flagschedule.domain.outcome import Phase, Reason, Snapshot, State
+from flagschedule.domain.outcome import Reason, Snapshot, State
+from flagschedule.domain.schedule import Phase
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
 from tests.integration.test_crashes import held, held_in_mid_statement
@@ -197,12 +198,12 @@ def test_an_edited_file_that_is_created_again_is_not_applied_again(database_url:
                 assert outcome(again) == (State.APPLIED, Reason.REPLAYED), purged
                 shown = status.compute(edited, again)
                 assert shown
-                assert (shown["reason"], shown["appliedAt"]) == ("EditTooLate", applied_at), purged
+                assert (shown.reason, shown.as_json()["appliedAt"]) == ("EditTooLate", applied_at), purged
             on.database.run("DELETE FROM feature_flag_schedules WHERE status = 'applied'")
         same = on.obj(due=DUE, age=0)
         shown = status.compute(same, await on.mirror(same))
         assert shown
-        assert shown["reason"] == "Replayed"
+        assert shown.reason == "Replayed"
         await asyncio.to_thread(flagschedule, "process")
 
         assert on.database.state(flag) == before

@@ -78,7 +78,7 @@ class Services:
     def shows(self, name: str = "launch", namespace: str = NAMESPACE) -> tuple[str | None, str | None]:
         """The phase that an object shows, and its reason."""
         status = self.obj(name, namespace).status
-        return status.get("phase"), status.get("reason")
+        return status.phase, status.reason
 
     def row(self, obj: FlagSchedule) -> Row:
         """The row of an object."""

@@ -8,7 +8,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from flagschedule.domain.schedule import GROUP, KIND, PLURAL, VERSION, Spec, parse_time
+from flagschedule.domain.schedule import GROUP, KIND, PLURAL, VERSION, Spec
+from flagschedule.domain.times import parse_time
 from tests.cluster import spec_corpus
 from tests.cluster.spec_corpus import spec
 

@@ -503,13 +503,14 @@ def test_an_edit_that_cannot_be_parsed_disarms() -> None:
     assert outcome(good) == (State.PENDING, None)
 
 
+REPLAYED = {"type": "Applied", "status": "True", "reason": "Replayed"}
 FORGED: list[tuple[str, dict[str, Any]]] = [
     ("another row's", {"scheduleId": "00000000-0000-7000-8000-0000000000ff"}),
     ("no row's", {"scheduleId": None}),
     ("before its time", {"appliedAt": "2026-12-01T07:59:59Z"}),
     ("years ago", {"appliedAt": "2020-01-01T00:00:00Z"}),
     ("years ago, and its time too", {"appliedAt": "2020-01-01T00:00:00Z", "scheduledAt": "2020-01-01T00:00:00Z"}),
-    ("years ago, for an earlier object", {"appliedAt": "2020-01-01T00:00:00Z", "conditions": [{"reason": "Replayed"}]}),
+    ("years ago, for an earlier object", {"appliedAt": "2020-01-01T00:00:00Z", "conditions": [REPLAYED]}),
     ("tomorrow", {"appliedAt": "2026-12-02T09:00:00Z"}),
     ("not a time", {"appliedAt": "yesterday"}),
 ]

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from flagschedule.domain.decision import Facts, Rules, decide
 from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
-from flagschedule.domain.schedule import FlagSchedule
+from flagschedule.domain.schedule import FlagSchedule, Status
 from flagschedule.domain.status import compute
 from tests.unit.builders import FLAG_ID, HOUR, NOW, obj
 
@@ -111,10 +111,14 @@ class Cluster(RuleBasedStateMachine):
         if status is None:
             return
         if self.status.get("phase") in HANDLED:
-            assert status["phase"] == self.status["phase"]
-            assert all(status.get(key) == self.status.get(key) for key in ("change", "scheduledAt"))
-        assert status["observedGeneration"] <= self.generation
-        self.status = status
+            before = Status.from_json(self.status)
+            assert (status.phase, status.change, status.scheduled_at) == (
+                before.phase,
+                before.change,
+                before.scheduled_at,
+            )
+        assert (status.observed_generation or 0) <= self.generation
+        self.status = status.as_json()
         self._see()
 
     # ---- the processor, the clock and the host ----

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from flagschedule.domain.events import Event, transition
+from flagschedule.domain.events import Event, Transition
+from flagschedule.domain.schedule import Status
 from tests.unit.test_status_properties import cases, computed
 
 REASONS = {
@@ -28,6 +29,11 @@ def status(applied: str, reason: str, **fields: Any) -> dict[str, Any]:
     if fields.pop("stalled", False):
         conditions.append({"type": "Stalled", "status": "True", "reason": reason, "message": "Do something."})
     return {"conditions": conditions, **fields}
+
+
+def transition(old: dict[str, Any], new: dict[str, Any]) -> Transition:
+    """Return the step between two statuses in the API's shape."""
+    return Transition(old=Status.from_json(old), new=Status.from_json(new))
 
 
 PENDING = status("Unknown", "Scheduled", retryCount=0)

@@ -36,8 +36,8 @@ async def test_a_new_object_is_planned_and_says_so(on: Services) -> None:
 
     row, status = on.row(new), on.obj().status
     assert (row.state, row.updates) == (State.PENDING, {"enabled": True, "rolloutPercentage": 25})
-    assert (status["phase"], status["observedGeneration"], status["scheduleId"]) == ("Pending", 1, str(row.id))
-    conditions = {condition["type"]: condition["status"] for condition in status["conditions"]}
+    assert (status.phase, status.observed_generation, status.schedule_id) == ("Pending", 1, str(row.id))
+    conditions = {condition.type: condition.status for condition in status.conditions}
     assert conditions == {"Ready": "True", "Applied": "Unknown"}
     assert [(ref, event.reason) for ref, event, _ in on.server.events] == [(new.ref, "Mirrored")]
     assert [(line["event"], line["phase"]) for line in lines] == [("Schedule mirrored", "Pending")]

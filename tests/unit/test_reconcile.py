@@ -69,7 +69,7 @@ class _Scene:
     async def notice(self, *bodies: Mapping[str, Any], gone: bool = False) -> None:
         """Let the watch show these states of the object, and wait until nothing is left to do."""
         for body in bodies:
-            self.reconciler.notice(body, gone=gone)
+            self.reconciler.notice(FlagSchedule.from_body(body), gone=gone)
         await self.is_idle()
 
 
@@ -181,7 +181,7 @@ async def test_our_own_write_is_no_news() -> None:
     async with _on(new) as on:
         write = on.client.write_finalizers
 
-        async def write_and_watch(ref: ObjectRef, version: str, finalizers: Sequence[str]) -> Mapping[str, Any]:
+        async def write_and_watch(ref: ObjectRef, version: str, finalizers: Sequence[str]) -> FlagSchedule:
             found = await write(ref, version, finalizers)
             on.reconciler.notice(found)
             return found
@@ -250,7 +250,7 @@ async def test_a_finalizer_that_a_policy_refuses_is_reported_once_and_tried_agai
         write = on.client.write_finalizers
         refusals = iter(range(4))
 
-        async def refuse(ref: ObjectRef, version: str, finalizers: Sequence[str]) -> Mapping[str, Any]:
+        async def refuse(ref: ObjectRef, version: str, finalizers: Sequence[str]) -> FlagSchedule:
             if next(refusals, None) is not None:
                 raise ObjectChangedError
             return await write(ref, version, finalizers)

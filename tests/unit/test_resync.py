@@ -54,13 +54,13 @@ async def _settled(on: Services, *names: str) -> list[FlagSchedule]:
     return [on.obj(name) for name in names]
 
 
-def _list_through(on: Services, change: Callable[[list[Mapping[str, Any]]], list[Mapping[str, Any]]]) -> None:
+def _list_through(on: Services, change: Callable[[list[FlagSchedule]], list[FlagSchedule]]) -> None:
     """Change what a LIST returns."""
     listed = on.client.list
 
-    async def changed() -> AsyncIterator[Mapping[str, Any]]:
-        for body in change([body async for body in listed()]):
-            yield body
+    async def changed() -> AsyncIterator[FlagSchedule]:
+        for obj in change([obj async for obj in listed()]):
+            yield obj
 
     on.client.list = changed  # type: ignore[method-assign]  # an API server that answers otherwise
 
@@ -150,7 +150,7 @@ async def test_a_comparison_sets_right_what_contradicts_its_object(on: Services,
 
     row = on.row(obj)
     assert (row.state, row.suspended, row.updates) == (before.state, before.suspended, before.updates)
-    assert on.shows() == (obj.status["phase"], obj.status["reason"])
+    assert on.shows() == (obj.status.phase, obj.status.reason)
 
 
 # What a backup tool may write over the status of a planned object.
@@ -248,10 +248,10 @@ async def test_another_object_of_the_name_is_not_taken_for_the_first(on: Service
 async def test_an_object_that_appears_during_a_comparison_is_no_orphan(on: Services) -> None:
     """An object that is created and mirrored between the two reads is only looked at again."""
 
-    def create(bodies: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    def create(objects: list[FlagSchedule]) -> list[FlagSchedule]:
         if not on.server.objects:
             asyncio.get_running_loop().create_task(on.mirror.reconcile(on.create()))
-        return bodies
+        return objects
 
     _list_through(on, create)
 
@@ -277,14 +277,14 @@ async def test_an_object_older_than_its_record_is_reported_and_left(on: Services
 
 async def test_an_object_that_cannot_be_compared_stops_no_other(on: Services) -> None:
     """An error in one object is logged with its uid; the comparison goes on and is complete."""
-    on.create("good")
-    odd = on.create("odd")
-    del on.server.objects[NAMESPACE, "odd"]["metadata"]["generation"]
+    good, odd = await _settled(on, "good", "odd")
+    _change_record(on, odd, generation="odd")
+    _set_status(on, "good", {"observedGeneration": 1})
 
     with capture_logs() as lines:
         await _compare(on)
 
-    assert on.shows("good")[0] == "Pending"
+    assert on.obj("good").status == good.status
     assert [line["uid"] for line in lines if line["event"] == "Object not compared"] == [str(odd.ref.uid)]
 
 
@@ -317,9 +317,9 @@ async def test_everything_is_compared_every_tenth_turn(on: Services) -> None:
     """LISTs are rare: a turn between two comparisons reads the waiting objects only."""
     lists: list[float] = []
 
-    def note(bodies: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    def note(objects: list[FlagSchedule]) -> list[FlagSchedule]:
         lists.append(asyncio.get_running_loop().time())
-        return bodies
+        return objects
 
     _list_through(on, note)
     async with _running(on):

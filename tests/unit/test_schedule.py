@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagschedule.domain.schedule import RETRY_ANNOTATION, FlagSchedule, Spec, parse_time
+from flagschedule.domain.schedule import RETRY_ANNOTATION, FlagSchedule, Spec
+from flagschedule.domain.times import parse_time
 from tests.unit.builders import body, obj
 
 

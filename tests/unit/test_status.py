@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
+from flagschedule.domain.schedule import FlagSchedule
 from flagschedule.domain.status import compute
 from tests.unit.builders import HOUR, NOW, ROW_ID, obj, row
 
@@ -32,10 +33,14 @@ def record(**fields: Any) -> Record:
 
 
 def status(found: Row | None, known: Record | None = None, **fields: Any) -> dict[str, Any]:
-    """Return the status of an object made by `obj(**fields)`."""
-    computed = compute(obj(**fields), Snapshot(record=known or record(), row=found, now=NOW))
+    """Return the status of an object made by `obj(**fields)`, in the API's shape."""
+    return _computed(obj(**fields), Snapshot(record=known or record(), row=found, now=NOW))
+
+
+def _computed(of: FlagSchedule, snapshot: Snapshot) -> dict[str, Any]:
+    computed = compute(of, snapshot)
     assert computed is not None
-    return computed
+    return computed.as_json()
 
 
 def conditions(of: dict[str, Any]) -> dict[str, tuple[str, str]]:
@@ -293,7 +298,7 @@ def test_no_message_becomes_untrue_while_time_passes(
     fields = {"cancel": phase == "Cancelled"}
     first = status(found, record(**known), **fields)
 
-    later = compute(obj(**fields, status=first), Snapshot(record=record(**known), row=found, now=NOW + passed))
+    later = _computed(obj(**fields, status=first), Snapshot(record=record(**known), row=found, now=NOW + passed))
 
     assert later == first
 

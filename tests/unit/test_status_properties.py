@@ -9,7 +9,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagschedule.domain.outcome import Phase, Reason, Record, Row, Snapshot, State
+from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
+from flagschedule.domain.schedule import Phase, Status
 from flagschedule.domain.status import compute
 from tests.unit.builders import HOUR, NOW, ROW_ID, obj, row
 
@@ -86,8 +87,12 @@ cases = st.tuples(st.one_of(st.none(), rows), records, specs)
 
 
 def computed(found: Row | None, known: Record, fields: dict[str, Any], before: Any = None) -> dict[str, Any] | None:
-    """Return the status of that object after the status `before`."""
-    return compute(obj(**fields, status=before), Snapshot(record=known, row=found, now=NOW + timedelta(minutes=1)))
+    """Return the status of that object after the status `before`, in the API's shape."""
+    made = compute(obj(**fields, status=before), Snapshot(record=known, row=found, now=NOW + timedelta(minutes=1)))
+    if made is None:
+        return None
+    assert Status.from_json(made.as_json()) == made  # or it would be written again and again
+    return made.as_json()
 
 
 def faults(value: Any, schema: dict[str, Any], path: str = "status") -> list[str]:

@@ -1,17 +1,15 @@
 """Which statuses are written in which order, and when an outcome leaves the outbox."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError
 from flagschedule.domain.outcome import State
-from flagschedule.domain.schedule import FINALIZER, FlagSchedule, ObjectRef
+from flagschedule.domain.schedule import FINALIZER, FlagSchedule, ObjectRef, Status
 from flagschedule.services import status_writer as module
 from tests.support.asynchronous import reaches
 from tests.unit.services import NAMESPACE, Services
@@ -70,7 +68,7 @@ async def test_an_outcome_does_not_wait_for_those_that_are_in_line(on: Services)
     reads: list[str] = []
     get = on.client.get
 
-    async def read_slowly(ref: ObjectRef) -> Mapping[str, Any]:
+    async def read_slowly(ref: ObjectRef) -> FlagSchedule:
         reads.append(ref.name)
         if len(reads) == 10:
             on.apply(quiet)
@@ -127,7 +125,7 @@ async def test_an_outcome_during_the_write_is_written_again(on: Services) -> Non
     get = on.client.get
     waiting: list[int] = []  # entries, at the end of each read
 
-    async def read_slowly(ref: ObjectRef) -> Mapping[str, Any]:
+    async def read_slowly(ref: ObjectRef) -> FlagSchedule:
         if not waiting:
             on.database.notify(schedule)
         await asyncio.sleep(3)
@@ -152,7 +150,7 @@ async def test_the_outcome_of_an_object_that_is_gone_is_dropped(on: Services, go
     async with on.running():
         await reaches(lambda: not on.database.status_entries)
 
-    assert gone or on.obj("shop-launch").status == {"observedGeneration": -1}
+    assert gone or on.obj("shop-launch").status == Status(observed_generation=-1)
 
 
 async def test_an_object_that_is_being_deleted_gets_no_status(on: Services) -> None:
@@ -171,7 +169,7 @@ async def test_an_object_that_is_being_deleted_gets_no_status(on: Services) -> N
 async def test_a_refused_version_is_read_again(on: Services) -> None:
     """Where the object or its row changed before the write, both are read again, and the status fits them."""
     (obj,) = await on.planned("shop-launch")
-    outdated = replace(on.obj("shop-launch"), status={}), await on.store.snapshot(obj.ref.uid)
+    outdated = replace(on.obj("shop-launch"), status=Status()), await on.store.snapshot(obj.ref.uid)
     on.server.edit("shop", "shop-launch", suspend=True)
     on.apply(obj)
 
@@ -204,7 +202,7 @@ async def test_an_object_that_changes_all_the_time_is_tried_later(on: Services) 
 
     write = on.client.write_status
 
-    async def write_late(ref: ObjectRef, version: str, status: Mapping[str, Any]) -> None:
+    async def write_late(ref: ObjectRef, version: str, status: Status) -> None:
         await asyncio.sleep(0)
         await write(ref, version, status)
 
@@ -233,6 +231,23 @@ async def test_a_status_that_the_schema_refuses_is_not_repeated(on: Services) ->
     assert [line["event"] for line in lines if line["log_level"] == "error"] == ["Status refused by its schema"]
     assert len(reads) == 2
     assert _phases(on, [obj]) == ["Pending"]
+
+
+async def test_what_others_wrote_into_a_status_is_replaced_once(on: Services) -> None:
+    """Fields and notations that are not ours cause one write; after it the status rests."""
+    (obj,) = await on.planned("shop-launch")
+    before = on.obj("shop-launch").status
+    found = on.server.objects["shop", "shop-launch"]
+    at = found["status"]["scheduledAt"].replace("Z", ".000+00:00")
+    on.server.store({**found, "status": {**found["status"], "scheduledAt": at, "unknown": [1]}})
+    versions = [on.obj("shop-launch").resource_version]
+
+    for _ in range(2):
+        assert await on.writer.write_or_keep(obj.ref)
+        versions.append(on.obj("shop-launch").resource_version)
+
+    assert on.obj("shop-launch").status == before
+    assert versions[0] != versions[1] == versions[2]
 
 
 async def test_what_only_the_status_knows_is_not_overwritten(on: Services) -> None:

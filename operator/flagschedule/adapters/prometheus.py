@@ -8,9 +8,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from flagschedule.domain import events
-from flagschedule.domain.outcome import Phase
-from flagschedule.domain.schedule import parse_time
+from flagschedule.domain.events import EventReason, Transition
+from flagschedule.domain.schedule import Phase
 from flagschedule.ports import Backlog
 
 _LATENESS: Final = (0.5, 1, 2, 5, 15, 30, 60, 75, 120, 300, 600, 1800, 3600)
@@ -39,7 +38,7 @@ class PrometheusTelemetry:
             ["reason"],
             registry=self._registry,
         )
-        for reason in sorted(events.REASONS):
+        for reason in EventReason:
             self._transitions.labels(reason)  # a series that appears with its first count shows no increase
         self._lateness = Histogram(
             "flagschedule_lateness_seconds",
@@ -83,16 +82,14 @@ class PrometheusTelemetry:
         """See ports.Telemetry."""
         self._reconcile.observe(seconds)
 
-    def status_written(self, transition: events.Transition) -> None:
+    def status_written(self, transition: Transition) -> None:
         """See ports.Telemetry."""
-        status = transition.status
         for event in transition.events:
             self._transitions.labels(event.reason).inc()
-            if event.reason == events.APPLIED and not events.is_replay(status):
-                late = parse_time(status["appliedAt"]) - parse_time(status["scheduledAt"])
-                self._lateness.observe(max(late.total_seconds(), 0))
+        if transition.lateness is not None:
+            self._lateness.observe(max(transition.lateness.total_seconds(), 0))
 
-    def compared(self, phases: Mapping[str, int]) -> None:
+    def compared(self, phases: Mapping[Phase | None, int]) -> None:
         """See ports.Telemetry."""
         for phase in Phase:
             self._objects.labels(phase).set(phases.get(phase, 0))

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from flagschedule.domain.outcome import EDIT_TOO_LATE, Outcome, Reason, Record, Row, Snapshot, State
-from flagschedule.domain.schedule import FlagSchedule, Spec
+from flagschedule.domain.outcome import Outcome, Reason, Record, Row, Snapshot, State
+from flagschedule.domain.schedule import ConditionReason, FlagSchedule, Spec
 
 # Cancelled, but not finally: by a spec that can be corrected, or for a successor although the object exists.
 _REVIVED: Final = {Reason.INVALID_SPEC, Reason.REPLACED}
@@ -169,18 +169,19 @@ def _restore(obj: FlagSchedule, record: Record, facts: Facts, rules: Rules) -> D
     if not replace(facts, record=record).is_named_by(obj):  # the row that was applied was made after the backup
         replaced = row and _give_up(row)
         row, record = None, replace(record, schedule_id=None)
-    edited_too_late = any(condition["reason"] == EDIT_TOO_LATE for condition in obj.status.get("conditions", []))
-    if obj.spec is not None and not edited_too_late:  # the spec is what was applied
+    if obj.spec is not None and not obj.status.has_reason(
+        ConditionReason.EDIT_TOO_LATE
+    ):  # the spec is what was applied
         record = _acted_on(record, obj, obj.spec)
         row = row and _planned(row, obj.spec, rules)
     if row is None:
-        settled = _settle(record, State.APPLIED, Reason.RESTORED_FROM_STATUS, obj.applied_at)
+        settled = _settle(record, State.APPLIED, Reason.RESTORED_FROM_STATUS, obj.status.applied_at)
         return Decision(record=settled, row=None, replaced=replaced)
     row = replace(
         row,
         state=State.APPLIED,
         reason=Reason.RESTORED_FROM_STATUS,
-        applied_at=obj.applied_at,
+        applied_at=obj.status.applied_at,
         next_retry_at=None,
         last_error=None,
     )

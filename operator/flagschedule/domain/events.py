@@ -6,35 +6,53 @@ with it.
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from datetime import timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import Final, Literal
 
 from flagschedule.domain import messages
-from flagschedule.domain.outcome import EDIT_TOO_LATE
+from flagschedule.domain.conditions import Condition, ConditionStatus, find
+from flagschedule.domain.schedule import ConditionReason, ConditionType, Status
 
-# The reasons of the condition Applied, which is what programs may read; `phase` is for people.
-_ARMED: Final = {"Scheduled", "Suspended", "Retrying"}
-_EVENTS: Final[Mapping[str, str]] = {
-    "Scheduled": "Mirrored",
-    "Suspended": "Mirrored",
-    "Retrying": "AttemptFailed",
-    "Applied": "Applied",
-    "PartlySuperseded": "Applied",
-    "Superseded": "Applied",
-    "Replayed": "Applied",
-    "FlagNotFound": "FlagNotFound",
-    "FlagDeleted": "FlagNotFound",
-    "FlagAmbiguous": "FlagAmbiguous",
-    "InvalidUpdates": "AttemptFailed",
-    "RetriesExhausted": "RetriesExhausted",
-    "DeadlineExceeded": "Expired",
-    "Expired": "Expired",
-    "Cancelled": "Cancelled",
-    "InvalidSpec": "Cancelled",  # the plan is cancelled
+
+class EventReason(StrEnum):
+    """What happened to a FlagSchedule."""
+
+    MIRRORED = "Mirrored"
+    APPLIED = "Applied"
+    ATTEMPT_FAILED = "AttemptFailed"
+    RETRIES_EXHAUSTED = "RetriesExhausted"
+    CANCELLED = "Cancelled"
+    EXPIRED = "Expired"
+    FLAG_NOT_FOUND = "FlagNotFound"
+    FLAG_AMBIGUOUS = "FlagAmbiguous"
+    EDIT_TOO_LATE = "EditTooLate"
+
+
+# By the reason of the condition Applied, which is what programs may read; `phase` is for people.
+_ARMED: Final = {ConditionReason.SCHEDULED, ConditionReason.SUSPENDED, ConditionReason.RETRYING}
+_REASONS: Final[Mapping[str, EventReason]] = {
+    ConditionReason.SCHEDULED: EventReason.MIRRORED,
+    ConditionReason.SUSPENDED: EventReason.MIRRORED,
+    ConditionReason.RETRYING: EventReason.ATTEMPT_FAILED,
+    ConditionReason.APPLIED: EventReason.APPLIED,
+    ConditionReason.PARTLY_SUPERSEDED: EventReason.APPLIED,
+    ConditionReason.SUPERSEDED: EventReason.APPLIED,
+    ConditionReason.REPLAYED: EventReason.APPLIED,
+    ConditionReason.FLAG_NOT_FOUND: EventReason.FLAG_NOT_FOUND,
+    ConditionReason.FLAG_DELETED: EventReason.FLAG_NOT_FOUND,
+    ConditionReason.FLAG_AMBIGUOUS: EventReason.FLAG_AMBIGUOUS,
+    ConditionReason.INVALID_UPDATES: EventReason.ATTEMPT_FAILED,
+    ConditionReason.RETRIES_EXHAUSTED: EventReason.RETRIES_EXHAUSTED,
+    ConditionReason.DEADLINE_EXCEEDED: EventReason.EXPIRED,
+    ConditionReason.EXPIRED: EventReason.EXPIRED,
+    ConditionReason.CANCELLED: EventReason.CANCELLED,
+    ConditionReason.INVALID_SPEC: EventReason.CANCELLED,  # the plan is cancelled
 }
-APPLIED: Final = "Applied"
-REASONS: Final = frozenset({*_EVENTS.values(), EDIT_TOO_LATE})
-_WARNINGS: Final = {"AttemptFailed", "FlagNotFound", "FlagAmbiguous"}
+_WARNINGS: Final = {EventReason.ATTEMPT_FAILED, EventReason.FLAG_NOT_FOUND, EventReason.FLAG_AMBIGUOUS}
 _LONGEST_MESSAGE: Final = 1024  # the API's bound for the notes of newer Events
 
 
@@ -49,63 +67,57 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Transition:
-    """The step from one status to the next.
+    """The step from one status to the next."""
 
-    Attributes:
-        status: the new one.
-        events: what happened that people wait for; often nothing.
-    """
+    old: Status
+    new: Status
 
-    status: Mapping[str, Any]
-    events: tuple[Event, ...]
+    @cached_property
+    def events(self) -> tuple[Event, ...]:
+        """What happened that people wait for; often nothing."""
+        found = (_outcome(self.old, self.new), _edit_too_late(self.old, self.new))
+        return tuple(event for event in found if event is not None)
+
+    @property
+    def lateness(self) -> timedelta | None:
+        """How long after its time the change was made; None where this step is not the making of a change."""
+        applied = any(event.reason == EventReason.APPLIED for event in self.events)
+        if not applied or self.new.has_reason(ConditionReason.REPLAYED):
+            return None
+        at, due = self.new.applied_at, self.new.scheduled_at
+        return at - due if at and due else None
 
 
-def transition(old: Mapping[str, Any], new: Mapping[str, Any]) -> Transition:
-    """Return the step from one status to the next."""
-    found = (_outcome(old, new), _edit_too_late(old, new))
-    return Transition(status=new, events=tuple(event for event in found if event is not None))
+def is_edge(before: Condition | None, after: Condition | None, *, alike: AbstractSet[str]) -> bool:
+    """Whether a condition's reason changed so that people want to know: not between two reasons in `alike`."""
+    old, new = before and before.reason, after and after.reason
+    if {old, new} <= alike:
+        return False
+    if before and after and before.status is after.status is ConditionStatus.TRUE:  # applied is applied
+        return False
+    return old != new
 
 
-def _outcome(old: Mapping[str, Any], new: Mapping[str, Any]) -> Event | None:
-    before, after = _condition(old, "Applied"), _condition(new, "Applied")
-    reason = _EVENTS.get(after.get("reason", ""))
-    if after.get("status") == "Unknown" and new.get("retryCount", 0) > old.get("retryCount", 0):
-        reason = "AttemptFailed"  # also where the schedule was suspended since
-    elif not _is_edge(before, after):
+def _outcome(old: Status, new: Status) -> Event | None:
+    before, after = (find(status.conditions, ConditionType.APPLIED) for status in (old, new))
+    if after is None or (reason := _REASONS.get(after.reason)) is None:
         return None
-    if reason is None:
+    if after.status is ConditionStatus.UNKNOWN and (new.retry_count or 0) > (old.retry_count or 0):
+        reason = EventReason.ATTEMPT_FAILED  # also where the schedule was suspended since
+    elif not is_edge(before, after, alike=_ARMED):  # held, released or planned again: still planned
         return None
-    stalled = any(condition["type"] == "Stalled" for condition in new.get("conditions", []))
-    return Event(
-        type="Warning" if stalled or reason in _WARNINGS else "Normal",
-        reason=reason,
-        message=messages.cut(after["message"], _LONGEST_MESSAGE),
-    )
+    warned = reason in _WARNINGS or find(new.conditions, ConditionType.STALLED)
+    return _event("Warning" if warned else "Normal", reason, after)
 
 
-def _edit_too_late(old: Mapping[str, Any], new: Mapping[str, Any]) -> Event | None:
+def _edit_too_late(old: Status, new: Status) -> Event | None:
     """One Event for each version of the object that differs from what was handled."""
-    before, after = _condition(old, "Ready"), _condition(new, "Ready")
-    if after.get("reason") != EDIT_TOO_LATE:
+    before, after = (find(status.conditions, ConditionType.READY) for status in (old, new))
+    if after is None or after.reason != ConditionReason.EDIT_TOO_LATE:
         return None
-    if before.get("reason") == EDIT_TOO_LATE and old.get("observedGeneration") == new.get("observedGeneration"):
-        return None
-    return Event(type="Warning", reason=EDIT_TOO_LATE, message=messages.cut(after["message"], _LONGEST_MESSAGE))
+    same = before and before.reason == after.reason and old.observed_generation == new.observed_generation
+    return None if same else _event("Warning", EventReason.EDIT_TOO_LATE, after)
 
 
-def is_replay(status: Mapping[str, Any]) -> bool:
-    """Return whether a status is Applied because the change had been made for an earlier object."""
-    return _condition(status, "Applied").get("reason") == "Replayed"
-
-
-def _is_edge(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    if {before.get("reason"), after.get("reason")} <= _ARMED:  # held, released or planned again: still planned
-        return False
-    if before.get("status") == after.get("status") == "True":  # applied is applied
-        return False
-    return before.get("reason") != after.get("reason")
-
-
-def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    found = [condition for condition in status.get("conditions", []) if condition["type"] == kind]
-    return found[0] if found else {}
+def _event(severity: Literal["Normal", "Warning"], reason: EventReason, condition: Condition) -> Event:
+    return Event(type=severity, reason=reason, message=messages.cut(condition.message, _LONGEST_MESSAGE))

@@ -3,11 +3,11 @@
 Called by the status function. No text of an exception, no host and no secret may reach them.
 """
 
-from datetime import UTC, datetime
 from typing import Final
 
-from flagschedule.domain.outcome import Outcome, Phase, Reason, Record, Row
-from flagschedule.domain.schedule import RETRY_ANNOTATION, FlagSchedule
+from flagschedule.domain.outcome import Outcome, Reason, Record, Row
+from flagschedule.domain.schedule import RETRY_ANNOTATION, FlagSchedule, Phase
+from flagschedule.domain.times import rfc3339
 
 _RETRY: Final = (
     f"Fix the cause, then request a retry with the annotation {RETRY_ANNOTATION}, or set a later scheduledAt."
@@ -60,7 +60,7 @@ def cut(text: str, length: int) -> str:
 
 def edit_too_late(outcome: Outcome, phase: Phase, change: str | None) -> str:
     """What was done, and that the spec is another one; it is not known what came first, so the order is left open."""
-    when = f"at {_clock(outcome.applied_at)}" if outcome.applied_at else "at an unknown time"
+    when = f"at {rfc3339(outcome.applied_at)}" if outcome.applied_at else "at an unknown time"
     done = f"The change was applied {when}" + (f" as {change}" if change else "")
     if phase is Phase.CANCELLED:
         done = "This schedule was given up"
@@ -94,7 +94,7 @@ def _waiting(record: Record) -> str:
 
 def _pending(record: Record, row: Row | None) -> str:
     at = row.scheduled_at if row else record.scheduled_at
-    when = f"Scheduled for {_clock(at)}" if at else "Scheduled"
+    when = f"Scheduled for {rfc3339(at)}" if at else "Scheduled"
     return f"{when}; the first run of the processor from then on makes the change."
 
 
@@ -103,7 +103,7 @@ def _suspended(row: Row | None) -> str:
         return "Held by spec.suspend."
     if row.retrying:
         return f"{_attempt(row)}; held by spec.suspend. Set it to false to have the change tried again."
-    when = f"at {_clock(row.scheduled_at)}, or at once if that has passed"
+    when = f"at {rfc3339(row.scheduled_at)}, or at once if that has passed"
     return f"Held by spec.suspend; set it to false to have the change made {when}."
 
 
@@ -116,14 +116,14 @@ def _attempt(row: Row | None) -> str:
 def _aside(row: Row) -> str:
     """It may have been refused at a retry, too: what was recorded last is what held it up."""
     times = "once" if row.set_aside_count <= 1 else f"{row.set_aside_count} times"
-    when = f"at {_clock(row.set_aside_until)}" if row.set_aside_until else "by the next run of the processor"
+    when = f"at {rfc3339(row.set_aside_until)}" if row.set_aside_until else "by the next run of the processor"
     return f"Set aside {times}, without an attempt consumed: {_error(row)}; it is tried again {when}."
 
 
 def _next(row: Row | None) -> str:
     if row is None or row.next_retry_at is None:
         return "the next run of the processor tries again"
-    return f"the next attempt is due at {_clock(row.next_retry_at)}"
+    return f"the next attempt is due at {rfc3339(row.next_retry_at)}"
 
 
 def _error(row: Row | None) -> str:
@@ -131,7 +131,7 @@ def _error(row: Row | None) -> str:
 
 
 def _applied(row: Row | None, outcome: Outcome) -> str:
-    when = _clock(outcome.applied_at) if outcome.applied_at else "an unknown time"
+    when = rfc3339(outcome.applied_at) if outcome.applied_at else "an unknown time"
     if outcome.reason is Reason.PARTLY_SUPERSEDED:
         kept = " and ".join(row.sets) if row and row.sets else "a part"
         return f"Applied at {when}: set {kept}; {_LATER} had already set the rest."
@@ -166,7 +166,3 @@ def _failed(row: Row | None, outcome: Outcome) -> str:
     if attempts == 1:
         return f"The only attempt failed: {_error(row)}. {_RETRY}"
     return f"All {attempts} attempts failed, the last: {_error(row)}. {_RETRY}"
-
-
-def _clock(instant: datetime) -> str:
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

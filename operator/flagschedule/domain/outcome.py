@@ -55,22 +55,6 @@ class Reason(StrEnum):
 
 
 _CLOCK_SKEW: Final = timedelta(minutes=5)
-EDIT_TOO_LATE: Final = "EditTooLate"  # the reason of Ready while a spec differs from what was applied
-
-
-class Phase(StrEnum):
-    """For display only, and always derived; programs read the conditions."""
-
-    PENDING = "Pending"
-    SUSPENDED = "Suspended"
-    WAITING = "Waiting"
-    RETRYING = "Retrying"
-    APPLIED = "Applied"
-    SUPERSEDED = "Superseded"
-    CANCELLED = "Cancelled"
-    FAILED = "Failed"
-    EXPIRED = "Expired"
-    INVALID = "Invalid"
 
 
 @dataclass(frozen=True)
@@ -169,23 +153,23 @@ class Snapshot:
         it names the row that the database has, or is ahead of the database, and its times fit the object and the
         clock.
         """
-        if obj.applied_at is None or self.outcome.state is State.APPLIED:
+        if obj.status.applied_at is None or self.outcome.state is State.APPLIED:
             return False
         if not self.is_named_by(obj) and not _is_ahead(obj, self.record):
             return False
-        return _can_be_true(obj, obj.applied_at, self.now)
+        return _can_be_true(obj, obj.status.applied_at, self.now)
 
     def is_named_by(self, obj: FlagSchedule) -> bool:
         """Return whether the status names the row that the database has for the object, or the database has none."""
         schedule_id = self.row.id if self.row else self.record.schedule_id if self.record else None
-        return schedule_id is None or obj.status.get("scheduleId") == str(schedule_id)
+        return schedule_id is None or obj.status.schedule_id == str(schedule_id)
 
 
 def _is_ahead(obj: FlagSchedule, record: Record | None) -> bool:
     """Return whether the status names an edit or a request that the database has never seen."""
     if record is None:
         return False
-    request = obj.status.get("lastHandledRetryRequest")
+    request = obj.status.last_handled_retry_request
     return obj.observed_generation > record.generation or request not in {None, record.retry_request}
 
 

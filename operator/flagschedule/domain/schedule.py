@@ -6,16 +6,20 @@ the two.  It must not know where the object came from or what becomes of it.
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, NewType, Self
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Final, NewType, Self
 from uuid import UUID
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
+
+from flagschedule.domain import lenient
+from flagschedule.domain.conditions import Conditions
+from flagschedule.domain.times import parse_time
 
 GROUP: Final = "flagschedule.io"
 VERSION: Final = "v1alpha1"
@@ -27,35 +31,6 @@ _LONGEST_REQUEST: Final = 128
 DEFAULT_ENVIRONMENT: Final = "production"
 
 Uid = NewType("Uid", UUID)
-
-# Python's own parser accepts week dates, a blank for the T and more; RFC 3339 section 5.6 does not.
-_RFC3339: Final = re.compile(
-    r"(?P<start>\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?P<fraction>\.\d+)?(?P<offset>Z|[+-]\d{2}:\d{2})",
-    re.ASCII,
-)
-_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
-
-
-def parse_time(text: object) -> datetime:
-    """An RFC 3339 instant with an offset, as UTC, cut to microseconds, which is what Postgres keeps.
-
-    Raises:
-        ValueError: not such an instant, or outside of the years 2000-2099.
-    """
-    match = _RFC3339.fullmatch(text) if isinstance(text, str) else None
-    if match is None:
-        raise ValueError('must be an RFC 3339 time with an offset, for example "2026-12-01T09:00:00Z"')
-    fraction = (match["fraction"] or "")[:7]
-    offset = "+00:00" if match["offset"] == "Z" else match["offset"]
-    try:
-        instant = datetime.fromisoformat(match["start"] + fraction.ljust(7, "0") * bool(fraction) + offset)
-        instant = instant.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise ValueError("is not a time that the calendar knows") from error
-    if not _EARLIEST < instant < _LATEST:
-        raise ValueError("must lie in the years 2000 to 2099")
-    return instant
 
 
 class _Model(BaseModel):
@@ -123,6 +98,97 @@ def _digest(value: list[Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+class Phase(StrEnum):
+    """For display only, and always derived; programs read the conditions."""
+
+    PENDING = "Pending"
+    SUSPENDED = "Suspended"
+    WAITING = "Waiting"
+    RETRYING = "Retrying"
+    APPLIED = "Applied"
+    SUPERSEDED = "Superseded"
+    CANCELLED = "Cancelled"
+    FAILED = "Failed"
+    EXPIRED = "Expired"
+    INVALID = "Invalid"
+
+
+class ConditionType(StrEnum):
+    """What is observed of a FlagSchedule."""
+
+    READY = "Ready"  # accepted and mirrored
+    APPLIED = "Applied"  # the change was made, is to come (Unknown) or will not be made
+    STALLED = "Stalled"  # needs an edit or a retry request; absent otherwise
+
+
+class ConditionReason(StrEnum):
+    """Why a condition of a FlagSchedule is what it is; programs read these words."""
+
+    MIRRORED = "Mirrored"
+    SCHEDULED = "Scheduled"
+    SUSPENDED = "Suspended"
+    RETRYING = "Retrying"
+    APPLIED = "Applied"
+    PARTLY_SUPERSEDED = "PartlySuperseded"
+    SUPERSEDED = "Superseded"
+    REPLAYED = "Replayed"
+    CANCELLED = "Cancelled"
+    RETRIES_EXHAUSTED = "RetriesExhausted"
+    FLAG_DELETED = "FlagDeleted"
+    INVALID_UPDATES = "InvalidUpdates"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    EXPIRED = "Expired"
+    FLAG_NOT_FOUND = "FlagNotFound"
+    FLAG_LOCKED = "FlagLocked"
+    FLAG_AMBIGUOUS = "FlagAmbiguous"
+    INVALID_SPEC = "InvalidSpec"
+    EDIT_TOO_LATE = "EditTooLate"  # of Ready, while a spec differs from what was handled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """What an object shows of its schedule: computed, or as it is stored, where administrators may write it, too.
+
+    `foreign` is whether the stored JSON differs from this: fields or notations that are not ours. It makes a stored
+    status unequal to every computed one, so that it is written once and is ours from then on.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = lenient.CONFIG
+
+    observed_generation: lenient.OptionalNumber = None
+    schedule_id: lenient.OptionalText = None
+    phase: Annotated[Phase | None, lenient.OR_NONE] = None
+    change: lenient.OptionalText = None
+    scheduled_at: lenient.OptionalTime = None
+    applied_at: lenient.OptionalTime = None
+    retry_count: lenient.OptionalNumber = None
+    max_retries: lenient.OptionalNumber = None
+    next_retry_at: lenient.OptionalTime = None
+    last_error: lenient.OptionalText = None
+    last_handled_retry_request: lenient.OptionalText = None
+    reason: lenient.OptionalText = None
+    message: lenient.OptionalText = None
+    conditions: Conditions = ()
+    foreign: Annotated[bool | None, Field(exclude=True), lenient.OR_NONE] = False
+
+    @staticmethod
+    def from_json(raw: object) -> "Status":
+        """Read a stored status; what cannot be read counts as absent."""
+        found = lenient.read(_STATUS, raw)
+        return replace(found, foreign=found.as_json() != raw)
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape of the API."""
+        return lenient.render(_STATUS, self)
+
+    def has_reason(self, reason: ConditionReason) -> bool:
+        """Whether any condition has this reason."""
+        return any(condition.reason == reason for condition in self.conditions)
+
+
+_STATUS: Final = TypeAdapter(Status)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ObjectRef:
     """Which object: its uid decides, namespace and name are where to find it."""
@@ -147,7 +213,7 @@ class FlagSchedule:
     spec: Spec | None
     fault: str | None
     retry_request: str | None
-    status: Mapping[str, Any]
+    status: Status
     cancel: bool = False
     finalizers: tuple[str, ...] = ()
 
@@ -162,8 +228,8 @@ class FlagSchedule:
         return (
             not self.deleting
             and self.guarded
-            and self.status.get("observedGeneration") == self.generation
-            and self.retry_request in {None, self.status.get("lastHandledRetryRequest")}
+            and self.status.observed_generation == self.generation
+            and self.retry_request in {None, self.status.last_handled_retry_request}
         )
 
     @property
@@ -175,7 +241,8 @@ class FlagSchedule:
     @property
     def observed_generation(self) -> int:
         """The generation that its status covers; -1, the CRD's default, where no operator has ever written it."""
-        return int(self.status.get("observedGeneration", -1))
+        known = self.status.observed_generation
+        return -1 if known is None else known
 
     @property
     def observed(self) -> bool:
@@ -183,25 +250,14 @@ class FlagSchedule:
         return self.observed_generation >= 0
 
     @property
-    def applied_at(self) -> datetime | None:
-        """When its change was made, by its status, which administrators can write, too."""
-        return self._time_of_status("appliedAt")
-
-    @property
     def applied_schedule(self) -> datetime | None:
         """The scheduled time of the change that its status reports; the spec may have been edited since."""
-        return self._time_of_status("scheduledAt") or (self.spec.scheduled_at if self.spec else None)
+        return self.status.scheduled_at or (self.spec.scheduled_at if self.spec else None)
 
     @property
     def is_replayed(self) -> bool:
         """Whether its change was made for an earlier object of its name, by its status."""
-        return any(condition.get("reason") == "Replayed" for condition in self.status.get("conditions", []))
-
-    def _time_of_status(self, name: str) -> datetime | None:
-        try:
-            return parse_time(self.status.get(name))
-        except ValueError:  # absent, or not a time that we wrote
-            return None
+        return self.status.has_reason(ConditionReason.REPLAYED)
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> "FlagSchedule":
@@ -217,7 +273,7 @@ class FlagSchedule:
             spec=spec,
             fault=fault,
             retry_request=_bounded((meta.get("annotations") or {}).get(RETRY_ANNOTATION)),
-            status=body.get("status") or {},
+            status=Status.from_json(body.get("status")),
             cancel=isinstance(raw := body.get("spec"), Mapping) and raw.get("cancel") is True,
             finalizers=tuple(meta.get("finalizers") or ()),
         )

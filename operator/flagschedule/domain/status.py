@@ -5,41 +5,49 @@ the snapshot.  Phases, conditions and reasons: design section 2.1.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import datetime
+from functools import partial
+from typing import Final
 
 from flagschedule.domain import messages
-from flagschedule.domain.outcome import EDIT_TOO_LATE, Outcome, Phase, Reason, Record, Row, Snapshot, State
-from flagschedule.domain.schedule import FlagSchedule
+from flagschedule.domain.conditions import Condition, ConditionStatus, find, with_transition_times
+from flagschedule.domain.outcome import Outcome, Reason, Record, Row, Snapshot, State
+from flagschedule.domain.schedule import ConditionReason, ConditionType, FlagSchedule, Phase, Status
+
+_TRUE, _FALSE, _UNKNOWN = ConditionStatus
 
 
 @dataclass(frozen=True)
 class _Shape:
     """What the conditions of a phase are; a finer reason of the outcome may replace that of Applied."""
 
-    ready: str
-    ready_reason: str
-    applied: str
-    applied_reason: str
+    ready: ConditionStatus
+    ready_reason: ConditionReason
+    applied: ConditionStatus
+    applied_reason: ConditionReason
     stalled: bool = False
 
 
+def _failure(reason: ConditionReason) -> _Shape:
+    return _Shape(_FALSE, reason, _FALSE, reason, stalled=True)
+
+
 _SHAPES: Mapping[Phase, _Shape] = {
-    Phase.PENDING: _Shape("True", "Mirrored", "Unknown", "Scheduled"),
-    Phase.SUSPENDED: _Shape("True", "Suspended", "Unknown", "Suspended"),
-    Phase.WAITING: _Shape("False", "FlagNotFound", "Unknown", "FlagNotFound"),
-    Phase.RETRYING: _Shape("True", "Mirrored", "Unknown", "Retrying"),
-    Phase.APPLIED: _Shape("True", "Applied", "True", "Applied"),
-    Phase.SUPERSEDED: _Shape("True", "Superseded", "True", "Superseded"),
-    Phase.CANCELLED: _Shape("True", "Cancelled", "False", "Cancelled"),
-    Phase.FAILED: _Shape("False", "RetriesExhausted", "False", "RetriesExhausted", stalled=True),
-    Phase.EXPIRED: _Shape("False", "Expired", "False", "Expired", stalled=True),
-    Phase.INVALID: _Shape("False", "InvalidSpec", "False", "InvalidSpec", stalled=True),
+    Phase.PENDING: _Shape(_TRUE, ConditionReason.MIRRORED, _UNKNOWN, ConditionReason.SCHEDULED),
+    Phase.SUSPENDED: _Shape(_TRUE, ConditionReason.SUSPENDED, _UNKNOWN, ConditionReason.SUSPENDED),
+    Phase.WAITING: _Shape(_FALSE, ConditionReason.FLAG_NOT_FOUND, _UNKNOWN, ConditionReason.FLAG_NOT_FOUND),
+    Phase.RETRYING: _Shape(_TRUE, ConditionReason.MIRRORED, _UNKNOWN, ConditionReason.RETRYING),
+    Phase.APPLIED: _Shape(_TRUE, ConditionReason.APPLIED, _TRUE, ConditionReason.APPLIED),
+    Phase.SUPERSEDED: _Shape(_TRUE, ConditionReason.SUPERSEDED, _TRUE, ConditionReason.SUPERSEDED),
+    Phase.CANCELLED: _Shape(_TRUE, ConditionReason.CANCELLED, _FALSE, ConditionReason.CANCELLED),
+    Phase.FAILED: _failure(ConditionReason.RETRIES_EXHAUSTED),
+    Phase.EXPIRED: _failure(ConditionReason.EXPIRED),
+    Phase.INVALID: _failure(ConditionReason.INVALID_SPEC),
 }
 # An old file from Git is no accident: no person need look at it.
-_HISTORY = _Shape("True", "Expired", "False", "Expired")
+_HISTORY: Final = _Shape(_TRUE, ConditionReason.EXPIRED, _FALSE, ConditionReason.EXPIRED)
 # Other words may stand in a row that another program has changed; programs that read conditions know these.
 _FINER: Final[Mapping[Phase, set[Reason]]] = {
     Phase.WAITING: {Reason.FLAG_LOCKED, Reason.FLAG_AMBIGUOUS},
@@ -51,8 +59,8 @@ _LONGEST_ERROR: Final = 4096  # the CRD's bounds
 _LONGEST_CHANGE: Final = 256
 
 
-def compute(obj: FlagSchedule, snapshot: Snapshot) -> dict[str, Any] | None:
-    """The status the object should have, in the API's shape; None while nothing is recorded of the object.
+def compute(obj: FlagSchedule, snapshot: Snapshot) -> Status | None:
+    """The status the object should have; None while nothing is recorded of the object.
 
     Raises nothing: every content of a row has a phase.
     """
@@ -69,23 +77,24 @@ def compute(obj: FlagSchedule, snapshot: Snapshot) -> dict[str, Any] | None:
     change = _change(obj, record, row, phase)
     too_late = _edit_too_late(obj, record, phase, reason)
     notice = messages.edit_too_late(outcome, phase, change) if too_late else None
-    status: dict[str, Any] = {
-        "observedGeneration": observed,
-        "scheduleId": str(record.schedule_id) if record.schedule_id else None,
-        "phase": phase.value,
-        "change": change,
-        "scheduledAt": _scheduled(record, row, previous, phase),
-        "appliedAt": _rfc3339(applied_at),
-        "retryCount": row.retry_count if row else previous.get("retryCount"),
-        "maxRetries": row.max_retries if row else previous.get("maxRetries"),
-        "nextRetryAt": _rfc3339(row.set_aside_until if row.aside else row.next_retry_at) if row else None,
-        "lastError": _last_error(row) if row else previous.get("lastError"),
-        "lastHandledRetryRequest": record.retry_request,
-        "reason": EDIT_TOO_LATE if notice else _applied_reason(phase, reason),
-        "message": notice or message,
-        "conditions": _conditions(obj, phase, reason, message, observed, snapshot.now, notice),
-    }
-    return {key: value for key, value in status.items() if value is not None}
+    return Status(
+        observed_generation=observed,
+        schedule_id=str(record.schedule_id) if record.schedule_id else None,
+        phase=phase,
+        change=change,
+        scheduled_at=_scheduled(record, row, previous, phase),
+        applied_at=_in_seconds(applied_at),
+        retry_count=(row or previous).retry_count,
+        max_retries=(row or previous).max_retries,
+        next_retry_at=_in_seconds(row.set_aside_until if row.aside else row.next_retry_at) if row else None,
+        last_error=_last_error(row) if row else previous.last_error,
+        last_handled_retry_request=record.retry_request,
+        reason=ConditionReason.EDIT_TOO_LATE if notice else _applied_reason(phase, reason),
+        message=notice or message,
+        conditions=with_transition_times(
+            _conditions(phase, reason, message, observed, notice), obj.status.conditions, snapshot.now
+        ),
+    )
 
 
 def _phase(outcome: Outcome, row: Row | None) -> Phase:
@@ -132,22 +141,18 @@ def _differs_from_cancelled(obj: FlagSchedule, record: Record, reason: Reason | 
     return record.arming_hash is not None and (obj.spec is None or obj.spec.arming_hash != record.arming_hash)
 
 
-def _of_deleted_row(obj: FlagSchedule, record: Record, row: Row | None, phase: Phase) -> Mapping[str, Any]:
+def _of_deleted_row(obj: FlagSchedule, record: Record, row: Row | None, phase: Phase) -> Status:
     """Return the status that describes a deleted row, while its outcome is unchanged: it is stored nowhere else."""
     schedule_id = str(record.schedule_id) if record.schedule_id else None
-    same = (obj.status.get("scheduleId"), obj.status.get("phase")) == (schedule_id, phase.value)
-    return obj.status if row is None and same else {}
+    same = (obj.status.schedule_id, obj.status.phase) == (schedule_id, phase)
+    return obj.status if row is None and same else Status()
 
 
-def _kept_message(previous: Mapping[str, Any], phase: Phase, reason: Reason | None) -> str | None:
+def _kept_message(previous: Status, phase: Phase, reason: Reason | None) -> str | None:
     if phase not in {*_HANDLED, Phase.FAILED}:
         return None  # everything is in the record
-    wanted = _applied_reason(phase, reason)
-    for condition in previous.get("conditions", []):
-        if condition["type"] == "Applied" and condition["reason"] == wanted:
-            message: str = condition["message"]
-            return message
-    return None
+    kept = find(previous.conditions, ConditionType.APPLIED)
+    return kept.message if kept and kept.reason == _applied_reason(phase, reason) else None
 
 
 def _last_error(row: Row) -> str | None:
@@ -162,18 +167,15 @@ def _change(obj: FlagSchedule, record: Record, row: Row | None, phase: Phase) ->
         return _describe(row.updates)
     if obj.spec is not None and obj.spec.change_hash == record.change_hash:
         return _describe(obj.spec.updates.as_json())
-    if phase in _HANDLED and obj.status.get("phase") == phase:
-        # The row is gone, and the spec is another one: the status of a handled schedule stays true.
-        change: str | None = obj.status.get("change")
-        return change
-    return None
+    # Where the row is gone and the spec is another one, the status of a handled schedule stays true.
+    return obj.status.change if phase in _HANDLED and obj.status.phase is phase else None
 
 
-def _scheduled(record: Record, row: Row | None, previous: Mapping[str, Any], phase: Phase) -> str | None:
-    """The time of the change that was made, or is planned; in UTC, so that the order of the texts is that of time."""
+def _scheduled(record: Record, row: Row | None, previous: Status, phase: Phase) -> datetime | None:
+    """The time of the change that was made, or is planned."""
     if phase is Phase.INVALID:
         return None
-    return _rfc3339(row.scheduled_at) if row else previous.get("scheduledAt") or _rfc3339(record.scheduled_at)
+    return _in_seconds(row.scheduled_at if row else previous.scheduled_at or record.scheduled_at)
 
 
 def _describe(updates: object) -> str:
@@ -185,54 +187,32 @@ def _describe(updates: object) -> str:
 
 
 def _conditions(
-    obj: FlagSchedule,
-    phase: Phase,
-    reason: Reason | None,
-    message: str,
-    observed: int,
-    now: datetime,
-    notice: str | None,
-) -> list[dict[str, Any]]:
+    phase: Phase, reason: Reason | None, message: str, observed: int, notice: str | None
+) -> Iterator[Condition]:
     shape = _shape(phase, reason)
     applied_reason = _applied_reason(phase, reason)
-    ready_reason, ready_message = shape.ready_reason, message
-    if phase in {Phase.FAILED, Phase.WAITING} or applied_reason == Reason.REPLAYED:
+    ready_reason = shape.ready_reason
+    if phase in {Phase.FAILED, Phase.WAITING} or applied_reason is ConditionReason.REPLAYED:
         ready_reason = applied_reason
     if notice:
-        ready_reason, ready_message = EDIT_TOO_LATE, notice
-    found = [
-        ("Ready", shape.ready, ready_reason, ready_message),
-        ("Applied", shape.applied, applied_reason, message),
-    ]
+        ready_reason = ConditionReason.EDIT_TOO_LATE
+    made = partial(Condition, observed_generation=observed)
+    yield made(type=ConditionType.READY, status=shape.ready, reason=ready_reason, message=notice or message)
+    yield made(type=ConditionType.APPLIED, status=shape.applied, reason=applied_reason, message=message)
     if shape.stalled:
-        found.append(("Stalled", "True", ready_reason, message))
-    since = {old["type"]: old for old in obj.status.get("conditions", [])}
-    return [
-        {
-            "type": kind,
-            "status": status,
-            "observedGeneration": observed,
-            "lastTransitionTime": _since(since.get(kind), status, now),
-            "reason": why,
-            "message": text,
-        }
-        for kind, status, why, text in found
-    ]
+        yield made(type=ConditionType.STALLED, status=_TRUE, reason=ready_reason, message=message)
 
 
 def _shape(phase: Phase, reason: Reason | None) -> _Shape:
     return _HISTORY if phase is Phase.EXPIRED and reason is Reason.HISTORY else _SHAPES[phase]
 
 
-def _applied_reason(phase: Phase, reason: Reason | None) -> str:
-    finer = reason is not None and reason in _FINER.get(phase, set())
-    return str(reason) if finer else _shape(phase, reason).applied_reason
+def _applied_reason(phase: Phase, reason: Reason | None) -> ConditionReason:
+    if reason is not None and reason in _FINER.get(phase, set()):
+        return ConditionReason(reason)
+    return _shape(phase, reason).applied_reason
 
 
-def _since(old: Mapping[str, Any] | None, status: str, now: datetime) -> Any:
-    """`lastTransitionTime` moves only when `status` changes (Kubernetes API conventions)."""
-    return old["lastTransitionTime"] if old and old["status"] == status else _rfc3339(now)
-
-
-def _rfc3339(instant: datetime | None) -> str | None:
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if instant else None
+def _in_seconds(instant: datetime | None) -> datetime | None:
+    """As the API keeps it, so that a computed status equals the stored one."""
+    return instant and instant.replace(microsecond=0)

@@ -18,7 +18,7 @@ import structlog
 from flagschedule.adapters.kubernetes import login, storage
 from flagschedule.bootstrap import operating
 from flagschedule.domain.errors import FlagScheduleError
-from flagschedule.domain.schedule import GROUP, PLURAL, VERSION
+from flagschedule.domain.schedule import GROUP, PLURAL, VERSION, FlagSchedule
 from flagschedule.entrypoints import health, leadership, probes, tasks
 from flagschedule.ports import MirrorStore
 from flagschedule.services.circuit_breaker import CircuitBreaker
@@ -65,7 +65,7 @@ def build_registry(reconciler: Reconciler) -> kopf.OperatorRegistry:
         """Handle an object that was there at the start, is new, has changed, or is gone."""
         body = event["object"]
         try:
-            reconciler.notice(body, gone=event["type"] == "DELETED")
+            reconciler.notice(FlagSchedule.from_body(body), gone=event["type"] == "DELETED")
         except Exception:  # noqa: BLE001 -- an error in one object must not stop the others
             _log.exception("Object not understood", uid=body["metadata"].get("uid"))
         storage.drop_what_others_write(body)

@@ -124,7 +124,7 @@ class Mirror:
 
     async def _note_lock(self, obj: FlagSchedule) -> None:
         """Record at the first look that the flag is locked, so that the status shows what the object waits for."""
-        if obj.status.get("observedGeneration") == obj.generation:
+        if obj.status.observed_generation == obj.generation:
             return
         await self._write_status(obj, await self._mirror(obj, "Schedule waits for a locked flag", flag_locked=True))
 
@@ -157,7 +157,7 @@ class Mirror:
 
 def _flag_to_find(obj: FlagSchedule) -> _Flag | None:
     """Return the flag that the object's row would refer to, None where no row is to be made."""
-    if obj.spec is None or obj.spec.cancel or obj.status.get("scheduleId"):
+    if obj.spec is None or obj.spec.cancel or obj.status.schedule_id:
         return None
     return obj.spec.flag_key, obj.spec.effective_environment
 
@@ -170,6 +170,7 @@ def _log_change(event: str, obj: FlagSchedule, snapshot: Snapshot) -> None:
     record = snapshot.record
     if record is None:  # deleted before it was ever mirrored: nothing was done
         return
+    shown = status.compute(obj, snapshot)
     _log.info(
         event,
         scheduleId=str(record.schedule_id) if record.schedule_id else None,
@@ -179,5 +180,5 @@ def _log_change(event: str, obj: FlagSchedule, snapshot: Snapshot) -> None:
         name=obj.ref.name,
         uid=str(obj.ref.uid),
         generation=obj.generation,
-        phase=(status.compute(obj, snapshot) or {}).get("phase"),
+        phase=shown.phase if shown else None,
     )

@@ -5,11 +5,11 @@ object is trusted as our own state.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -88,9 +88,8 @@ class Reconciler:
                 for tried in tries:
                     await tried.wait()
 
-    def notice(self, body: Mapping[str, Any], *, gone: bool = False) -> None:
+    def notice(self, obj: FlagSchedule, *, gone: bool = False) -> None:
         """Take an object from the watch; `gone` is its last state, after it was removed."""
-        obj = FlagSchedule.from_body(body)
         if gone:
             if obj.ref.uid in self._released:
                 self._released.discard(obj.ref.uid)
@@ -148,8 +147,7 @@ class Reconciler:
         if now - seen.at < _FRESH:
             return
         try:
-            found = FlagSchedule.from_body(await self._client.get(seen.obj.ref))
-            seen.obj = _with_request(found, seen.obj)
+            seen.obj = _with_request(await self._client.get(seen.obj.ref), seen.obj)
         except ObjectGoneError:
             seen.obj = replace(seen.obj, deleting=True, finalizers=())
         seen.at = now
@@ -163,11 +161,10 @@ class Reconciler:
                 self._remember(obj.ref.uid)
             return
         if not obj.guarded:  # before the first mirroring, so that no deletion goes unseen
-            guarded = FlagSchedule.from_body(await self._write_finalizers(obj, [*obj.finalizers, FINALIZER]))
-            seen.obj = _with_request(guarded, obj)
+            seen.obj = _with_request(await self._write_finalizers(obj, [*obj.finalizers, FINALIZER]), obj)
         await self._mirror.reconcile(seen.obj)
 
-    async def _write_finalizers(self, obj: FlagSchedule, finalizers: list[str]) -> Mapping[str, Any]:
+    async def _write_finalizers(self, obj: FlagSchedule, finalizers: list[str]) -> FlagSchedule:
         return await self._client.write_finalizers(obj.ref, obj.resource_version, finalizers)
 
     def _remember(self, uid: Uid) -> None:

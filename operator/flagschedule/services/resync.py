@@ -10,14 +10,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
-from uuid import UUID
 
 import structlog
 
 from flagschedule.domain import status
 from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError, ObjectGoneError
 from flagschedule.domain.outcome import Record, Snapshot
-from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
+from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Phase, Status, Uid
 from flagschedule.ports import MirrorStore, ObjectClient, Telemetry
 from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.concurrently import for_each
@@ -134,7 +133,7 @@ class Resync:
         if ref in self._reconciler:
             return  # it has its own turn
         try:
-            obj = FlagSchedule.from_body(await self._client.get(ref))
+            obj = await self._client.get(ref)
         except (ObjectGoneError, DependencyUnavailableError):
             return  # the next comparison, or the next turn
         self._reconciler.add(obj)
@@ -174,15 +173,13 @@ class Resync:
 
     async def _compare(self, known: dict[Uid, Snapshot]) -> _Repairs:
         repairs = _Repairs()
-        phases: Counter[str] = Counter()
-        async for body in self._client.list():
-            uid = Uid(UUID(body["metadata"]["uid"]))
+        phases: Counter[Phase | None] = Counter()
+        async for obj in self._client.list():
+            phases[obj.status.phase] += 1
             try:
-                obj = FlagSchedule.from_body(body)
-                self._judge(obj, known.pop(uid, None), repairs)
-                phases[obj.status.get("phase", "")] += 1
+                self._judge(obj, known.pop(obj.ref.uid, None), repairs)
             except Exception:  # noqa: BLE001 -- an error in one object must not stop the others
-                _log.exception("Object not compared", uid=str(uid))
+                _log.exception("Object not compared", uid=str(obj.ref.uid))
         self._telemetry.compared(phases)
         repairs.orphans = [snapshot.record for snapshot in known.values() if snapshot.record]
         return repairs
@@ -214,5 +211,5 @@ def _as_deleted(record: Record) -> FlagSchedule:
         spec=None,
         fault=None,
         retry_request=record.retry_request,
-        status={},
+        status=Status(),
     )

@@ -133,7 +133,7 @@ class StatusWriter:
         """Read, compute, compare, write; read both again where the object changed in between."""
         refused: str | None = None
         for _ in range(_TRIES):
-            obj = hint or FlagSchedule.from_body(await self._client.get(ref))
+            obj = hint or await self._client.get(ref)
             if obj.resource_version == refused:
                 # Not the object has changed: the API server does not accept this status, and will not later.
                 _log.error("Status refused by its schema", namespace=ref.namespace, name=ref.name, uid=str(ref.uid))
@@ -152,7 +152,7 @@ class StatusWriter:
             except ObjectChangedError:
                 hint, snapshot, refused = None, None, obj.resource_version
             else:
-                transition = events.transition(obj.status, wanted)
+                transition = events.Transition(old=obj.status, new=wanted)
                 self._recorder.record(ref, transition, snapshot.now)
                 self._telemetry.status_written(transition)
                 return

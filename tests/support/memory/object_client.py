@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
 from flagschedule.domain.events import Event
-from flagschedule.domain.schedule import ObjectRef
+from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Status
 from tests.unit.builders import NOW, rfc3339
 
 _Body = dict[str, Any]
@@ -89,32 +89,31 @@ class MemoryObjectClient:
         self.server = server
         self._namespaces = namespaces
 
-    async def get(self, ref: ObjectRef) -> Mapping[str, Any]:
+    async def get(self, ref: ObjectRef) -> FlagSchedule:
         """See ports.ObjectClient."""
-        found = self._find(ref)
-        if found["metadata"]["uid"] != str(ref.uid):
+        found = FlagSchedule.from_body(self._find(ref))
+        if found.ref.uid != ref.uid:
             raise ObjectGoneError
-        return deepcopy(found)
+        return found
 
-    async def list(self) -> AsyncIterator[Mapping[str, Any]]:
+    async def list(self) -> AsyncIterator[FlagSchedule]:
         """See ports.ObjectClient."""
         self._check()
         for (namespace, _), body in sorted(self.server.objects.items()):
             if not self._namespaces or namespace in self._namespaces:
-                yield deepcopy(body)
+                yield FlagSchedule.from_body(body)
 
-    async def write_status(self, ref: ObjectRef, resource_version: str, status: Mapping[str, Any]) -> None:
+    async def write_status(self, ref: ObjectRef, resource_version: str, status: Status) -> None:
         """See ports.ObjectClient."""
-        self.server.store({**self._find_version(ref, resource_version), "status": deepcopy(dict(status))})
+        self.server.store({**self._find_version(ref, resource_version), "status": status.as_json()})
 
-    async def write_finalizers(
-        self, ref: ObjectRef, resource_version: str, finalizers: Sequence[str]
-    ) -> Mapping[str, Any]:
+    async def write_finalizers(self, ref: ObjectRef, resource_version: str, finalizers: Sequence[str]) -> FlagSchedule:
         """See ports.ObjectClient."""
         body = self._find_version(ref, resource_version)
         if "deletionTimestamp" in body["metadata"] and {*finalizers} - {*body["metadata"]["finalizers"]}:
             raise ObjectChangedError  # an object that is deleted gets no new ones
-        return deepcopy(self.server.store({**body, "metadata": {**body["metadata"], "finalizers": [*finalizers]}}))
+        meta = {**body["metadata"], "finalizers": [*finalizers]}
+        return FlagSchedule.from_body(self.server.store({**body, "metadata": meta}))
 
     async def post_event(self, ref: ObjectRef, event: Event, at: datetime) -> None:
         """See ports.ObjectClient."""

@@ -4,8 +4,10 @@ It must not write anything else.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, Self
+
+import structlog
 
 from flagschedule.adapters.kubernetes.api import JSON_PATCH, AnswerTooLargeError, ApiServer
 from flagschedule.domain.errors import (
@@ -15,8 +17,10 @@ from flagschedule.domain.errors import (
     ObjectGoneError,
 )
 from flagschedule.domain.events import Event
-from flagschedule.domain.schedule import GROUP, KIND, PLURAL, VERSION, ObjectRef
+from flagschedule.domain.schedule import GROUP, KIND, PLURAL, VERSION, FlagSchedule, ObjectRef, Status
+from flagschedule.domain.times import rfc3339
 
+_log = structlog.get_logger()
 _API: Final = ("apis", GROUP, VERSION)
 _COMPONENT: Final = "flagschedule"
 _PAGE: Final = 500
@@ -37,20 +41,22 @@ class KubernetesObjectClient:
     async def __aexit__(self, *error: object) -> None:
         await self._api.__aexit__(*error)
 
-    async def get(self, ref: ObjectRef) -> Mapping[str, Any]:
+    async def get(self, ref: ObjectRef) -> FlagSchedule:
         """See ports.ObjectClient."""
-        found: Mapping[str, Any] = await self._api.request("GET", *_place(ref))
-        if found["metadata"]["uid"] != str(ref.uid):
+        found = FlagSchedule.from_body(await self._api.request("GET", *_place(ref)))
+        if found.ref.uid != ref.uid:
             raise ObjectGoneError
         return found
 
-    async def list(self) -> AsyncIterator[Mapping[str, Any]]:
+    async def list(self) -> AsyncIterator[FlagSchedule]:
         """See ports.ObjectClient. Each object once, also where the LIST has to start again."""
         seen: set[str] = set()
         for namespace in self._namespaces or (None,):
-            async for found in self._list(namespace):
-                if found["metadata"]["uid"] not in seen:
-                    seen.add(found["metadata"]["uid"])
+            async for body in self._list(namespace):
+                if (uid := body["metadata"]["uid"]) in seen:
+                    continue
+                seen.add(uid)
+                if (found := _understood(body)) is not None:
                     yield found
 
     async def _list(self, namespace: str | None) -> AsyncIterator[Mapping[str, Any]]:
@@ -77,20 +83,18 @@ class KubernetesObjectClient:
         longest = _LONGEST_PAGE if limit > 1 else None
         return await self._api.request("GET", *_API, *place, PLURAL, longest=longest, **options)
 
-    async def write_status(self, ref: ObjectRef, resource_version: str, status: Mapping[str, Any]) -> None:
+    async def write_status(self, ref: ObjectRef, resource_version: str, status: Status) -> None:
         """See ports.ObjectClient.
 
         A JSON patch, because it is the only kind whose uid the API server compares for `/status`: any other
         would write to any object that has this name now.
         """
-        await self._replace(ref, resource_version, "/status", dict(status), "status")
+        await self._replace(ref, resource_version, "/status", status.as_json(), "status")
 
-    async def write_finalizers(
-        self, ref: ObjectRef, resource_version: str, finalizers: Sequence[str]
-    ) -> Mapping[str, Any]:
+    async def write_finalizers(self, ref: ObjectRef, resource_version: str, finalizers: Sequence[str]) -> FlagSchedule:
         """See ports.ObjectClient."""
-        found: Mapping[str, Any] = await self._replace(ref, resource_version, "/metadata/finalizers", list(finalizers))
-        return found
+        value = list(finalizers)
+        return FlagSchedule.from_body(await self._replace(ref, resource_version, "/metadata/finalizers", value))
 
     async def _replace(self, ref: ObjectRef, resource_version: str, path: str, value: Any, *subresource: str) -> Any:
         return await self._api.request(
@@ -108,7 +112,7 @@ class KubernetesObjectClient:
 
     async def post_event(self, ref: ObjectRef, event: Event, at: datetime) -> None:
         """See ports.ObjectClient."""
-        body = _event(ref, event, at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        body = _event(ref, event, rfc3339(at))
         try:
             await self._api.request("POST", "api", "v1", "namespaces", ref.namespace, "events", body=body)
         except (ObjectChangedError, ObjectGoneError) as error:
@@ -125,6 +129,14 @@ class KubernetesObjectClient:
                 "give it that right, or set FLAG_SCHEDULE_IDENTITY_NAMESPACE to its own namespace"
             ) from error
         return str(found["metadata"]["uid"])
+
+
+def _understood(body: Mapping[str, Any]) -> FlagSchedule | None:
+    try:
+        return FlagSchedule.from_body(body)
+    except Exception:  # noqa: BLE001 -- an error in one object must not stop the others
+        _log.exception("Object not understood", uid=body["metadata"]["uid"])
+        return None
 
 
 def _place(ref: ObjectRef) -> tuple[str, ...]:
