@@ -16,7 +16,7 @@ from flagschedule.domain.decision import decide
 from flagschedule.domain.errors import ConflictError, DependencyUnavailableError
 from flagschedule.domain.outcome import Reason, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule
-from flagschedule.ports import MirrorStore
+from flagschedule.ports.mirroring import MirrorStore
 from tests.conformance.databases import World
 from tests.support.mirroring import RULES, mirror, row_of, try_to_mirror
 from tests.unit.builders import NOW, body

@@ -15,7 +15,7 @@ import pytest
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
 from flagschedule.domain.events import Event
 from flagschedule.domain.schedule import FINALIZER, FlagSchedule, Phase, Status, Uid
-from flagschedule.ports import ObjectClient
+from flagschedule.ports.cluster import ObjectClient
 from tests.conformance.api_servers import ApiServer
 from tests.unit.builders import NOW
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
-from flagschedule.ports import Backlog
+from flagschedule.ports.measuring import Backlog
 from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database

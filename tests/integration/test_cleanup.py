@@ -14,7 +14,7 @@ import pytest
 
 from flagschedule.adapters.postgres.cleanup_store import PostgresCleanupStore
 from flagschedule.domain.retention import Retention
-from flagschedule.ports import Table
+from flagschedule.ports.cleanup import Table
 from flagschedule.services.cleanup import Cleaner
 from tests import roles
 from tests.integration.conftest import Run

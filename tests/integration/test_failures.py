@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flagschedule.adapters.postgres.process_store import PostgresProcessStore
-from flagschedule.ports import Batch, ClaimedRow
+from flagschedule.ports.processing import Batch, ClaimedRow
 from flagschedule.services.processing.run import Pace, Processor
 from tests import roles
 from tests.integration.conftest import Run

@@ -17,7 +17,7 @@ import redis
 from flagschedule.adapters.postgres import statements
 from flagschedule.adapters.postgres.process_store import PostgresProcessStore
 from flagschedule.domain.errors import DependencyUnavailableError
-from flagschedule.ports import Batch
+from flagschedule.ports.processing import Batch
 from flagschedule.services.processing.run import Pace, Processor
 from tests import roles
 from tests.integration.conftest import Run

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from flagschedule.adapters.postgres.process_store import PostgresProcessStore
 from flagschedule.domain import backoff
-from flagschedule.ports import Batch, ClaimedRow
+from flagschedule.ports.processing import Batch, ClaimedRow
 from flagschedule.services.processing import refusals
 from flagschedule.services.processing.report import Summary
 from flagschedule.services.processing.run import Pace, Processor

@@ -11,7 +11,7 @@ from flagschedule.adapters.postgres.process_store import PostgresProcessStore
 from flagschedule.bootstrap import processing
 from flagschedule.domain import backoff
 from flagschedule.domain.errors import DependencyUnavailableError, StatementRefusedError
-from flagschedule.ports import ClaimedRow
+from flagschedule.ports.processing import ClaimedRow
 from flagschedule.settings import Settings
 from tests import roles
 from tests.integration.conftest import Run

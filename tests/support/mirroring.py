@@ -9,7 +9,7 @@ from flagschedule.domain.decision import Rules, decide
 from flagschedule.domain.errors import ConflictError
 from flagschedule.domain.outcome import Row, Snapshot
 from flagschedule.domain.schedule import FlagSchedule
-from flagschedule.ports import MirrorStore
+from flagschedule.ports.mirroring import MirrorStore
 
 RULES: Final = Rules(max_retries=3, max_lateness=timedelta(minutes=10))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from flagschedule.domain.errors import DependencyUnavailableError
-from flagschedule.ports import Lease
+from flagschedule.ports.cluster import Lease
 from flagschedule.services.election import LeaderElector, Terms
 from tests.support.asynchronous import reaches, simulate
 from tests.support.memory.lease_store import MemoryLeaseStore

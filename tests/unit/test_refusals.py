@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, cast
 from uuid import UUID
 
 from flagschedule.domain.errors import UnexpectedRefusalError
-from flagschedule.ports import Batch, ClaimedRow
+from flagschedule.ports.processing import Batch, ClaimedRow
 from flagschedule.services.processing.cache import CacheKeys
 from flagschedule.services.processing.refusals import Refusals
 from flagschedule.services.processing.report import Report
 
 if TYPE_CHECKING:
-    from flagschedule.ports import ProcessStore
+    from flagschedule.ports.processing import ProcessStore
 
 _TOO_SLOW = UnexpectedRefusalError("57014", "query_canceled", passing=True, timed_out=True)
 
@@ -23,13 +23,13 @@ class _Store:
         self.tried: list[list[UUID]] = []
 
     def reconnect(self) -> None:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
 
     def check(self) -> None:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
 
     def apply_only(self, ids: Sequence[UUID], **_: object) -> Batch:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
         self.tried.append(list(ids))
         return Batch(handled=[], cache_entries={})
 

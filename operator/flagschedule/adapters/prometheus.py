@@ -1,4 +1,4 @@
-"""The operator's metrics, as Prometheus scrapes them. Implements ports.Telemetry; served by the entry point.
+"""The operator's metrics, as Prometheus scrapes them. Implements ports.measuring.Telemetry; served by the entry point.
 
 Labels are bounded: phases, reasons and the names of two outboxes; never a flag, an object or a namespace.
 """
@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from flagschedule.domain.events import EventReason, Transition
 from flagschedule.domain.schedule import Phase
-from flagschedule.ports import Backlog
+from flagschedule.ports.measuring import Backlog
 
 _LATENESS: Final = (0.5, 1, 2, 5, 15, 30, 60, 75, 120, 300, 600, 1800, 3600)
 _RECONCILE: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 30)
@@ -79,23 +79,23 @@ class PrometheusTelemetry:
         self._refused_keys = self._counter("refused_cache_keys", "Cache keys that the cache refused to delete.")
 
     def reconciled(self, seconds: float) -> None:
-        """See ports.Telemetry."""
+        """See ports.measuring.Telemetry."""
         self._reconcile.observe(seconds)
 
     def status_written(self, transition: Transition) -> None:
-        """See ports.Telemetry."""
+        """See ports.measuring.Telemetry."""
         for event in transition.events:
             self._transitions.labels(event.reason).inc()
         if transition.lateness is not None:
             self._lateness.observe(max(transition.lateness.total_seconds(), 0))
 
     def compared(self, phases: Mapping[Phase | None, int]) -> None:
-        """See ports.Telemetry."""
+        """See ports.measuring.Telemetry."""
         for phase in Phase:
             self._objects.labels(phase).set(phases.get(phase, 0))
 
     def text(self, backlog: Backlog | None, *, leads: bool) -> bytes:
-        """See ports.MetricsText. While the database is away its figures stay as they were last."""
+        """See ports.measuring.MetricsText. While the database is away its figures stay as they were last."""
         self._leader.set(leads)
         if not leads:
             return generate_latest(self._of_all)

@@ -1,4 +1,4 @@
-"""The host's cache in Redis: one key for each environment. Implements ports.Cache."""
+"""The host's cache in Redis: one key for each environment. Implements ports.processing.Cache."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ class RedisCache:
             ) from None
 
     def invalidate(self, environments: Sequence[str]) -> Mapping[str, str]:
-        """See ports.Cache. Each key by a command of its own: one that is refused keeps no other one.
+        """See ports.processing.Cache. Each key by a command of its own: one that is refused keeps no other one.
 
         Raises:
             DependencyUnavailableError: with a sentence for the cause, which shows nothing of the address.

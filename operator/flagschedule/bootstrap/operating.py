@@ -13,7 +13,7 @@ from flagschedule.adapters.kubernetes.object_client import KubernetesObjectClien
 from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
 from flagschedule.adapters.prometheus import PrometheusTelemetry
 from flagschedule.domain.decision import Rules
-from flagschedule.ports import MirrorStore
+from flagschedule.ports.mirroring import MirrorStore
 from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.election import LeaderElector
 from flagschedule.services.event_recorder import EventRecorder

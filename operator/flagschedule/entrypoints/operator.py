@@ -20,7 +20,7 @@ from flagschedule.bootstrap import operating
 from flagschedule.domain.errors import FlagScheduleError
 from flagschedule.domain.schedule import GROUP, PLURAL, VERSION, FlagSchedule
 from flagschedule.entrypoints import health, leadership, probes, tasks
-from flagschedule.ports import MirrorStore
+from flagschedule.ports.mirroring import MirrorStore
 from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.reconcile import Reconciler
 from flagschedule.settings import Settings

@@ -19,7 +19,7 @@ from flagschedule.domain.errors import (
     StatementRefusedError,
     UnexpectedRefusalError,
 )
-from flagschedule.ports import CleanupStore, Place, Table
+from flagschedule.ports.cleanup import CleanupStore, Place, Table
 
 _log: Final = structlog.get_logger()
 # What bounds a transaction: 32 pages of 8 KiB hold 1,400 to 3,200 rows, which are deleted in a fraction of a second.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import structlog
 
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
-from flagschedule.ports import Lease, LeaseStore
+from flagschedule.ports.cluster import Lease, LeaseStore
 
 _log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ import structlog
 from flagschedule.domain import events
 from flagschedule.domain.errors import FlagScheduleError
 from flagschedule.domain.schedule import ObjectRef
-from flagschedule.ports import ObjectClient
+from flagschedule.ports.cluster import ObjectClient
 from flagschedule.services.queue import RetryQueue
 
 _log = structlog.get_logger()

@@ -14,7 +14,8 @@ from flagschedule.domain.decision import Decision, Facts, Rules
 from flagschedule.domain.errors import ConflictError
 from flagschedule.domain.outcome import Reason, Snapshot
 from flagschedule.domain.schedule import FlagSchedule
-from flagschedule.ports import MirrorStore, Telemetry
+from flagschedule.ports.measuring import Telemetry
+from flagschedule.ports.mirroring import MirrorStore
 from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.queue import Backoff
 from flagschedule.services.status_writer import StatusWriter

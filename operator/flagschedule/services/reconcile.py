@@ -20,7 +20,7 @@ from flagschedule.domain.errors import (
     ObjectGoneError,
 )
 from flagschedule.domain.schedule import FINALIZER, FlagSchedule, ObjectRef, Uid
-from flagschedule.ports import ObjectClient
+from flagschedule.ports.cluster import ObjectClient
 from flagschedule.services.mirror import Mirror
 from flagschedule.services.queue import URGENT, Backoff, Rank, RetryQueue
 

@@ -17,7 +17,9 @@ from flagschedule.domain import status
 from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError, ObjectGoneError
 from flagschedule.domain.outcome import Record, Snapshot
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Phase, Status, Uid
-from flagschedule.ports import MirrorStore, ObjectClient, Telemetry
+from flagschedule.ports.cluster import ObjectClient
+from flagschedule.ports.measuring import Telemetry
+from flagschedule.ports.mirroring import MirrorStore
 from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.concurrently import for_each
 from flagschedule.services.mirror import Mirror

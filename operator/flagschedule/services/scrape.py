@@ -7,7 +7,8 @@ import asyncio
 from typing import Final
 
 from flagschedule.domain.errors import FlagScheduleError
-from flagschedule.ports import Backlog, MetricsText, MirrorStore
+from flagschedule.ports.measuring import Backlog, MetricsText
+from flagschedule.ports.mirroring import MirrorStore
 
 _WITHIN: Final = 3.0  # seconds; Prometheus waits for ten
 _FRESH: Final = 1.0

@@ -17,7 +17,9 @@ from flagschedule.domain import events, status
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
 from flagschedule.domain.outcome import Snapshot
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
-from flagschedule.ports import MirrorStore, ObjectClient, Telemetry
+from flagschedule.ports.cluster import ObjectClient
+from flagschedule.ports.measuring import Telemetry
+from flagschedule.ports.mirroring import MirrorStore
 from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.event_recorder import EventRecorder
 from flagschedule.services.queue import Backoff, RetryQueue

@@ -1,7 +1,7 @@
-"""A lease in memory. Implements ports.LeaseStore; tests/conformance compares it with the API server's."""
+"""A lease in memory. Implements ports.cluster.LeaseStore; tests/conformance compares it with the API server's."""
 
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError
-from flagschedule.ports import Lease
+from flagschedule.ports.cluster import Lease
 
 
 class MemoryLeaseStore:
@@ -19,12 +19,12 @@ class MemoryLeaseStore:
         self.away = False
 
     async def read(self) -> Lease | None:
-        """See ports.LeaseStore."""
+        """See ports.cluster.LeaseStore."""
         self._check()
         return self.lease
 
     async def write(self, before: Lease | None, holder: str, duration: float) -> None:
-        """See ports.LeaseStore."""
+        """See ports.cluster.LeaseStore."""
         self._check()
         if before is not self.lease:
             raise ObjectChangedError

@@ -1,4 +1,7 @@
-"""The operator's store in memory. Implements ports.MirrorStore; tests/conformance compares it with Postgres."""
+"""The operator's store in memory. Implements ports.mirroring.MirrorStore.
+
+tests/conformance compares it with Postgres.
+"""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -12,7 +15,8 @@ from flagschedule.domain.decision import Decision, Facts, Replay
 from flagschedule.domain.errors import ConflictError, FlagScheduleError
 from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
-from flagschedule.ports import Backlog, StatusEntry
+from flagschedule.ports.measuring import Backlog
+from flagschedule.ports.mirroring import StatusEntry
 from tests.support.memory.database import MemoryDatabase
 
 _STALE: Final = timedelta(minutes=10)
@@ -30,7 +34,7 @@ class MemoryMirrorStore:
 
     @asynccontextmanager
     async def transaction(self, obj: FlagSchedule, *, flag_locked: bool = False) -> AsyncIterator["_Transaction"]:
-        """See ports.MirrorStore."""
+        """See ports.mirroring.MirrorStore."""
         self.database.check()
         transaction = _Transaction(self.database, self.cluster, obj, flag_locked=flag_locked)
         try:
@@ -40,19 +44,19 @@ class MemoryMirrorStore:
             transaction.end()
 
     async def snapshot(self, uid: Uid) -> Snapshot | None:
-        """See ports.MirrorStore."""
+        """See ports.mirroring.MirrorStore."""
         self.database.check()
         _, record = self.database.records.get(uid, ("", None))
         return self._snapshot(record) if record else None
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
-        """See ports.MirrorStore."""
+        """See ports.mirroring.MirrorStore."""
         self.database.check()
         for record in sorted(self._records(), key=lambda record: record.ref.uid):
             yield self._snapshot(record)
 
     async def waiting(self) -> Sequence[ObjectRef]:
-        """See ports.MirrorStore."""
+        """See ports.mirroring.MirrorStore."""
         self.database.check()
         flags = {*self.database.flags.values()}
         return [
@@ -62,7 +66,7 @@ class MemoryMirrorStore:
         ]
 
     async def status_entries(self, limit: int, known: Sequence[int] = ()) -> Sequence[StatusEntry]:
-        """See ports.MirrorStore."""
+        """See ports.mirroring.MirrorStore."""
         self.database.check()
         refs = {record.schedule_id: record.ref for record in self._records()}
         turns: Counter[str] = Counter()
@@ -74,13 +78,13 @@ class MemoryMirrorStore:
         return [StatusEntry(id=entry, ref=ref) for _, entry, ref in sorted(found, key=lambda each: each[:2])[:limit]]
 
     async def delete_status_entries(self, ids: Sequence[int]) -> None:
-        """See ports.MirrorStore."""
+        """See ports.mirroring.MirrorStore."""
         self.database.check()
         for entry in ids:
             self.database.status_entries.pop(entry, None)
 
     async def backlog(self) -> Backlog:
-        """See ports.MirrorStore."""
+        """See ports.mirroring.MirrorStore."""
         self.database.check()
         now = self.database.now
         rows = [row for _, row in self.database.rows.values() if not row.suspended]
@@ -103,7 +107,7 @@ class MemoryMirrorStore:
         )
 
     async def claim_cluster(self, kube_system_uid: str) -> bool:
-        """See ports.MirrorStore."""
+        """See ports.mirroring.MirrorStore."""
         self.database.check()
         now = self.database.now
         holder, seen_at = self.database.clusters.get(self.cluster, (kube_system_uid, now))
@@ -113,11 +117,11 @@ class MemoryMirrorStore:
         return True
 
     async def ping(self) -> None:
-        """See ports.MirrorStore."""
+        """See ports.mirroring.MirrorStore."""
         self.database.check()
 
     async def wait_until_refused(self) -> FlagScheduleError:
-        """See ports.MirrorStore; there are no credentials here that could be refused."""
+        """See ports.mirroring.MirrorStore; there are no credentials here that could be refused."""
         raise NotImplementedError
 
     def _records(self) -> list[Record]:
@@ -134,7 +138,7 @@ class MemoryMirrorStore:
 
 
 class _Transaction:
-    """Implements ports.Transaction. What it writes is kept until the end of the block."""
+    """Implements ports.mirroring.Transaction. What it writes is kept until the end of the block."""
 
     def __init__(self, database: MemoryDatabase, cluster: str, obj: FlagSchedule, *, flag_locked: bool) -> None:
         self._database = database
@@ -147,7 +151,7 @@ class _Transaction:
         self._rows: dict[UUID, tuple[UUID, Row]] = {}
 
     async def facts(self) -> Facts:
-        """See ports.Transaction."""
+        """See ports.mirroring.Transaction."""
         obj = self._obj
         self._lock(obj.ref.uid)
         _, record = self._database.records.get(obj.ref.uid, ("", None))
@@ -171,7 +175,7 @@ class _Transaction:
         return self._facts
 
     async def save(self, decision: Decision) -> Snapshot:
-        """See ports.Transaction."""
+        """See ports.mirroring.Transaction."""
         facts = self._facts
         if self._obj.deleting and facts.record is None:
             return Snapshot(record=None, row=None, now=self._now)

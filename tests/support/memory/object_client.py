@@ -1,4 +1,4 @@
-"""The API server's FlagSchedules in memory. Implements ports.ObjectClient; tests/conformance compares the two.
+"""The API server's FlagSchedules in memory. Implements ports.cluster.ObjectClient; tests/conformance compares the two.
 
 It knows no schema, no policy and no rights: it stores what it is given.
 """
@@ -90,25 +90,25 @@ class MemoryObjectClient:
         self._namespaces = namespaces
 
     async def get(self, ref: ObjectRef) -> FlagSchedule:
-        """See ports.ObjectClient."""
+        """See ports.cluster.ObjectClient."""
         found = FlagSchedule.from_body(self._find(ref))
         if found.ref.uid != ref.uid:
             raise ObjectGoneError
         return found
 
     async def list(self) -> AsyncIterator[FlagSchedule]:
-        """See ports.ObjectClient."""
+        """See ports.cluster.ObjectClient."""
         self._check()
         for (namespace, _), body in sorted(self.server.objects.items()):
             if not self._namespaces or namespace in self._namespaces:
                 yield FlagSchedule.from_body(body)
 
     async def write_status(self, ref: ObjectRef, resource_version: str, status: Status) -> None:
-        """See ports.ObjectClient."""
+        """See ports.cluster.ObjectClient."""
         self.server.store({**self._find_version(ref, resource_version), "status": status.as_json()})
 
     async def write_finalizers(self, ref: ObjectRef, resource_version: str, finalizers: Sequence[str]) -> FlagSchedule:
-        """See ports.ObjectClient."""
+        """See ports.cluster.ObjectClient."""
         body = self._find_version(ref, resource_version)
         if "deletionTimestamp" in body["metadata"] and {*finalizers} - {*body["metadata"]["finalizers"]}:
             raise ObjectChangedError  # an object that is deleted gets no new ones
@@ -116,12 +116,12 @@ class MemoryObjectClient:
         return FlagSchedule.from_body(self.server.store({**body, "metadata": meta}))
 
     async def post_event(self, ref: ObjectRef, event: Event, at: datetime) -> None:
-        """See ports.ObjectClient."""
+        """See ports.cluster.ObjectClient."""
         self._check()
         self.server.events.append((ref, event, at))
 
     async def cluster_uid(self) -> str:
-        """See ports.ObjectClient."""
+        """See ports.cluster.ObjectClient."""
         self._check()
         return self.server.uid
 

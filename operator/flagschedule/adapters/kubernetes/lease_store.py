@@ -1,4 +1,4 @@
-"""The lease of the operator's replicas: an object of coordination.k8s.io. Implements ports.LeaseStore.
+"""The lease of the operator's replicas: an object of coordination.k8s.io. Implements ports.cluster.LeaseStore.
 
 It must not write but over the very version that was read: of two candidates who saw the same lease, one is refused.
 """
@@ -13,7 +13,7 @@ from kubernetes.aio.client import Configuration
 
 from flagschedule.adapters.kubernetes.api import ApiServer
 from flagschedule.domain.errors import ObjectGoneError
-from flagschedule.ports import Lease
+from flagschedule.ports.cluster import Lease
 
 _NEW: Final = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
 _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -43,7 +43,7 @@ class KubernetesLeaseStore:
         await self._api.__aexit__(*error)
 
     async def read(self) -> Lease | None:
-        """See ports.LeaseStore."""
+        """See ports.cluster.LeaseStore."""
         try:
             body = await self._api.request("GET", *self._place, self._name)
         except ObjectGoneError:
@@ -57,7 +57,7 @@ class KubernetesLeaseStore:
         )
 
     async def write(self, before: Lease | None, holder: str, duration: float) -> None:
-        """See ports.LeaseStore. What others have written onto the object stays."""
+        """See ports.cluster.LeaseStore. What others have written onto the object stays."""
         if before is None:
             body = {**_NEW, "metadata": {"name": self._name}, "spec": _terms({}, holder, duration)}
             await self._api.request("POST", *self._place, body=body)

@@ -1,4 +1,4 @@
-"""Reads FlagSchedules, writes their status and finalizers, and posts Events. Implements ports.ObjectClient.
+"""Reads FlagSchedules, writes their status and finalizers, and posts Events. Implements ports.cluster.ObjectClient.
 
 It must not write anything else.
 """
@@ -42,14 +42,14 @@ class KubernetesObjectClient:
         await self._api.__aexit__(*error)
 
     async def get(self, ref: ObjectRef) -> FlagSchedule:
-        """See ports.ObjectClient."""
+        """See ports.cluster.ObjectClient."""
         found = FlagSchedule.from_body(await self._api.request("GET", *_place(ref)))
         if found.ref.uid != ref.uid:
             raise ObjectGoneError
         return found
 
     async def list(self) -> AsyncIterator[FlagSchedule]:
-        """See ports.ObjectClient. Each object once, also where the LIST has to start again."""
+        """See ports.cluster.ObjectClient. Each object once, also where the LIST has to start again."""
         seen: set[str] = set()
         for namespace in self._namespaces or (None,):
             async for body in self._list(namespace):
@@ -84,7 +84,7 @@ class KubernetesObjectClient:
         return await self._api.request("GET", *_API, *place, PLURAL, longest=longest, **options)
 
     async def write_status(self, ref: ObjectRef, resource_version: str, status: Status) -> None:
-        """See ports.ObjectClient.
+        """See ports.cluster.ObjectClient.
 
         A JSON patch, because it is the only kind whose uid the API server compares for `/status`: any other
         would write to any object that has this name now.
@@ -92,7 +92,7 @@ class KubernetesObjectClient:
         await self._replace(ref, resource_version, "/status", status.as_json(), "status")
 
     async def write_finalizers(self, ref: ObjectRef, resource_version: str, finalizers: Sequence[str]) -> FlagSchedule:
-        """See ports.ObjectClient."""
+        """See ports.cluster.ObjectClient."""
         value = list(finalizers)
         return FlagSchedule.from_body(await self._replace(ref, resource_version, "/metadata/finalizers", value))
 
@@ -111,7 +111,7 @@ class KubernetesObjectClient:
         )
 
     async def post_event(self, ref: ObjectRef, event: Event, at: datetime) -> None:
-        """See ports.ObjectClient."""
+        """See ports.cluster.ObjectClient."""
         body = _event(ref, event, rfc3339(at))
         try:
             await self._api.request("POST", "api", "v1", "namespaces", ref.namespace, "events", body=body)
@@ -119,7 +119,7 @@ class KubernetesObjectClient:
             raise DependencyUnavailableError("the API server takes no Events in this namespace") from error
 
     async def cluster_uid(self) -> str:
-        """See ports.ObjectClient."""
+        """See ports.cluster.ObjectClient."""
         name = self._identity_namespace
         try:
             found = await self._api.request("GET", "api", "v1", "namespaces", name)

@@ -1,6 +1,6 @@
 """The cleaner's store: one connection; each purge is one short statement over a few pages of one table.
 
-Implements ports.CleanupStore. A table is walked in the order in which it lies on disk: no index finds what is
+Implements ports.cleanup.CleanupStore. A table is walked in the order in which it lies on disk: no index finds what is
 finished, because an index on status or time would cost the processor more than the walk costs once a day.
 """
 
@@ -12,7 +12,7 @@ from flagschedule.adapters.postgres import connection, statements
 from flagschedule.adapters.postgres.connection import Url
 from flagschedule.adapters.postgres.session import Session
 from flagschedule.domain.retention import Retention
-from flagschedule.ports import Place, Table
+from flagschedule.ports.cleanup import Place, Table
 
 _PAGES: Final = "SELECT pg_relation_size(%s::regclass) / current_setting('block_size')::bigint"
 _TABLES: Final[Mapping[Table, LiteralString]] = {
@@ -61,13 +61,13 @@ class PostgresCleanupStore:
         self._connection.close()
 
     def pages(self, kind: Table) -> int:
-        """See ports.CleanupStore."""
+        """See ports.cleanup.CleanupStore."""
         with connection.translated():
             found = self._connection.execute(_PAGES, [_TABLES[kind]]).fetchone()
         return int(found[0]) if found else 0
 
     def purge(self, kind: Table, start: Place, end: Place, *, dry_run: bool) -> Mapping[str, int]:
-        """See ports.CleanupStore."""
+        """See ports.cleanup.CleanupStore."""
         statement = _count(kind) if dry_run else _delete(kind)
         window = {"first": "({},{})".format(*start), "end": "({},{})".format(*end)}
         with connection.translated_for_rows(self._connection):

@@ -1,4 +1,4 @@
-"""The operator's store: records and rows of its own cluster name. Implements ports.MirrorStore.
+"""The operator's store: records and rows of its own cluster name. Implements ports.mirroring.MirrorStore.
 
 `transaction` is the one that writes: lock, read, let the caller decide, store the decision.
 """
@@ -26,7 +26,8 @@ from flagschedule.domain.errors import (
 )
 from flagschedule.domain.outcome import Reason, Snapshot
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
-from flagschedule.ports import Backlog, StatusEntry
+from flagschedule.ports.measuring import Backlog
+from flagschedule.ports.mirroring import StatusEntry
 
 _SNAPSHOT: Final = statements.read("mirror/snapshots") + "WHERE o.uid = %(uid)s"
 _NEXT: Final = (
@@ -106,17 +107,17 @@ class PostgresMirrorStore:
 
     @asynccontextmanager
     async def transaction(self, obj: FlagSchedule, *, flag_locked: bool = False) -> AsyncIterator["_Transaction"]:
-        """See ports.MirrorStore."""
+        """See ports.mirroring.MirrorStore."""
         async with self._serving_one(writes=True) as session, session.transaction():
             yield _Transaction(session, {**self._scope, **mapping.identity(obj)}, obj, flag_locked=flag_locked)
 
     async def snapshot(self, uid: Uid) -> Snapshot | None:
-        """See ports.MirrorStore."""
+        """See ports.mirroring.MirrorStore."""
         async with self._serving_one() as session:
             return await _read(session, uid)
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
-        """See ports.MirrorStore. Page by page, so that a slow reader holds no transaction open.
+        """See ports.mirroring.MirrorStore. Page by page, so that a slow reader holds no transaction open.
 
         One row whose values the server refuses spoils its whole page: the pages are halved until it is alone.
         """
@@ -155,37 +156,37 @@ class PostgresMirrorStore:
             return await (await session.execute(statement, values)).fetchall()
 
     async def waiting(self) -> Sequence[ObjectRef]:
-        """See ports.MirrorStore."""
+        """See ports.mirroring.MirrorStore."""
         return [mapping.to_ref(found) for found in await self._fetch("mirror/waiting")]
 
     async def status_entries(self, limit: int, known: Sequence[int] = ()) -> Sequence[StatusEntry]:
-        """See ports.MirrorStore."""
+        """See ports.mirroring.MirrorStore."""
         found = await self._fetch("mirror/status_entries", limit=limit, known=list(known))
         return [StatusEntry(id=entry["id"], ref=mapping.to_ref(entry)) for entry in found]
 
     async def delete_status_entries(self, ids: Sequence[int]) -> None:
-        """See ports.MirrorStore."""
+        """See ports.mirroring.MirrorStore."""
         async with self._serving() as session:
             await session.execute(statements.read("mirror/delete_status_entries"), {"ids": list(ids)})
 
     async def claim_cluster(self, kube_system_uid: str) -> bool:
-        """See ports.MirrorStore."""
+        """See ports.mirroring.MirrorStore."""
         return bool(await self._fetch("mirror/claim_cluster", kube_system_uid=kube_system_uid))
 
     async def backlog(self) -> Backlog:
-        """See ports.MirrorStore."""
+        """See ports.mirroring.MirrorStore."""
         (found,) = await self._fetch("mirror/backlog", mark=self._runs_counted_to)
         self._runs_counted_to = found.pop("mark")
         runs = {name: int(found.pop(name)) for name in _RUN_COUNTS}
         return Backlog(**found, runs=runs)
 
     async def wait_until_refused(self) -> FlagScheduleError:
-        """See ports.MirrorStore."""
+        """See ports.mirroring.MirrorStore."""
         await self._pool.refused.wait()
         return self._pool.failure or CredentialsRefusedError()
 
     async def ping(self) -> None:
-        """See ports.MirrorStore."""
+        """See ports.mirroring.MirrorStore."""
         async with self._serving(_PING_TIMEOUT) as session:
             found = await (await session.execute(_SERVES)).fetchone()
             if found and found["is_read_only"]:
@@ -193,7 +194,7 @@ class PostgresMirrorStore:
 
 
 class _Transaction:
-    """Implements ports.Transaction."""
+    """Implements ports.mirroring.Transaction."""
 
     def __init__(
         self, session: AsyncConnection[DictRow], values: dict[str, Any], obj: FlagSchedule, *, flag_locked: bool
@@ -205,14 +206,14 @@ class _Transaction:
         self._has_namesakes = False  # whether there ever was another object of this name
 
     async def facts(self) -> Facts:
-        """See ports.Transaction."""
+        """See ports.mirroring.Transaction."""
         for name in ("mirror/lock_object", "mirror/lock_row", "mirror/adopt_record"):
             await self._session.execute(statements.read(name), self._values)
         self._facts = await self._read_facts()
         return self._facts
 
     async def save(self, decision: Decision) -> Snapshot:
-        """See ports.Transaction."""
+        """See ports.mirroring.Transaction."""
         facts = self._facts
         nothing = Snapshot(record=None, row=None, now=facts.now)
         if self._obj.deleting and facts.record is None:

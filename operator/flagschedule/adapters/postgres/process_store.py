@@ -1,4 +1,4 @@
-"""The processor's store: one connection, one statement per batch. Implements ports.ProcessStore."""
+"""The processor's store: one connection, one statement per batch. Implements ports.processing.ProcessStore."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
@@ -13,7 +13,7 @@ from psycopg.types.json import set_json_loads
 from flagschedule.adapters.postgres import connection, statements
 from flagschedule.adapters.postgres.connection import Url
 from flagschedule.adapters.postgres.session import More, Session
-from flagschedule.ports import Batch, ClaimedRow, ProcessedSchedule, SetAside, Skipped
+from flagschedule.ports.processing import Batch, ClaimedRow, ProcessedSchedule, SetAside, Skipped
 
 _NOTHING: Final = Batch(handled=(), cache_entries={})
 _THE_FIRST: Final = "-infinity"
@@ -57,11 +57,11 @@ class PostgresProcessStore:
         set_json_loads(orjson.loads, self._connection)
 
     def close(self) -> None:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
         self._connection.close()
 
     def reconnect(self) -> None:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
         if self._connection.closed:
             self._connect()
 
@@ -74,22 +74,22 @@ class PostgresProcessStore:
             return self._connection.execute(statement, values).rowcount
 
     def start_run(self) -> bool:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
         ((self._run_id, may_be_hidden, self._has_after_triggers),) = self._fetch(statements.read("process/start_run"))
         return bool(may_be_hidden)
 
     def connect_another(self) -> Self:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
         other = type(self)(self._url, self._run_id).__enter__()
         other._has_after_triggers = self._has_after_triggers  # noqa: SLF001 -- of the same class
         return other
 
     def finish_run(self, summary: Mapping[str, Any]) -> None:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
         self._run(statements.read("process/finish_run"), run_id=self._run_id, **summary)
 
     def apply(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Batch:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
         statement = statements.limited(self._apply[retries], limit)
         if retries:
             # To start the whole statement for nothing takes a tenth of a full batch, and retries are rare.
@@ -108,23 +108,23 @@ class PostgresProcessStore:
                 return batch
 
     def claimable(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Sequence[ClaimedRow]:
-        """See ports.ProcessStore. In autocommit the claim's locks are gone with its answer."""
+        """See ports.processing.ProcessStore. In autocommit the claim's locks are gone with its answer."""
         text = statements.limited(self._claimable[retries], limit)
         rows = self._fetch(text, suspects=list(suspects), since=self._since)
         return [ClaimedRow(schedule_id=row[0], flag_id=row[1], version=row[2]) for row in rows]
 
     def is_anything_due(self, suspects: Sequence[UUID]) -> bool:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
         ((due,),) = self._fetch(self._is_anything_due, suspects=list(suspects))
         return bool(due)
 
     def is_aside_due(self) -> bool | None:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
         found = self._fetch(self._is_aside_due)
         return bool(found[0][0]) if found else None
 
     def suspects(self, flags: Sequence[UUID], stuck: Sequence[UUID], limit: int) -> Sequence[ClaimedRow]:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
         text = statements.limited(statements.read("process/suspects"), limit)
         rows = self._fetch(text, suspects=list(flags), stuck=list(stuck))
         return [
@@ -133,16 +133,16 @@ class PostgresProcessStore:
         ]
 
     def skipped(self) -> Sequence[Skipped]:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
         return [Skipped._make(found) for found in self._fetch(statements.read("process/skipped"))]
 
     def seconds_until_due(self) -> float | None:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
         ((seconds,),) = self._fetch(statements.read("process/seconds_until_due"))
         return None if seconds is None else float(seconds)
 
     def apply_only(self, ids: Sequence[UUID], *, seconds: float | None = None) -> Batch:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
         if seconds is None:
             with connection.translated_for_rows(self._connection):
                 return self._batch(self._apply_only, ids=list(ids))[0]
@@ -151,7 +151,7 @@ class PostgresProcessStore:
             return self._batch(self._apply_only, ids=list(ids))[0]
 
     def check(self) -> None:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
         with connection.translated():
             self._batch(self._apply_only, ids=[])
 
@@ -185,7 +185,7 @@ class PostgresProcessStore:
     def record_failure(
         self, row: ClaimedRow, *, error: str, attempt_error: str, delays: Sequence[float], jitter: timedelta
     ) -> Batch:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
         rows = self._fetch(
             statements.read("process/record_failure"),
             schedule_id=row.schedule_id,
@@ -212,13 +212,13 @@ class PostgresProcessStore:
         return Batch(handled=handled, cache_entries={})
 
     def set_aside(self, row: ClaimedRow, *, error: str, delays: Sequence[float]) -> SetAside | None:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
         values = {"schedule_id": row.schedule_id, "version": row.version, "error": error, "delays": list(delays)}
         found = self._fetch(statements.read("process/set_aside"), **values)
         return SetAside._make(found[0]) if found else None
 
     def drain_cache(self, after: int, limit: int, invalidate: Callable[[Sequence[str]], Collection[str]]) -> int | None:
-        """See ports.ProcessStore. The entries stay locked meanwhile, so that two runs do not do the same work."""
+        """See ports.processing.ProcessStore. The entries stay locked, so that two runs do not do the same work."""
         with connection.translated(), self._connection.transaction():
             text = statements.limited(statements.read("process/lock_cache_entries"), limit)
             entries = self._connection.execute(text, {"after": after}).fetchall()
@@ -232,9 +232,9 @@ class PostgresProcessStore:
         return int(entries[-1][0]) if len(entries) == limit else None
 
     def forget_cache_entries(self, ids: Sequence[int]) -> None:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
         self._run(statements.read("process/forget_cache_entries"), ids=list(ids))
 
     def prune_status_entries(self) -> bool:
-        """See ports.ProcessStore."""
+        """See ports.processing.ProcessStore."""
         return self._run(statements.read("process/prune_status_entries")) == _PRUNED

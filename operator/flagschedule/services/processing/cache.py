@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from flagschedule.domain.errors import DependencyUnavailableError
-from flagschedule.ports import Cache, ProcessStore
+from flagschedule.ports.processing import Cache, ProcessStore
 
 _log: Final = structlog.get_logger()
 _LEFTOVERS: Final = 1000  # entries that are looked at at the same time

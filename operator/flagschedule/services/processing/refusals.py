@@ -23,7 +23,7 @@ from flagschedule.domain.errors import (
     StatementRefusedError,
     UnexpectedRefusalError,
 )
-from flagschedule.ports import ClaimedRow, ProcessStore
+from flagschedule.ports.processing import ClaimedRow, ProcessStore
 from flagschedule.services.processing.report import Report
 
 ISOLATION: Final = 0.1  # seconds of isolation between two batches, and of the pause after it if nothing else is due

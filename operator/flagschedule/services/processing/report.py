@@ -12,7 +12,7 @@ import structlog
 
 from flagschedule import logs
 from flagschedule.domain.outcome import Reason
-from flagschedule.ports import Batch, ClaimedRow, ProcessedSchedule, SetAside, Skipped
+from flagschedule.ports.processing import Batch, ClaimedRow, ProcessedSchedule, SetAside, Skipped
 from flagschedule.services.processing.cache import CacheKeys
 
 _log: Final = structlog.get_logger()

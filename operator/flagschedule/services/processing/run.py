@@ -20,7 +20,7 @@ from flagschedule.domain.errors import (
     StatementRefusedError,
     UnexpectedRefusalError,
 )
-from flagschedule.ports import Cache, ProcessStore
+from flagschedule.ports.processing import Cache, ProcessStore
 from flagschedule.services.processing.cache import CacheKeys
 from flagschedule.services.processing.refusals import ADVICE, ISOLATION, LONGEST, Refusals
 from flagschedule.services.processing.report import Report, Summary

@@ -10,7 +10,7 @@ from typing import Final, Self
 import structlog
 
 from flagschedule.domain.errors import FlagScheduleError
-from flagschedule.ports import ProcessStore
+from flagschedule.ports.processing import ProcessStore
 
 _log: Final = structlog.get_logger()
 _LOOK: Final = 0.1  # seconds between two questions for how long to wait

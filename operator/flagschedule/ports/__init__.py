@@ -1,0 +1,1 @@
+"""What the services need from the world, by capability. Adapters implement these; tests may too."""
