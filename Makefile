@@ -7,7 +7,7 @@ LOCK := $(PYTHON_IN_VENV) -m piptools compile --quiet --allow-unsafe --strip-ext
 IN_PARALLEL := --numprocesses=auto --maxprocesses=4 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-integration e2e e2e-full bench bench-quick neighbours cases check generate build-programs image sbom lock clean
+.PHONY: help setup demo test test-unit test-integration e2e e2e-full bench bench-quick neighbours cases check docs generate build-programs image sbom lock clean
 
 help: ## List the commands.
 	@echo "Usage: make COMMAND. Each one sets up what it needs."
@@ -51,8 +51,12 @@ neighbours: setup ## Measure what one tenant's trouble does to another, into doc
 cases: setup ## Try all values, settings and words that others can write, into docs/explanation/surroundings.md; an hour on two cores that do other work, too.
 	@$(PYTHON_IN_VENV) -m tests.cases columns originals settings poolers fuzz objects --into docs/explanation/surroundings.md $(CASES_ARGS)
 
-check: setup ## Run linter, format check, type checker, import contracts and the checks of words and of CI's workflows.
+check: setup ## Run linter, format check, type checker, import contracts and the checks of words, of the site and of CI's workflows.
 	@$(PYTHON_IN_VENV) -m dev.check
+
+docs: setup ## Build the site of the documentation into build/site.
+	@$(PYTHON_IN_VENV) -m dev.pages build/site
+	@echo "==> build/site/index.html"
 
 build-programs: setup ## Build the cluster's programs and the image now (once; 15 to 20 minutes).
 	@echo "==> The cluster's programs"

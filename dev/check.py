@@ -16,6 +16,7 @@ CHECKS: Final = {
     "types": ("mypy",),
     "imports": ("lint-imports",),
     "words": ("python", "-m", "dev.words"),
+    "site": ("python", "-m", "dev.pages"),
     "workflows": ("zizmor", "--offline", "--persona=pedantic", "--no-progress", "--quiet", ".github"),
 }
 

@@ -10,7 +10,7 @@ from dev import check
 @pytest.mark.timeout(900)  # a first type check on a slow machine
 @pytest.mark.parametrize("name", check.CHECKS)
 def test_check(name: str) -> None:
-    """Linter, formatter, type checker, import contracts and the check of words find nothing."""
+    """Linter, formatter, type checker, import contracts, the words, the site and the workflows have no faults."""
     done = subprocess.run(check.command(name), cwd=check.ROOT, capture_output=True, text=True, check=False)
 
     if done.returncode != 0:
