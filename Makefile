@@ -7,7 +7,7 @@ LOCK := $(PYTHON_IN_VENV) -m piptools compile --quiet --allow-unsafe --strip-ext
 IN_PARALLEL := --numprocesses=auto --maxprocesses=4 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-integration e2e e2e-full bench bench-quick neighbours cases check docs generate build-programs image sbom lock clean
+.PHONY: help setup demo test test-unit coverage test-integration e2e e2e-full bench bench-quick neighbours cases check docs generate build-programs image sbom lock clean
 
 help: ## List the commands.
 	@echo "Usage: make COMMAND. Each one sets up what it needs."
@@ -29,6 +29,10 @@ test: setup ## Run every check and test; the first time it builds a cluster's pr
 
 test-unit: setup ## Run the tests that need no server at all; under 15 seconds.
 	@$(PYTHON_IN_VENV) -m pytest tests/unit tests/conformance -m "not apiserver and not postgres" $(IN_PARALLEL) $(PYTEST_ARGS)
+
+coverage: setup ## Report what the tests without a server leave out, and write build/coverage; PYTEST_ARGS=tests/integration adds those.
+	@$(PYTHON_IN_VENV) -m pytest tests/unit tests/conformance -m "not apiserver and not postgres" $(IN_PARALLEL) \
+		--cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
 
 test-integration: setup ## Run the tests that need Postgres and Redis, but no cluster and no build; a few minutes.
 	@$(PYTHON_IN_VENV) -m pytest tests/integration tests/conformance dev/localkind/tests -m "not apiserver and not node" $(IN_PARALLEL) $(PYTEST_ARGS)
