@@ -74,7 +74,7 @@ image: setup ## Build the image localhost/flagschedule:dev with Docker, or with 
 sbom: image ## Build the image and write its contents to dist/sbom.cdx.json (CycloneDX).
 	@$(PYTHON_IN_VENV) -m dev.image sbom dist/sbom.cdx.json
 
-generate: setup ## Write the generated parts of the documentation and of the chart.
+generate: setup ## Write the generated parts of the documentation and of the chart, and manifests/base from the chart.
 	@$(PYTHON_IN_VENV) -m dev.generate
 	@$(PYTHON_IN_VENV) -m dev.chart
 

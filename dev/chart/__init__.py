@@ -1,1 +1,4 @@
-"""The generated parts of the Helm chart: values table, schema of the values, and copies of files from elsewhere."""
+"""What is generated in and from the Helm chart.
+
+Values table, schema of the values, copies of files from elsewhere; and `manifests/base`.
+"""

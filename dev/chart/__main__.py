@@ -1,14 +1,17 @@
-"""The command `python -m dev.chart`: writes the generated files of the chart again. `make generate` calls it.
+"""The command `python -m dev.chart`: writes the generated files of the chart, and then what is made from the chart.
+
+`make generate` calls it.
 
 `python -m dev.chart kubernetes` first reads from an API server of its own the shapes of Kubernetes' objects.
 """
 
 import sys
+from pathlib import Path
 from typing import Any
 
-from dev.chart import kubernetes
-from dev.chart.files import ROOT, generated
+from dev.chart import base, files, kubernetes
 from dev.chart.values import ValuesError
+from dev.localkind import programs
 from dev.localkind.api import Api
 from dev.localkind.control_plane import ControlPlane
 
@@ -18,14 +21,19 @@ def main(words: list[str]) -> int:
     try:
         if words[:1] == ["kubernetes"]:
             kubernetes.FILE.write_text(kubernetes.text(kubernetes.extract(_swagger())))
-        for file, text in generated().items():
-            if not file.exists() or file.read_text() != text:
-                file.write_text(text)
-                print(f"{file.relative_to(ROOT)} rewritten")
+        _write(files.generated())
     except ValuesError as error:
         print(f"helm/flagschedule/values.yaml: {error}", file=sys.stderr)
         return 1
+    _write(base.generated(programs.ensure([programs.HELM])["helm"] / "helm"))
     return 0
+
+
+def _write(generated: dict[Path, str]) -> None:
+    for file, text in generated.items():
+        if not file.exists() or file.read_text() != text:
+            file.write_text(text)
+            print(f"{file.relative_to(files.ROOT)} rewritten")
 
 
 def _swagger() -> Any:

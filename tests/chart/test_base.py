@@ -1,92 +1,44 @@
-"""The chart without any value and `manifests/base` are the same product; every difference is named here."""
+"""`manifests/base` is the chart without any value, for users of kustomize."""
 
-import copy
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from tests.chart.rendering import Document, Render
+from dev.chart import base
+from tests.chart.rendering import Helm, Render
 
 pytestmark = pytest.mark.helm
 
-BASE = Path(__file__).parents[2] / "manifests" / "base"
-
-# Of the tools: who manages an object, and in which order Helm and Argo CD create them.
-LABELS = {"app.kubernetes.io/managed-by", "helm.sh/chart"}
-ANNOTATIONS = ("helm.sh/", "argocd.argoproj.io/")
-# Of the chart alone: the connection is verified unless a value says otherwise (the URL of the base may say so), and
-# the lease has the release's name (the program's own default is what the base needs).
-VARIABLES = {"PGSSLMODE", "PGSSLROOTCERT", "FLAG_SCHEDULE_LEASE_NAMESPACE", "FLAG_SCHEDULE_LEASE_NAME"}
-# Of the base alone: Helm makes the namespace itself, with --create-namespace.
-OBJECTS = {("Namespace", "flagschedule-system")}
-# Kustomize gives a namespace to kinds of which it does not know that they have none; the API server ignores it.
-CLUSTER_WIDE = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
-# What the API server fills in where the base says nothing.
-DEFAULTS = {"timeoutSeconds": 1, "failureThreshold": 3, "suspend": False, "optional": False}
+HANDWRITTEN = {"kustomization.yaml", "namespace.yaml"}
 
 
-@pytest.fixture(scope="module")
-def base() -> Render:
-    """What `kubectl kustomize manifests/base` prints."""
+def test_the_base_is_generated_from_the_chart(helm: Helm) -> None:
+    """Each template of the chart has its file in manifests/base; `make generate` writes it."""
+    found = {file: file.read_text() for file in base.FOLDER.glob("*.yaml") if file.name not in HANDWRITTEN}
+    expected = base.generated(helm.program)
+
+    stale = [file.name for file in found.keys() | expected.keys() if found.get(file) != expected.get(file)]
+    assert stale == []
+
+
+def test_kustomize_installs_what_the_chart_installs(default: Render) -> None:
+    """The kustomization names every generated file; it adds the namespace, which Helm makes itself."""
     kubectl = Path(sys.executable).with_name("kubectl")
-    done = subprocess.run([str(kubectl), "kustomize", str(BASE)], capture_output=True, text=True, check=True)
-    return Render(yaml.load_all(done.stdout, yaml.CSafeLoader))
+    done = subprocess.run([str(kubectl), "kustomize", str(base.FOLDER)], capture_output=True, text=True, check=True)
+    installed = Render(yaml.load_all(done.stdout, yaml.CSafeLoader))
+
+    assert set(installed.names) - set(default.names) == {("Namespace", "flagschedule-system")}
+    assert set(default.names) <= set(installed.names)
 
 
-def test_both_hold_the_same_objects(base: Render, default: Render) -> None:
-    """The chart's default output and manifests/base have the same objects."""
-    assert set(base.names) - OBJECTS == set(default.names)
+def test_nothing_in_the_base_is_for_helm(helm: Helm) -> None:
+    """No label or annotation is for Helm, or for Argo CD when it takes the chart."""
+    text = "".join(base.generated(helm.program).values())
+    objects = Render(yaml.load_all(text, yaml.CSafeLoader)).objects
 
-
-def test_both_mean_the_same(base: Render, default: Render) -> None:
-    """Each object of both is equal, apart from the accepted differences above."""
-    for kind, name in default.names:
-        ours, theirs = normalised(default.one(kind, name)), normalised(base.one(kind, name))
-        assert ours == theirs, f"{kind} {name}"
-
-
-def normalised(obj: Document) -> Document:
-    """Return an object without the accepted differences."""
-    found: Document = _walk(copy.deepcopy(obj))
-    if found["kind"] in CLUSTER_WIDE:
-        found["metadata"].pop("namespace", None)
-    if found["metadata"]["name"] == "flagschedule-operator-keeps-spec" and "matchConditions" in found["spec"]:
-        # The chart knows the operator's account; the base may be installed into another namespace by an overlay.
-        for condition in found["spec"]["matchConditions"]:
-            assert "flagschedule-operator" in condition.pop("expression")
-    return found
-
-
-def _walk(part: Any) -> Any:
-    if isinstance(part, list):
-        return [_walk(entry) for entry in part if not (isinstance(entry, dict) and entry.get("name") in VARIABLES)]
-    if isinstance(part, str):
-        return " ".join(part.split())
-    if not isinstance(part, dict):
-        return part
-    kept = {key: _walk(value) for key, value in part.items() if key not in DEFAULTS or value != DEFAULTS[key]}
-    for key, change in _CHANGES.items():
-        if key in kept:
-            kept[key] = change(kept[key])
-    return {key: value for key, value in kept.items() if value not in ({}, None)}
-
-
-def _labels(labels: Any) -> Any:
-    return {key: value for key, value in labels.items() if key not in LABELS} if isinstance(labels, dict) else labels
-
-
-def _annotations(annotations: Any) -> Any:
-    return {key: value for key, value in annotations.items() if not key.startswith(ANNOTATIONS)}
-
-
-def _image(image: Any) -> Any:
-    # The base's tag is for the demo's own image; the chart's is the version.
-    return image.partition(":")[0] if isinstance(image, str) else image
-
-
-_CHANGES: dict[str, Callable[[Any], Any]] = {"labels": _labels, "annotations": _annotations, "image": _image}
+    assert not [obj["metadata"]["name"] for obj in objects if "annotations" in obj["metadata"]]
+    assert "helm.sh/chart" not in text
+    assert "managed-by: Helm" not in text

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from flagschedule.services.cleanup import TIME_BUDGET
 from flagschedule.settings import Settings, variable
 from tests.chart.rendering import EVERYTHING, Helm, Render
 
@@ -80,7 +81,21 @@ def test_the_processor_has_the_designed_figures(default: Render) -> None:
 
     assert (spec["schedule"], spec["startingDeadlineSeconds"], spec["suspend"]) == ("* * * * *", 200, False)
     assert (job["activeDeadlineSeconds"], job["backoffLimit"], pod["restartPolicy"]) == (120, 0, "Never")
+    assert {"name": "FLAG_SCHEDULE_LINGER_SECONDS", "value": "65"} in pod["containers"][0]["env"]
     assert pod["containers"][0]["resources"]["limits"]["memory"] == "512Mi"
+    assert spec["successfulJobsHistoryLimit"] <= 5
+    assert spec["failedJobsHistoryLimit"] <= 5
+
+
+def test_the_cleanup_runs_once_a_day(default: Render) -> None:
+    """The cleanup runs nightly in UTC, never twice at once, without a retry by Kubernetes; it has time to end."""
+    spec = default.one("CronJob", "flagschedule-cleanup")["spec"]
+    job, pod = spec["jobTemplate"]["spec"], spec["jobTemplate"]["spec"]["template"]["spec"]
+    minute, hour, *days = spec["schedule"].split()
+
+    assert (minute.isdecimal(), hour.isdecimal(), days, spec["timeZone"]) == (True, True, ["*"] * 3, "Etc/UTC")
+    assert (spec["concurrencyPolicy"], job["backoffLimit"], pod["restartPolicy"]) == ("Forbid", 0, "Never")
+    assert job["activeDeadlineSeconds"] > TIME_BUDGET
 
 
 def test_the_operator_is_probed_spread_and_has_time_to_finish(default: Render) -> None:
@@ -90,6 +105,8 @@ def test_the_operator_is_probed_spread_and_has_time_to_finish(default: Render) -
     labels = spec["selector"]["matchLabels"]
 
     assert spec["replicas"] == 2
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    assert container["ports"] == [{"name": "http", "containerPort": 8080}]
     assert pod["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"] == labels
     assert pod["topologySpreadConstraints"][0]["topologyKey"] == "kubernetes.io/hostname"
     assert pod["terminationGracePeriodSeconds"] == 45

@@ -160,6 +160,26 @@ def test_editors_may_schedule_only_by_a_value(default: Render, everything: Rende
     assert aggregated(default, "viewer") == ["admin", "edit", "view"]
 
 
+def test_no_role_is_broad(any_render: Render) -> None:
+    """No wildcard, no secrets, no right to raise one's own rights; status belongs to the operator alone."""
+    roles = [obj for obj in any_render.objects if obj["kind"] in {"ClusterRole", "Role"}]
+    granted = [(role["metadata"]["name"], word) for role in roles for rule in role["rules"]
+               for words in rule.values() for word in words]  # fmt: skip
+
+    assert not {word for _, word in granted} & {"*", "secrets", "escalate", "bind", "impersonate", "deletecollection"}
+    assert all("-operator" in name for name, word in granted if word == "flagschedules/status")
+
+
+def test_every_policy_denies_and_fails_closed(any_render: Render) -> None:
+    """Each policy is bound with Deny, and a policy that cannot be evaluated refuses."""
+    policies = any_render.of("ValidatingAdmissionPolicy")
+    bindings = [binding["spec"] for binding in any_render.of("ValidatingAdmissionPolicyBinding").values()]
+
+    assert {policy["spec"]["failurePolicy"] for policy in policies.values()} == {"Fail"}
+    assert {binding["policyName"] for binding in bindings} == policies.keys()
+    assert all(binding["validationActions"] == ["Deny"] for binding in bindings)
+
+
 def test_what_counts_as_gitops_is_a_value(helm: Helm) -> None:
     """The label of another GitOps tool can be given as a value."""
     render = helm.render({"admissionPolicies": {"managedByGitOps": "'spinnaker' in object.metadata.labels"}})
