@@ -79,7 +79,7 @@ def _idle(plain: Scene, on: Scene, size: Size) -> Iterator[Result]:
             "is anything due",
             statements.either(statements.read("process/is_first_attempt_due"), statements.read("process/is_retry_due")),
         ),
-        ("the statement that applies", statements.apply_with(statements.read("process/claim_due"))),
+        ("the statement that applies", statements.plain_claim("process/apply", "process/claim_due")),
     ):
         rows = size.histories[-1]
         yield Result(
@@ -96,7 +96,13 @@ def _look(on: Scene, text: str) -> float:
     found = []
     for _ in range(_LOOKS):
         ((plan,),) = on.session.execute(
-            f"EXPLAIN (ANALYZE, FORMAT JSON) {text}".encode(), {"suspects": [], "run_id": 0, "since": "-infinity"}
+            f"EXPLAIN (ANALYZE, FORMAT JSON) {text}".encode(),
+            {
+                "suspects": [],
+                "run_id": 0,
+                "since": "-infinity",
+                "since_id": "00000000-0000-0000-0000-000000000000",
+            },
         ).fetchall()
         found.append(float(plan[0]["Execution Time"]))
     return statistics.median(found)

@@ -212,16 +212,17 @@ def _least(scene: Scene) -> Drained:
 
 def bare_loop(scene: Scene) -> Drained:
     """Run the product's statement in the barest loop around the driver, which only counts."""
-    statement = statements.apply_with(statements.read("process/claim_due"))
+    statement = statements.plain_claim("process/apply", "process/claim_due")
     text, names = statements.numbered(statements.limited(statement, BATCH))
-    done, since = 0, _THE_FIRST
+    done, since, claimed = 0, _THE_FIRST, BATCH
+    zero = "00000000-0000-0000-0000-000000000000"
     with psycopg.connect(scene.url, autocommit=True) as session:
         set_json_loads(orjson.loads, session)
         started, used = time.monotonic(), time.thread_time()
-        while since:
-            values: dict[str, Any] = {"run_id": 0, "suspects": [], "since": since}
+        while claimed:
+            values: dict[str, Any] = {"run_id": 0, "suspects": [], "since": since, "since_id": zero}
             cursor = psycopg.RawCursor(session).execute(text, [values[name] for name in names])
-            ((handled, _, since),) = cursor.fetchall()
+            ((handled, _, (since,), claimed, _),) = cursor.fetchall()
             done += len(handled[0] or [])
         return Drained(done, time.monotonic() - started, time.thread_time() - used)
 

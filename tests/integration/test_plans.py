@@ -11,9 +11,12 @@ from tests.integration.database import Database
 
 HISTORY = 100_000
 LOOKS = {
-    "first attempts": statements.apply_with(statements.read("process/claim_due")),
-    "retries": statements.apply_with(statements.read("process/claim_retries")),
-    "seconds until due": statements.read("process/seconds_until_due"),
+    "first attempts, full": statements.full_claim("process/apply", "process/claim_due"),
+    "retries, full": statements.full_claim("process/apply", "process/claim_retries"),
+    "look, full": statements.look(),
+    "first attempts": statements.plain_claim("process/apply", "process/claim_due"),
+    "retries": statements.plain_claim("process/apply", "process/claim_retries"),
+    "seconds until due": statements.plain("process/seconds_until_due"),
     "is a retry due": statements.read("process/is_retry_due"),
     "is anything due": statements.either(
         statements.read("process/is_first_attempt_due"), statements.read("process/is_retry_due")
@@ -56,13 +59,24 @@ def explain(database: Database, text: LiteralString, user: LiteralString = "flag
 
     Prepared, because EXPLAIN of a statement itself always knows the values: only EXECUTE can have a generic plan.
     """
-    values = {"suspects": "'{}'", "stuck": "'{}'", "run_id": "1", "since": "'-infinity'", "mark": "NULL"}
+    values = {
+        "suspects": "'{}'",
+        "stuck": "'{}'",
+        "run_id": "1",
+        "since": "'-infinity'",
+        "since_id": "'00000000-0000-0000-0000-000000000000'",
+        "since_retry": "'-infinity'",
+        "mark": "NULL",
+    }
     statement, names = statements.numbered(text)
     given = f"({', '.join(values[name] for name in names)})" if names else ""
     database.run("SET ROLE " + user)
+    if user == "flags_process":
+        database.run("SET enable_bitmapscan = off")  # as its store does
     database.connection.execute(b"PREPARE explained AS " + statement)
     explained = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE explained {given}"
     found = database.connection.execute(explained.encode()).fetchone()
+    database.run("RESET enable_bitmapscan")
     database.run("RESET ROLE")
     assert found
     (plan,) = found["QUERY PLAN"] if not isinstance(found["QUERY PLAN"], str) else json.loads(found["QUERY PLAN"])
@@ -109,7 +123,7 @@ def test_a_full_batch_reads_its_rows_only(history: Database, analysed: bool, mod
         history.run("ANALYZE")
     history.connection.execute(f"SET plan_cache_mode = {mode}".encode())
 
-    plan = explain(history, statements.apply_with(statements.read("process/claim_due")))
+    plan = explain(history, statements.plain_claim("process/apply", "process/claim_due"))
 
     assert "feature_flag_schedules" not in _scans(plan)
     blocks = plan[0]["Shared Hit Blocks"] + plan[0]["Shared Read Blocks"]

@@ -17,7 +17,7 @@ import redis
 from flagschedule.adapters.postgres import statements
 from flagschedule.adapters.postgres.process_store import PostgresProcessStore
 from flagschedule.domain.errors import DependencyUnavailableError
-from flagschedule.ports.processing import Batch
+from flagschedule.ports.processing import Batch, Due
 from flagschedule.services.processing.run import Pace, Processor
 from tests import roles
 from tests.integration.conftest import Run
@@ -295,11 +295,11 @@ def test_what_a_lost_connection_held_is_applied_by_the_same_run(database: Databa
                 held.wait(0.2)  # some batches pass until it is called
             return super().apply(**how)
 
-        def is_anything_due(self, suspects: Sequence[UUID]) -> bool:
+        def what_is_due(self, suspects: Sequence[UUID]) -> Due:
             self._looks += 1
             if self._looks == 49:
                 given_up.set()
-            return super().is_anything_due(suspects)
+            return super().what_is_due(suspects)
 
         _looks = 0
 
@@ -421,7 +421,7 @@ def test_any_time_can_be_the_end_of_a_batch(database: Database, database_url: st
 def test_how_soon_the_next_one_comes_due(database: Database) -> None:
     """A run learns of the next schedule or retry within a second, and of none that is later, held or due already."""
     flag, second = database.flag("checkout-v2"), timedelta(seconds=1)
-    look = statements.read("process/seconds_until_due")
+    look = statements.plain("process/seconds_until_due")
     with database.connection.transaction():  # in which it is the same moment throughout
         database.schedule(flag, {"enabled": True})
         database.schedule(flag, {"enabled": True}, due=second)

@@ -23,6 +23,7 @@ from flagschedule.domain.errors import ConflictError
 from flagschedule.domain.outcome import Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule
 from flagschedule.domain.status import compute
+from flagschedule.ports.processing import Due
 from tests import roles
 from tests.integration.database import Database, connected
 from tests.integration.worlds import ACTIONS, KINDS, NEW, OLD, Action, Kind, Trial, judge, traces
@@ -171,7 +172,7 @@ def processors(url: str, number: int, seed: int) -> Iterator[None]:
     def work(chance: random.Random) -> None:
         try:
             with PostgresProcessStore(roles.url(url, "process")) as store:
-                while not done.is_set() or store.is_anything_due([]):
+                while not done.is_set() or store.what_is_due([]) is not Due.NOTHING:
                     look(store, limit=chance.randint(1, 9))
                     time.sleep(chance.uniform(0, 0.005))
         except Exception as error:  # noqa: BLE001 -- the test fails below

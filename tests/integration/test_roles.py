@@ -22,14 +22,17 @@ cleaner feature_flag_schedules: DELETE SELECT UPDATE(updated_at)
 cleaner flag_schedule_attempts: DELETE SELECT
 cleaner flag_schedule_objects: DELETE SELECT
 cleaner flag_schedule_runs: DELETE SELECT
-operator feature_flag_schedules: INSERT SELECT UPDATE(applied_at, arming, error_message, last_error, max_retries, \
-next_retry_at, not_after, reason, retry_count, scheduled_at, set_aside_count, set_aside_until, status, suspended, \
+operator feature_flag_schedules: INSERT SELECT UPDATE(applied_at, arming, cluster, error_message, expect, last_error, \
+max_retries, namespace, next_retry_at, not_after, on_mismatch, overrides, reason, requires, retry_count, \
+retry_initial_seconds, retry_max_seconds, scheduled_at, set_aside_count, set_aside_until, status, suspended, \
 updated_at, updates)
 operator feature_flags: SELECT
 operator flag_schedule_attempts: SELECT
 operator flag_schedule_cache_outbox: SELECT
 operator flag_schedule_clusters: INSERT SELECT UPDATE
+operator flag_schedule_freezes: DELETE INSERT SELECT
 operator flag_schedule_objects: INSERT SELECT UPDATE
+operator flag_schedule_protocol: SELECT UPDATE
 operator flag_schedule_runs: SELECT
 operator flag_schedule_status_outbox: DELETE SELECT
 operator flag_schedule_watermarks: SELECT
@@ -38,7 +41,9 @@ retry_count, set_aside_count, set_aside_until, status, updated_at)
 processor feature_flags: SELECT UPDATE(enabled, rollout_percentage, updated_at)
 processor flag_schedule_attempts: INSERT
 processor flag_schedule_cache_outbox: DELETE INSERT SELECT UPDATE(id)
+processor flag_schedule_freezes: SELECT
 processor flag_schedule_objects: SELECT
+processor flag_schedule_protocol: SELECT
 processor flag_schedule_runs: INSERT SELECT UPDATE(failed, finished_at, processed, \
 refused_cache_keys, retried, set_aside, skipped, superseded)
 processor flag_schedule_status_outbox: DELETE INSERT SELECT UPDATE(id)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import Enum
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -56,6 +57,14 @@ class Batch:
     cache_entries: Mapping[int, str]
 
 
+class Due(Enum):
+    """What a look found."""
+
+    NOTHING = "nothing"
+    WAITING = "waiting"  # rows that are due and wait: for a freeze to end, an earlier change, or a newer processor
+    NOW = "now"  # rows that `apply` would claim if it could, also ones that another transaction holds now
+
+
 class ProcessStore(Protocol):
     """The processor's view of the database; synchronous, one connection, for one thread at a time.
 
@@ -98,8 +107,8 @@ class ProcessStore(Protocol):
     def claimable(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Sequence[ClaimedRow]:
         """The rows that `apply` would claim now; they are not locked when this returns."""
 
-    def is_anything_due(self, suspects: Sequence[UUID]) -> bool:
-        """Whether rows are due that `apply` would claim if it could, also ones that another transaction holds now."""
+    def what_is_due(self, suspects: Sequence[UUID]) -> Due:
+        """Look for rows that are due; those that stepped aside and those of the flags in `suspects` are left out."""
 
     def is_aside_due(self) -> bool | None:
         """Of the rows that stepped aside one is to be tried again (True), none is yet (False); None if none did."""

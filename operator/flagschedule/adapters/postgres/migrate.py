@@ -41,7 +41,7 @@ _CREATE_LOG: Final = (
     "CREATE TABLE IF NOT EXISTS flag_schedule_migrations "
     "(migration_hash varchar(64) PRIMARY KEY, migration_id varchar(255), applied_at_utc timestamp)"
 )
-_LAST_TABLE: Final = "0005-side-tables"  # the last one that makes tables
+_LAST_TABLE: Final = "0016-guards-and-freezes"  # the last one that makes tables
 _LOG: Final = "INSERT INTO flag_schedule_migrations VALUES (%s, %s, now() AT TIME ZONE 'UTC')"
 _CAN_READ_FLAGS: Final = (
     "SELECT coalesce(bool_or(has_table_privilege(oid, 'SELECT')), false) FROM pg_class "

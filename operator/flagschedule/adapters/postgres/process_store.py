@@ -1,9 +1,11 @@
 """The processor's store: one connection, one statement per batch. Implements ports.processing.ProcessStore."""
 
+import math
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 from itertools import repeat
-from typing import Any, Final, LiteralString, Self
+from typing import Any, Final, LiteralString, NamedTuple, Self
 from uuid import UUID
 
 import orjson
@@ -13,20 +15,50 @@ from psycopg.types.json import set_json_loads
 from flagschedule.adapters.postgres import connection, statements
 from flagschedule.adapters.postgres.connection import Url
 from flagschedule.adapters.postgres.session import More, Session
-from flagschedule.ports.processing import Batch, ClaimedRow, ProcessedSchedule, SetAside, Skipped
+from flagschedule.domain.errors import DependencyUnavailableError
+from flagschedule.ports.processing import Batch, ClaimedRow, Due, ProcessedSchedule, SetAside, Skipped
 
 _NOTHING: Final = Batch(handled=(), cache_entries={})
-_THE_FIRST: Final = "-infinity"
+_NEEDS_NEWER: Final = (
+    "the database needs a newer version of the processor: a FlagFreeze exists, which this version would not obey; "
+    "upgrade FlagSchedule here, too"
+)
+PROTOCOL: Final = 1  # 0 knows plain changes only, 1 also expectations, windows and freezes
 # To plan the statement that applies takes as long as a tenth of a batch, and no batch wants another plan.
 # Each flag of a batch is looked up once as a rule: to remember those found takes longer than to look twice.
+# A batch needs the first rows of an index. Before a table's first ANALYZE the planner expects few rows to be due, and
+# without this would read and sort all of them.
 # A batch takes milliseconds: one that takes a second holds a slow row, and all others wait for it.
 _SETTINGS: Final[More] = {
     "plan_cache_mode": "force_generic_plan",
     "enable_memoize": "off",
+    "enable_bitmapscan": "off",
     "statement_timeout": "1s",
 }
 _TIMEOUT: Final = "SELECT pg_catalog.set_config('statement_timeout', %(milliseconds)s, true)"
 _PRUNED: Final = 10_000  # as prune_status_entries.sql
+_SLOW_LOOK: Final = 0.002  # seconds: a look that passes that many held rows is not repeated each time
+_RESCAN: Final = 10.0  # seconds for which looks begin behind what was found held
+
+
+class _Place(NamedTuple):
+    """Where a batch begins, in the order of its index; its fields are parameters of the claims."""
+
+    since: str
+    since_id: str
+    since_retry: str
+
+
+_FIRST: Final = _Place("-infinity", "00000000-0000-0000-0000-000000000000", "-infinity")
+
+
+class _Answer(NamedTuple):
+    """What one statement did; the last row that it claimed, and how many; whether the full text is needed."""
+
+    batch: Batch
+    place: _Place
+    claimed: int
+    needs_full: bool
 
 
 class PostgresProcessStore:
@@ -34,16 +66,24 @@ class PostgresProcessStore:
 
     def __init__(self, url: Url, run_id: int = 0) -> None:
         self._url = url
-        self._claim = {True: statements.read("process/claim_retries"), False: statements.read("process/claim_due")}
-        self._apply = {retries: statements.apply_with(claim) for retries, claim in self._claim.items()}
-        self._claimable = {retries: statements.claimable_with(claim) for retries, claim in self._claim.items()}
+        self._apply = _texts("process/apply")
+        self._claimable = _texts("process/claimable")
+        self._seconds_until_due = {
+            True: statements.full("process/seconds_until_due"),
+            False: statements.plain("process/seconds_until_due"),
+        }
         self._is_retry_due = statements.read("process/is_retry_due")
         self._is_anything_due = statements.either(statements.read("process/is_first_attempt_due"), self._is_retry_due)
         self._is_aside_due = statements.read("process/is_aside_due")
-        self._apply_only = statements.apply_with(statements.read("process/claim_only"))
+        self._look = statements.look()
+        self._apply_only = statements.full_claim("process/apply", "process/claim_only")
         self._run_id = run_id
         self._has_after_triggers = False
-        self._since = _THE_FIRST
+        self._needs_full = False
+        self._first = _FIRST
+        self._places = {True: _FIRST, False: _FIRST}
+        self._scanned = -math.inf
+        self._freezes: list[int] | None = None
 
     def __enter__(self) -> Self:
         self._connect()
@@ -75,7 +115,10 @@ class PostgresProcessStore:
 
     def start_run(self) -> bool:
         """See ports.processing.ProcessStore."""
-        ((self._run_id, may_be_hidden, self._has_after_triggers),) = self._fetch(statements.read("process/start_run"))
+        found = self._fetch(statements.read("process/start_run"), protocol=PROTOCOL)
+        if not found:
+            raise DependencyUnavailableError(_NEEDS_NEWER)
+        ((self._run_id, may_be_hidden, self._has_after_triggers),) = found
         return bool(may_be_hidden)
 
     def connect_another(self) -> Self:
@@ -90,33 +133,68 @@ class PostgresProcessStore:
 
     def apply(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Batch:
         """See ports.processing.ProcessStore."""
-        statement = statements.limited(self._apply[retries], limit)
         if retries:
             # To start the whole statement for nothing takes a tenth of a full batch, and retries are rare.
             ((due,),) = self._fetch(self._is_retry_due, suspects=list(suspects))
             if not due:
                 return _NOTHING
-            with connection.translated_for_rows(self._connection):
-                return self._batch(statement, suspects=list(suspects))[0]
+        # What others held when a former batch passed it may be free by now: once around.
+        begin_again = self._places[retries] != self._first
         while True:
-            since = self._since
+            statement = statements.limited(self._apply[self._needs_full, retries], limit)
             with connection.translated_for_rows(self._connection):
-                batch, latest = self._batch(statement, suspects=list(suspects), since=since)
-            self._since = latest if len(batch.handled) == limit else _THE_FIRST
-            # What others held when a former batch passed it may be free by now.
-            if batch.handled or since == _THE_FIRST:
-                return batch
+                answer = self._batch(statement, suspects=list(suspects), **self._places[retries]._asdict())
+            if answer.needs_full and not self._needs_full:
+                self._needs_full = True
+                continue
+            if self._needs_full and not answer.needs_full:
+                self._leave_full()
+            at_end = answer.claimed < limit
+            self._places[retries] = self._first if at_end else answer.place
+            if answer.batch.handled or (at_end and not begin_again):
+                return answer.batch
+            begin_again = begin_again and not at_end
 
     def claimable(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Sequence[ClaimedRow]:
         """See ports.processing.ProcessStore. In autocommit the claim's locks are gone with its answer."""
-        text = statements.limited(self._claimable[retries], limit)
-        rows = self._fetch(text, suspects=list(suspects), since=self._since)
+        text = statements.limited(self._claimable[self._needs_full, retries], limit)
+        rows = self._fetch(text, suspects=list(suspects), **self._places[retries]._asdict())
         return [ClaimedRow(schedule_id=row[0], flag_id=row[1], version=row[2]) for row in rows]
 
-    def is_anything_due(self, suspects: Sequence[UUID]) -> bool:
+    def what_is_due(self, suspects: Sequence[UUID]) -> Due:
         """See ports.processing.ProcessStore."""
         ((due,),) = self._fetch(self._is_anything_due, suspects=list(suspects))
+        if self._needs_full and not due:
+            self._leave_full()
+        if not due:
+            return Due.NOTHING
+        return Due.NOW if not self._needs_full or self._can_anything_be_applied(suspects) else Due.WAITING
+
+    def _can_anything_be_applied(self, suspects: Sequence[UUID]) -> bool:
+        """Look in the full text: what a freeze holds, or waits for an earlier change, is due and cannot be applied.
+
+        Thousands of held rows are passed every ten seconds only, and when the freezes change.
+        """
+        if time.monotonic() - self._scanned >= _RESCAN:
+            self._begin_at(_FIRST)
+        started = time.monotonic()
+        ((due, at, freezes),) = self._fetch(self._look, suspects=list(suspects), **self._first._asdict())
+        if freezes != self._freezes and self._first != _FIRST:
+            self._begin_at(_FIRST)
+            return self._can_anything_be_applied(suspects)
+        self._freezes = freezes
+        if not due and self._first == _FIRST and time.monotonic() - started > _SLOW_LOOK:
+            self._begin_at(_FIRST._replace(since=at, since_retry=at))
+            self._scanned = time.monotonic()
         return bool(due)
+
+    def _leave_full(self) -> None:
+        self._needs_full = False
+        self._begin_at(_FIRST)
+
+    def _begin_at(self, place: _Place) -> None:
+        self._first = place
+        self._places = {True: place, False: place}
 
     def is_aside_due(self) -> bool | None:
         """See ports.processing.ProcessStore."""
@@ -138,25 +216,25 @@ class PostgresProcessStore:
 
     def seconds_until_due(self) -> float | None:
         """See ports.processing.ProcessStore."""
-        ((seconds,),) = self._fetch(statements.read("process/seconds_until_due"))
+        ((seconds,),) = self._fetch(self._seconds_until_due[self._needs_full])
         return None if seconds is None else float(seconds)
 
     def apply_only(self, ids: Sequence[UUID], *, seconds: float | None = None) -> Batch:
         """See ports.processing.ProcessStore."""
         if seconds is None:
             with connection.translated_for_rows(self._connection):
-                return self._batch(self._apply_only, ids=list(ids))[0]
+                return self._batch(self._apply_only, ids=list(ids)).batch
         with connection.translated_for_rows(self._connection), self._connection.transaction():
             self._connection.execute(_TIMEOUT, {"milliseconds": f"{max(int(seconds * 1000), 1)}ms"})
-            return self._batch(self._apply_only, ids=list(ids))[0]
+            return self._batch(self._apply_only, ids=list(ids)).batch
 
     def check(self) -> None:
         """See ports.processing.ProcessStore."""
         with connection.translated():
             self._batch(self._apply_only, ids=[])
 
-    def _batch(self, statement: LiteralString, **values: object) -> tuple[Batch, str]:
-        """What the statement did, and the time of the latest schedule that it claimed.
+    def _batch(self, statement: LiteralString, **values: object) -> _Answer:
+        """Run a statement that applies.
 
         A statement of this length takes psycopg's usual cursor longer to look through than to send.
         """
@@ -166,15 +244,16 @@ class PostgresProcessStore:
             cursor = psycopg.RawCursor(self._connection).execute(text, [values[name] for name in names])
             if self._has_after_triggers:
                 self._refuse_undone(cursor)
-        ((handled, cache_entries, latest),) = cursor.fetchall()
-        if not latest:
-            return _NOTHING, _THE_FIRST
+        ((handled, cache_entries, latest, claimed, needs_full),) = cursor.fetchall()
+        place = _Place(*latest, *_FIRST[len(latest) :]) if claimed else _FIRST
+        if not handled[0]:
+            return _Answer(_NOTHING, place, claimed, needs_full)
         never = repeat(None, len(handled[0]))  # what the statement brings to its end is not tried again
         batch = Batch(
             handled=list(map(ProcessedSchedule._make, zip(*handled, never, strict=True))),
             cache_entries={int(entry): environment for entry, environment in (cache_entries or {}).items()},
         )
-        return batch, latest
+        return _Answer(batch, place, claimed, needs_full)
 
     def _refuse_undone(self, applied: psycopg.Cursor[Any]) -> None:
         """Read the flags once more in the same transaction: AFTER triggers run behind what the statement returns."""
@@ -238,3 +317,10 @@ class PostgresProcessStore:
     def prune_status_entries(self) -> bool:
         """See ports.processing.ProcessStore."""
         return self._run(statements.read("process/prune_status_entries")) == _PRUNED
+
+
+def _texts(name: str) -> Mapping[tuple[bool, bool], LiteralString]:
+    """Return the texts of a statement: by whether the full one is needed, and whether it claims retries."""
+    claims = {True: "process/claim_retries", False: "process/claim_due"}
+    plain = {(False, retries): statements.plain_claim(name, claim) for retries, claim in claims.items()}
+    return plain | {(True, retries): statements.full_claim(name, claim) for retries, claim in claims.items()}

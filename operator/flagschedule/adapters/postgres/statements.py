@@ -1,4 +1,7 @@
-"""Reads the .sql files of the folder `sql`; called by the stores; each file is read once."""
+"""Reads the .sql files of the folder `sql`, and joins them to the statements of the processor.
+
+Called by the stores; each file is read once.
+"""
 
 import re
 from collections.abc import Sequence
@@ -8,12 +11,39 @@ from typing import Final, LiteralString
 
 _LIMIT: Final = "/* limit */ 100"
 _CLAIM: Final = "/* claim */ SELECT"
+_TAKEN: Final = "/* taken */ SELECT"
+_GATE: Final = "/* gate */ SELECT false AS closed"
+_HELD: Final = "/* held */ false"
+_LOCK: Final = re.compile(r"^ *FOR (NO KEY )?UPDATE.*\n", re.MULTILINE)
+_LOOKED_AT: Final = 1000  # rows, of which one that can be applied is enough
 
 
 @cache
 def read(name: str) -> LiteralString:
     """Return the text of `sql/name.sql`. It is part of the package, so it is as literal as the code."""
+    return _with_held(_text(name))
+
+
+@cache
+def _text(name: str) -> LiteralString:
     return files(__package__).joinpath("sql", f"{name}.sql").read_text()
+
+
+def _with_held(text: LiteralString) -> LiteralString:
+    return text.replace(_HELD, _text("process/held"))
+
+
+@cache
+def plain(name: str) -> LiteralString:
+    """Return the text of a file with two texts that is used while no row needs to be judged and no freeze is active."""
+    return _with_held(re.sub(r"^ *-- full: .*\n", "", _text(name), flags=re.MULTILINE))
+
+
+@cache
+def full(name: str) -> LiteralString:
+    """Return the text of a file with two texts that can do everything."""
+    text = re.sub(r"^.*-- plain\n", "", _text(name), flags=re.MULTILINE)
+    return _with_held(re.sub(r"^( *)-- full: ", r"\1", text, flags=re.MULTILINE))
 
 
 @cache
@@ -45,18 +75,19 @@ def either(one: LiteralString, other: LiteralString) -> LiteralString:
     return f"SELECT ({one}) OR ({other})"
 
 
-def claimable_with(claim: LiteralString) -> LiteralString:
-    """Return the statement that only lists the rows that `claim` would take."""
-    return read("process/claimable").replace(_CLAIM, claim)
+def plain_claim(name: str, claim: str) -> LiteralString:
+    """Return a statement in its plain text, with the claim that decides which rows it takes."""
+    return plain(name).replace(_GATE, read("process/gate")).replace(_CLAIM, plain(claim))
 
 
-def apply_with(claim: LiteralString) -> LiteralString:
-    """The statement that applies, with `claim` deciding which rows it takes.
+def full_claim(name: str, claim: str) -> LiteralString:
+    """Return a statement in its full text: of the rows that the claim finds it takes those that may be applied now."""
+    text = full(name).replace(_GATE, read("process/gate")).replace(_TAKEN, full(claim))
+    return text.replace(_CLAIM, read("process/judge"))
 
-    Raises:
-        ValueError: apply.sql has no place for a claim.
-    """
-    text = read("process/apply")
-    if _CLAIM not in text:
-        raise ValueError("apply.sql has no place for a claim")
-    return text.replace(_CLAIM, claim)
+
+def look() -> LiteralString:
+    """Return the statement that queries whether anything can be applied, in its full text; it locks nothing."""
+    text = read("process/look").replace(_CLAIM, read("process/judge"))
+    text = text.replace("/* first attempts */ SELECT", full("process/claim_due"))
+    return limited(_LOCK.sub("", text.replace("/* retries */ SELECT", full("process/claim_retries"))), _LOOKED_AT)

@@ -20,7 +20,7 @@ from flagschedule.domain.errors import (
     StatementRefusedError,
     UnexpectedRefusalError,
 )
-from flagschedule.ports.processing import Cache, ProcessStore
+from flagschedule.ports.processing import Cache, Due, ProcessStore
 from flagschedule.services.processing.cache import CacheKeys
 from flagschedule.services.processing.refusals import ADVICE, ISOLATION, LONGEST, Refusals
 from flagschedule.services.processing.report import Report, Summary
@@ -135,13 +135,13 @@ class Processor:
         self._busy = f"{error}; {ADVICE}"
 
     def _is_anything_due(self, store: ProcessStore) -> bool:
-        due = store.is_anything_due(self._refusals.left_out)
+        due = store.what_is_due(self._refusals.left_out)
         if store is self._store:
-            self._left_something = due
+            self._left_something = due is not Due.NOTHING
             self._look_aside()
         if self._aside or self._refusals.suspects:
             self._wake_lane()
-        return due
+        return due is Due.NOW
 
     def _look_aside(self) -> None:
         """Not with each look, because hardly any finds one: what stepped aside did so for half a minute or more."""

@@ -19,7 +19,11 @@ BEGIN
         FOR ours IN
             SELECT c.oid FROM pg_class AS c
             WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'
-              AND (c.relname = 'feature_flag_schedules' OR c.relname ^@ 'flag_schedule_')
+              -- By name: a newer version's tables are not known here, and its programs keep their rights on them.
+              AND c.relname IN ('feature_flag_schedules', 'flag_schedule_objects', 'flag_schedule_watermarks',
+                  'flag_schedule_attempts', 'flag_schedule_cache_outbox', 'flag_schedule_status_outbox',
+                  'flag_schedule_clusters', 'flag_schedule_runs', 'flag_schedule_migrations', 'flag_schedule_freezes',
+                  'flag_schedule_protocol')
               AND pg_has_role(c.relowner, 'USAGE')
         LOOP
             EXECUTE format('REVOKE ALL ON %s FROM %I', ours, program);
@@ -35,8 +39,11 @@ BEGIN
             flag_schedule_status_outbox TO flagschedule_operator;
         GRANT INSERT ON feature_flag_schedules, flag_schedule_objects, flag_schedule_clusters TO flagschedule_operator;
         GRANT UPDATE (scheduled_at, status, updates, max_retries, suspended, not_after, arming, reason, applied_at,
-            retry_count, next_retry_at, last_error, error_message, updated_at, set_aside_until, set_aside_count)
+            retry_count, next_retry_at, last_error, error_message, updated_at, set_aside_until, set_aside_count,
+            requires, expect, on_mismatch, cluster, namespace, overrides, retry_initial_seconds, retry_max_seconds)
             ON feature_flag_schedules TO flagschedule_operator;
+        GRANT SELECT, INSERT, DELETE ON flag_schedule_freezes TO flagschedule_operator;
+        GRANT SELECT, UPDATE ON flag_schedule_protocol TO flagschedule_operator;
         GRANT UPDATE ON flag_schedule_objects, flag_schedule_clusters TO flagschedule_operator;
         GRANT DELETE ON flag_schedule_status_outbox TO flagschedule_operator;
     END IF;
@@ -50,7 +57,8 @@ BEGIN
                 AND has_column_privilege('flagschedule_processor', 'feature_flags', 'updated_at', 'UPDATE')) THEN
             GRANT UPDATE (enabled, rollout_percentage, updated_at) ON feature_flags TO flagschedule_processor;
         END IF;
-        GRANT SELECT ON feature_flag_schedules, flag_schedule_objects TO flagschedule_processor;
+        GRANT SELECT ON feature_flag_schedules, flag_schedule_objects, flag_schedule_freezes, flag_schedule_protocol
+            TO flagschedule_processor;
         GRANT UPDATE (status, reason, applied_at, retry_count, next_retry_at, last_error, error_message, updated_at,
             set_aside_until, set_aside_count)
             ON feature_flag_schedules TO flagschedule_processor;

@@ -1,10 +1,12 @@
 -- Of the rows named in ids, those that are still due and free: used to find the one bad row of a refused batch, to try
 -- one alone and, with no id, to see whether the statement works at all.
 SELECT s.id, s.flag_id, s.updates, s.scheduled_at, s.not_after, s.arming, s.retry_count, s.status,
-       f.flag_key, f.environment, f.enabled, f.rollout_percentage, f.updated_at
+       f.flag_key, f.environment, f.enabled, f.rollout_percentage, f.updated_at, s.xmin AS version, s.next_retry_at,
+       s.expect, s.on_mismatch, s.follows
 FROM feature_flag_schedules AS s
 JOIN feature_flags AS f ON f.id = s.flag_id
 WHERE s.id = ANY (%(ids)s) AND NOT s.suspended
   AND (s.status = 'pending' AND s.scheduled_at <= now() OR s.status = 'failed' AND s.next_retry_at <= now())
+  AND CASE WHEN s.requires <= 1 AND NOT (/* held */ false) THEN true END IS NOT NULL
 FOR NO KEY UPDATE OF f SKIP LOCKED
 FOR UPDATE OF s SKIP LOCKED

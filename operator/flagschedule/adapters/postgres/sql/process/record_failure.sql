@@ -12,6 +12,7 @@ WITH claimed AS MATERIALIZED (
     JOIN feature_flags AS f ON f.id = s.flag_id
     WHERE s.id = %(schedule_id)s AND s.xmin = %(version)s::xid AND NOT s.suspended
       AND (s.status = 'pending' AND s.scheduled_at <= now() OR s.status = 'failed' AND s.next_retry_at <= now())
+      AND NOT (/* held */ false)
     FOR NO KEY UPDATE OF f SKIP LOCKED
     FOR UPDATE OF s SKIP LOCKED
 ),

@@ -4,8 +4,10 @@
 WITH aside AS MATERIALIZED (
     SELECT s.id, least(greatest(s.set_aside_count, 0), 1000000) AS count
     FROM feature_flag_schedules AS s
+    JOIN feature_flags AS f ON f.id = s.flag_id
     WHERE s.id = %(schedule_id)s AND s.xmin = %(version)s::xid AND NOT s.suspended
       AND (s.status = 'pending' AND s.scheduled_at <= now() OR s.status = 'failed' AND s.next_retry_at <= now())
+      AND NOT (/* held */ false)
     FOR UPDATE OF s SKIP LOCKED
 ),
 schedules AS (

@@ -1,18 +1,23 @@
 -- What is due and was left, by the reason that can be known: how many, and the first few. Up to 10,000 of a kind are
--- looked at. What can be locked now was left for want of time, or came due meanwhile.
+-- looked at. What a freeze holds, or waits for an earlier change, is in its place and not counted. What can be locked now was left for want of time, or came due meanwhile.
 WITH due AS MATERIALIZED (
     (
-        SELECT s.id, s.flag_id, s.set_aside_count > 0 AND s.set_aside_until IS NOT NULL AS aside
+        SELECT s.id, s.flag_id, s.scheduled_at, s.requires, s.follows,
+               s.set_aside_count > 0 AND s.set_aside_until IS NOT NULL AS aside
         FROM feature_flag_schedules AS s
         WHERE s.status = 'pending' AND NOT s.suspended AND s.scheduled_at <= now()
+          AND CASE WHEN EXISTS (SELECT FROM feature_flags AS f WHERE f.id = s.flag_id AND /* held */ false) THEN NULL ELSE true
+              END IS NOT NULL
         ORDER BY s.scheduled_at, s.id
         LIMIT 10000
     )
     UNION ALL
     (
-        SELECT s.id, s.flag_id, s.set_aside_count > 0 AND s.set_aside_until IS NOT NULL
+        SELECT s.id, s.flag_id, s.scheduled_at, s.requires, s.follows, s.set_aside_count > 0 AND s.set_aside_until IS NOT NULL
         FROM feature_flag_schedules AS s
         WHERE s.status = 'failed' AND s.next_retry_at IS NOT NULL AND NOT s.suspended AND s.next_retry_at <= now()
+          AND CASE WHEN EXISTS (SELECT FROM feature_flags AS f WHERE f.id = s.flag_id AND /* held */ false) THEN NULL ELSE true
+              END IS NOT NULL
         ORDER BY s.next_retry_at, s.scheduled_at, s.id
         LIMIT 10000
     )
@@ -29,6 +34,20 @@ reasons AS (
     SELECT d.id,
            CASE
                WHEN d.aside THEN 'set aside'
+               WHEN d.requires > 1 THEN 'needs a newer version of the processor'
+               WHEN EXISTS (
+                   SELECT FROM feature_flag_schedules AS b
+                   WHERE b.id = d.follows
+                     AND (b.status = 'pending' OR b.status = 'failed' AND b.next_retry_at IS NOT NULL)
+               ) THEN NULL
+               WHEN EXISTS (
+                   SELECT FROM feature_flag_schedules AS g, feature_flag_schedules AS e
+                   WHERE g.flag_id = d.flag_id AND g.expect IS NOT NULL
+                     AND (g.status = 'pending' OR g.next_retry_at IS NOT NULL) AND NOT g.suspended
+                     AND (g.scheduled_at, g.id) <= (d.scheduled_at, d.id)
+                     AND e.flag_id = d.flag_id AND (e.status = 'pending' OR e.next_retry_at IS NOT NULL) AND NOT e.suspended
+                     AND (e.scheduled_at, e.id) < (g.scheduled_at, g.id)
+               ) THEN NULL
                WHEN f.id IS NULL AND NOT row_security_active('feature_flags') THEN 'the flag does not exist'
                WHEN f.id IS NULL THEN 'the flag is hidden from the processor, as by row-level security'
                WHEN EXISTS (SELECT FROM free AS x WHERE x.id = d.id) THEN 'not reached'
@@ -41,5 +60,6 @@ reasons AS (
 )
 SELECT r.reason, count(*), (array_agg(r.id::text))[1:5]
 FROM reasons AS r
+WHERE r.reason IS NOT NULL
 GROUP BY r.reason
 ORDER BY r.reason

@@ -1,5 +1,7 @@
 -- A new run; whether row-level security may hide schedules from it; and whether the host changes flags behind an UPDATE.
-INSERT INTO flag_schedule_runs DEFAULT VALUES
+-- No row where the database needs a newer processor.
+INSERT INTO flag_schedule_runs (protocol)
+SELECT %(protocol)s WHERE NOT EXISTS (SELECT FROM flag_schedule_protocol AS p WHERE p.minimum > %(protocol)s)
 RETURNING id,
           pg_catalog.row_security_active('feature_flag_schedules'::regclass),
           EXISTS (

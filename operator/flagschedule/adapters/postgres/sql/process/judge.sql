@@ -1,0 +1,77 @@
+-- Of the rows in taken, which a claim of the full text found, those that may be applied now, with the verdict on what they expect.
+--
+-- A guarded row is judged by what its flag is when everything before it is done. So it is taken only if no earlier row
+-- of its flag is unfinished in the table, and no row behind a guarded row that is due is taken with or before it.
+-- Rows that are suspended or held by a freeze do not count: when they go on is not known.
+-- The end of a window waits while its start is unfinished, unless both are taken together.
+WITH
+-- For each flag of the batch its first guarded row that is due, also one that another transaction holds.
+guards AS MATERIALIZED (
+    SELECT DISTINCT ON (s.flag_id) s.flag_id, s.scheduled_at, s.id
+    FROM feature_flag_schedules AS s
+    JOIN feature_flags AS f ON f.id = s.flag_id
+    WHERE s.flag_id = ANY (ARRAY(SELECT t.flag_id FROM taken AS t))
+      AND s.expect IS NOT NULL AND (s.status = 'pending' OR s.next_retry_at IS NOT NULL) AND NOT s.suspended
+      AND (s.status = 'pending' AND s.scheduled_at <= now() OR s.status = 'failed' AND s.next_retry_at <= now())
+      AND NOT (/* held */ false)
+    ORDER BY s.flag_id, s.scheduled_at, s.id
+),
+starts AS MATERIALIZED (
+    SELECT s.id, s.status, s.status = 'pending' OR s.status = 'failed' AND s.next_retry_at IS NOT NULL AS unfinished
+    FROM feature_flag_schedules AS s
+    WHERE s.id = ANY (ARRAY(SELECT t.follows FROM taken AS t WHERE t.follows IS NOT NULL))
+),
+ordered AS MATERIALIZED (
+    SELECT t.*
+    FROM taken AS t
+    LEFT JOIN guards AS g USING (flag_id)
+    -- IS NOT NULL, because of a condition the planner expects few rows, and would join each with each.
+    WHERE CASE
+        WHEN g.id IS NULL OR (t.scheduled_at, t.id) < (g.scheduled_at, g.id) THEN true
+        WHEN t.id = g.id AND NOT EXISTS (
+            SELECT FROM feature_flag_schedules AS s, (SELECT t.flag_key, t.environment) AS f
+            WHERE s.flag_id = t.flag_id AND (s.status = 'pending' OR s.next_retry_at IS NOT NULL) AND NOT s.suspended
+              AND (s.status = 'pending' AND s.scheduled_at <= now() OR s.status = 'failed')
+              AND (s.scheduled_at, s.id) < (t.scheduled_at, t.id)
+              AND NOT (/* held */ false)
+        ) THEN true
+    END IS NOT NULL
+),
+-- The newest version, because the flag's lock is ours: no other transaction writes its watermark.
+marks AS MATERIALIZED (
+    SELECT w.flag_id,
+           CASE WHEN w.enabled_at <= now() + interval '24 hours' THEN w.enabled_at END AS enabled_at, w.enabled_by,
+           CASE WHEN w.rollout_percentage_at <= now() + interval '24 hours' THEN w.rollout_percentage_at END
+               AS rollout_percentage_at, w.rollout_percentage_by
+    FROM flag_schedule_watermarks AS w
+    WHERE w.flag_id = ANY (ARRAY(SELECT o.flag_id FROM ordered AS o WHERE o.expect IS NOT NULL))
+    FOR NO KEY UPDATE
+)
+-- Compared as jsonb, because another program may have written anything, and a cast would end the statement.
+SELECT o.*,
+       CASE
+           WHEN o.follows IS NOT NULL AND b.status IS DISTINCT FROM 'applied' AND b.unfinished IS NOT TRUE THEN 'NotStarted'
+           WHEN o.expect IS NULL THEN NULL
+           -- Superseded as a whole, regardless of what was expected.
+           WHEN (o.updates -> 'enabled' IS NULL
+                 OR coalesce((w.enabled_at, w.enabled_by) > (o.scheduled_at, o.id), false))
+            AND (o.updates -> 'rolloutPercentage' IS NULL
+                 OR coalesce((w.rollout_percentage_at, w.rollout_percentage_by) > (o.scheduled_at, o.id), false))
+               THEN NULL
+           WHEN coalesce(o.updates -> 'enabled' = to_jsonb(o.enabled), o.updates -> 'enabled' IS NULL)
+            AND coalesce(o.updates -> 'rolloutPercentage' = to_jsonb(o.rollout_percentage),
+                         o.updates -> 'rolloutPercentage' IS NULL)
+               THEN 'AlreadySet'
+           WHEN CASE WHEN jsonb_typeof(o.expect) = 'object'
+                     THEN o.expect - '{enabled,rolloutPercentage}'::text[] = '{}' END
+            AND coalesce(o.expect -> 'enabled' = to_jsonb(o.enabled), o.expect -> 'enabled' IS NULL)
+            AND coalesce(o.expect -> 'rolloutPercentage' = to_jsonb(o.rollout_percentage),
+                         o.expect -> 'rolloutPercentage' IS NULL)
+               THEN NULL
+           WHEN o.on_mismatch = 'Skip' THEN 'Skipped'
+           ELSE 'ExpectationNotMet'
+       END AS verdict
+FROM ordered AS o
+LEFT JOIN marks AS w USING (flag_id)
+LEFT JOIN starts AS b ON b.id = o.follows
+WHERE CASE WHEN b.unfinished AND o.follows <> ALL (ARRAY(SELECT x.id FROM ordered AS x)) THEN NULL ELSE true END IS NOT NULL

@@ -1,0 +1,17 @@
+-- While the full text is needed: whether any row is due that could be applied now if it were not locked, the time of this
+-- look, and which freezes are active.
+WITH taken AS MATERIALIZED (
+    (
+        /* first attempts */ SELECT
+    )
+    UNION ALL
+    (
+        /* retries */ SELECT
+    )
+)
+SELECT EXISTS (
+           /* claim */ SELECT
+       ) AS due,
+       to_json(now()) #>> '{}' AS at,
+       (SELECT array_agg(z.id ORDER BY z.id) FROM flag_schedule_freezes AS z
+        WHERE z.starts_at <= now() AND (z.ends_at IS NULL OR z.ends_at > now())) AS freezes
