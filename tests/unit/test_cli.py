@@ -126,8 +126,8 @@ def test_an_unknown_program_is_refused(flagschedule: Run) -> None:
 @pytest.mark.parametrize(
     ("program", "unwanted"),
     [
-        ("processor", {"kopf", "kubernetes", "aiohttp", "redis", "flagschedule.domain.schedule"}),
-        ("cleaner", {"kopf", "kubernetes", "aiohttp", "redis", "flagschedule.domain.schedule"}),
+        ("processor", {"kopf", "kubernetes", "aiohttp", "redis", "flagschedule.domain.schedule", "cronsim", "tzdata"}),
+        ("cleaner", {"kopf", "kubernetes", "aiohttp", "redis", "flagschedule.domain.schedule", "cronsim", "tzdata"}),
     ],
 )
 def test_a_program_loads_only_what_it_needs(program: str, unwanted: set[str]) -> None:
