@@ -53,7 +53,7 @@ neighbours: setup ## Measure what one tenant's trouble does to another, into doc
 	@$(PYTHON_IN_VENV) -m tests.neighbours all $(NEIGHBOURS_ARGS)
 
 cases: setup ## Try all values, settings and words that others can write, into docs/explanation/surroundings.md; an hour on two cores that do other work, too.
-	@$(PYTHON_IN_VENV) -m tests.cases columns originals settings poolers fuzz objects --into docs/explanation/surroundings.md $(CASES_ARGS)
+	@$(PYTHON_IN_VENV) -m tests.cases columns originals settings poolers fuzz objects calendars --into docs/explanation/surroundings.md $(CASES_ARGS)
 
 check: setup ## Run linter, format check, type checker, import contracts and the checks of words, of the site and of CI's workflows.
 	@$(PYTHON_IN_VENV) -m dev.check

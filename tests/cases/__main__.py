@@ -16,12 +16,13 @@ from typing import Final
 
 from dev.localkind.servers.postgres import Postgres
 from tests import roles
-from tests.cases import columns, fuzz, objects, originals, poolers, report, settings
+from tests.cases import calendars, columns, fuzz, objects, originals, poolers, report, settings
 from tests.cases.report import Report
 from tests.cases.scene import OddScene, odd_scene
 from tests.neighbours.world import world
 
 _FUZZ: Final = 10_000
+_STEPS: Final = 1000
 _PR_SET_PDEATHSIG: Final = 1
 _WHOLE: Final = {"fuzz", "objects"}  # a search that looks for the smallest counterexample; one cluster
 
@@ -67,6 +68,10 @@ def _fuzz(given: argparse.Namespace, found: Report) -> None:
                 found.many(each.name, number, fuzz.failure(each, number, given.seed, scene))
 
 
+def _calendars(given: argparse.Namespace, found: Report) -> None:
+    calendars.run(found, calendars.cases(given.only), given.cases or _STEPS, given.seed)
+
+
 _SERIES: Final[dict[str, Callable[[argparse.Namespace, Report], None]]] = {
     "columns": _columns,
     "originals": _originals,
@@ -74,6 +79,7 @@ _SERIES: Final[dict[str, Callable[[argparse.Namespace, Report], None]]] = {
     "poolers": _poolers,
     "fuzz": _fuzz,
     "objects": _objects,
+    "calendars": _calendars,
 }
 
 
@@ -119,7 +125,12 @@ def main() -> int:
     """Run the series; 1 if a case failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.cases", description=(__doc__ or "").partition(": ")[2])
     parser.add_argument("series", choices=[*_SERIES], nargs="+")
-    parser.add_argument("--cases", type=int, metavar="N", help=f"how many; without it all, and {_FUZZ:,} of fuzz")
+    parser.add_argument(
+        "--cases",
+        type=int,
+        metavar="N",
+        help=f"how many; without it all, and {_FUZZ:,} of fuzz, {_STEPS:,} of calendars",
+    )
     parser.add_argument("--only", default="", metavar="WORDS", help="only cases whose names hold these words")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), metavar="S", help="which of them")  # noqa: S311 -- a choice, no secret
     parser.add_argument(

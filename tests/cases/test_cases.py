@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from dev.localkind.servers.postgres import Postgres
-from tests.cases import columns, fuzz, originals, poolers, settings
+from tests.cases import calendars, columns, fuzz, originals, poolers, settings
 from tests.cases.report import Report
 from tests.cases.scene import OddScene, odd_scene
 
@@ -60,3 +60,13 @@ def test_nothing_left_in_a_poolers_session_stops_or_fools_a_program(postgres: Po
 def test_a_property_holds_for_all_that_others_write(scene: OddScene, each: fuzz.Property) -> None:
     """Keys, names, updates and URLs of any kind raise no foreign error, leak nothing and break no line of the log."""
     assert fuzz.failure(each, int(1000 * each.weight), 1, scene) is None
+
+
+def test_a_cron_step_is_what_a_clock_shows_in_each_minute_of_a_year() -> None:
+    """Starts and ends of steps over a whole year are those found by looking at a clock of the zone each minute."""
+    report = Report("calendars")
+
+    calendars.run(report, calendars.cases("Lord_Howe 2028"), 5, 1)
+
+    assert report.tried["Australia/Lord_Howe"] == 5
+    assert not report.failures, report.text()
