@@ -77,7 +77,7 @@ def _idle(plain: Scene, on: Scene, size: Size) -> Iterator[Result]:
     for name, text in (
         (
             "is anything due",
-            statements.either(statements.read("process/is_first_attempt_due"), statements.read("process/is_retry_due")),
+            statements.anything_due(),
         ),
         ("the statement that applies", statements.plain_claim("process/apply", "process/claim_due")),
     ):

@@ -18,9 +18,7 @@ LOOKS = {
     "retries": statements.plain_claim("process/apply", "process/claim_retries"),
     "seconds until due": statements.plain("process/seconds_until_due"),
     "is a retry due": statements.read("process/is_retry_due"),
-    "is anything due": statements.either(
-        statements.read("process/is_first_attempt_due"), statements.read("process/is_retry_due")
-    ),
+    "is anything due": statements.anything_due(),
     "is aside due": statements.read("process/is_aside_due"),
     "suspects": statements.read("process/suspects"),
     "skipped": statements.read("process/skipped"),

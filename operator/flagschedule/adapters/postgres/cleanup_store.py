@@ -14,7 +14,6 @@ from flagschedule.adapters.postgres.session import Session
 from flagschedule.domain.retention import Retention
 from flagschedule.ports.cleanup import Place, Table
 
-_PAGES: Final = "SELECT pg_relation_size(%s::regclass) / current_setting('block_size')::bigint"
 _TABLES: Final[Mapping[Table, LiteralString]] = {
     "runs": "flag_schedule_runs",
     "records": "flag_schedule_objects",
@@ -23,27 +22,10 @@ _TABLES: Final[Mapping[Table, LiteralString]] = {
 }
 
 
-# Locked rows are left to the next run: their transaction may be long, and may wait for us.
-_DELETE_FREE: Final = "DELETE FROM feature_flag_schedules AS old WHERE old.ctid = ANY (ARRAY(SELECT old.ctid "
-_BY_LABEL: Final = ") SELECT label, count(*) FROM gone GROUP BY label"
-_FREE: Final = "FOR UPDATE SKIP LOCKED))"
-
-
-def _delete(kind: Table) -> LiteralString:
-    """The statement that deletes what old_`kind`.sql names, and counts it by label."""
-    old = statements.read(f"cleanup/old_{kind}")
-    delete = _DELETE_FREE + old + _FREE if kind == "schedules" else "DELETE " + old
-    return "WITH gone AS (" + delete + " RETURNING " + _label(kind) + _BY_LABEL
-
-
-def _count(kind: Table) -> LiteralString:
-    """The statement that counts the same rows, and deletes nothing."""
-    old = statements.read(f"cleanup/old_{kind}")
-    return "SELECT " + _label(kind) + ", count(*) " + old + " GROUP BY label"
-
-
-def _label(kind: Table) -> LiteralString:
-    return "old.status::text AS label" if kind == "schedules" else "'" + kind + "' AS label"
+def _statement(kind: Table, *, dry_run: bool) -> LiteralString:
+    """The statement that deletes what old_`kind`.sql names and counts it by label, or only counts it."""
+    form = ("count" if dry_run else "delete") + ("_by_state" if kind == "schedules" else "")
+    return statements.read(f"cleanup/{form}", old=statements.read(f"cleanup/old_{kind}"))
 
 
 class PostgresCleanupStore:
@@ -63,12 +45,11 @@ class PostgresCleanupStore:
     def pages(self, kind: Table) -> int:
         """See ports.cleanup.CleanupStore."""
         with connection.translated():
-            found = self._connection.execute(_PAGES, [_TABLES[kind]]).fetchone()
+            found = self._connection.execute(statements.read("cleanup/pages"), {"table": _TABLES[kind]}).fetchone()
         return int(found[0]) if found else 0
 
     def purge(self, kind: Table, start: Place, end: Place, *, dry_run: bool) -> Mapping[str, int]:
         """See ports.cleanup.CleanupStore."""
-        statement = _count(kind) if dry_run else _delete(kind)
-        window = {"first": "({},{})".format(*start), "end": "({},{})".format(*end)}
+        values = {**self._days, "kind": kind, "first": "({},{})".format(*start), "end": "({},{})".format(*end)}
         with connection.translated_for_rows(self._connection):
-            return dict(self._connection.execute(statement, {**self._days, **window}).fetchall())
+            return dict(self._connection.execute(_statement(kind, dry_run=dry_run), values).fetchall())

@@ -20,33 +20,14 @@ import psycopg
 
 from flagschedule.adapters.postgres import connection, statements
 from flagschedule.adapters.postgres.connection import Url
-from flagschedule.adapters.postgres.session import More, Session
+from flagschedule.adapters.postgres.session import Session
 from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError, FlagScheduleError
 
 _NAME: Final = "flagschedule-migrate"
 _LOOK_EVERY: Final = 0.5
 _PATIENCE: Final = 600.0
 _SECOND_WITHIN: Final = 20.0
-# A build of an index takes as long as it takes, and the transaction that holds the lock is idle meanwhile.
-_PATIENT: Final[More] = {
-    "statement_timeout": "0",
-    "lock_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-}
-# So that the lock does not stay with a machine that is gone. Not in a shared session: its peer is the pooler.
-_KEEP_ALIVE: Final = "SET tcp_keepalives_idle = 30"
-_TRY_LOCK: Final = "SELECT pg_catalog.pg_try_advisory_xact_lock(1718378855)"  # a number of our own
-_NAMES: Final = "SELECT pg_catalog.set_config('search_path', pg_catalog.concat(%s::text, ', pg_temp'), true)"
-_CREATE_LOG: Final = (
-    "CREATE TABLE IF NOT EXISTS flag_schedule_migrations "
-    "(migration_hash varchar(64) PRIMARY KEY, migration_id varchar(255), applied_at_utc timestamp)"
-)
 _LAST_TABLE: Final = "0016-guards-and-freezes"  # the last one that makes tables
-_LOG: Final = "INSERT INTO flag_schedule_migrations VALUES (%s, %s, now() AT TIME ZONE 'UTC')"
-_CAN_READ_FLAGS: Final = (
-    "SELECT coalesce(bool_or(has_table_privilege(oid, 'SELECT')), false) FROM pg_class "
-    "WHERE oid = to_regclass('feature_flags') AND relpersistence <> 't'"
-)
 # In files that cannot run in a transaction: without one no search_path can be set in a pooler's session.
 _OUTSIDE: Final = "-- transactional: false"
 _SCHEMA: Final = "@schema@"
@@ -124,7 +105,7 @@ class _Runner:
     def _transaction(self) -> Iterator[Session]:
         """A transaction in which names mean what is in the one schema of ours."""
         with self._session.transaction():
-            self._session.execute(_NAMES, [self._schema])
+            self._session.execute(statements.read("migrate/set_schema"), {"schema": self._schema})
             yield self._session
 
     def check(self) -> None:
@@ -138,7 +119,7 @@ class _Runner:
             if not faults:
                 missing = session.execute(statements.read("migrate/missing_rights"))
                 faults = [_NO_RIGHT.format(statement=statement) for (statement,) in missing]
-            ((can_read,),) = session.execute(_CAN_READ_FLAGS)
+            ((can_read,),) = session.execute(statements.read("migrate/can_read_flags"))
             if not faults and can_read:
                 faults = [fault for (fault,) in session.execute(statements.read("migrate/doubled_flags"))]
         if faults:
@@ -151,8 +132,8 @@ class _Runner:
             ConfigurationError: tables were removed since; with a sentence for each of them.
         """
         with self._transaction() as session:
-            session.execute(_CREATE_LOG)
-            done = {name for (name,) in session.execute("SELECT migration_id FROM flag_schedule_migrations")}
+            session.execute(statements.read("migrate/create_log"))
+            done = {name for (name,) in session.execute(statements.read("migrate/applied"))}
             # No migration makes a table again that was removed after it.
             if _LAST_TABLE in done and (lost := session.execute(statements.read("migrate/missing_tables")).fetchall()):
                 raise ConfigurationError([fault for (fault,) in lost])
@@ -184,7 +165,8 @@ class _Runner:
         with self._transaction() as session:
             if _OUTSIDE not in text:
                 session.execute(text.encode())
-            session.execute(_LOG, [hashlib.sha256(name.encode()).hexdigest(), name])
+            entry = {"hash": hashlib.sha256(name.encode()).hexdigest(), "name": name}
+            session.execute(statements.read("migrate/log"), entry)
 
     def grant(self) -> None:
         """Make the rights of the programs' roles exact."""
@@ -212,13 +194,13 @@ def _locked(url: Url, on_wait: Callable[[], None], patience: float) -> Iterator[
     has none, because it is READ COMMITTED and idle; a prepared statement would leave one behind.
     """
     deadline = time.monotonic() + patience
-    with contextlib.closing(Session.open(url, _NAME, _PATIENT)) as session:
+    with contextlib.closing(Session.open(url, _NAME, statements.read("migrate/settings"))) as session:
         session.prepare_threshold = None
         if session.is_own:
-            session.execute(_KEEP_ALIVE)
+            session.execute(statements.read("migrate/keep_alive"))
         while True:
             with session.transaction():
-                ((is_locked,),) = session.execute(_TRY_LOCK)
+                ((is_locked,),) = session.execute(statements.read("migrate/try_lock"))
                 if is_locked:
                     yield session
                     return
@@ -239,12 +221,12 @@ def _open_second(url: Url, first: Session) -> contextlib.closing[Session]:
         DependencyUnavailableError: a pooler lends no second session in time; it makes its clients wait without a word.
     """
     if first.is_own:
-        return contextlib.closing(Session.open(url, _NAME, _PATIENT))
+        return contextlib.closing(Session.open(url, _NAME, statements.read("migrate/settings")))
     opened: Future[Session] = Future()
 
     def connect() -> None:
         try:
-            session = Session.open(url, _NAME, _PATIENT)
+            session = Session.open(url, _NAME, statements.read("migrate/settings"))
         except FlagScheduleError as error:
             opened.set_exception(error)
             return

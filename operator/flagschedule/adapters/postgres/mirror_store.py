@@ -29,18 +29,9 @@ from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 from flagschedule.ports.measuring import Backlog
 from flagschedule.ports.mirroring import StatusEntry
 
-_SNAPSHOT: Final = statements.read("mirror/snapshots") + "WHERE o.uid = %(uid)s"
-_NEXT: Final = (
-    "WHERE o.cluster = %(cluster)s AND o.deleted_at IS NULL "
-    "AND (%(namespaces)s::text[] = '{}' OR o.namespace = ANY (%(namespaces)s)) "
-    "AND o.uid > %(after)s ORDER BY o.uid LIMIT %(page)s"
-)
-_SNAPSHOTS: Final = statements.read("mirror/snapshots") + _NEXT
-_RECORDS: Final = statements.read("mirror/records") + _NEXT
-# Tables and rights must be there, too.
-_SERVES: Final = (
-    "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::bool AS is_read_only, "
-    "EXISTS (SELECT FROM flag_schedule_objects LIMIT 0) AS has_tables"
+_SNAPSHOT: Final = statements.read("mirror/snapshots", which=statements.read("mirror/one_object"))
+_SNAPSHOTS, _RECORDS = (
+    statements.read(name, which=statements.read("mirror/next_page")) for name in ("mirror/snapshots", "mirror/records")
 )
 _TIMEOUT: Final = 5.0  # seconds, for a connection
 _PING_TIMEOUT: Final = 2.0  # seconds; the circuit breaker waits for three, and logs why there is no connection
@@ -188,7 +179,7 @@ class PostgresMirrorStore:
     async def ping(self) -> None:
         """See ports.mirroring.MirrorStore."""
         async with self._serving(_PING_TIMEOUT) as session:
-            found = await (await session.execute(_SERVES)).fetchone()
+            found = await (await session.execute(statements.read("mirror/serves"))).fetchone()
             if found and found["is_read_only"]:
                 raise ReadOnlySqlTransaction
 

@@ -14,7 +14,7 @@ from psycopg.types.json import set_json_loads
 
 from flagschedule.adapters.postgres import connection, statements
 from flagschedule.adapters.postgres.connection import Url
-from flagschedule.adapters.postgres.session import More, Session
+from flagschedule.adapters.postgres.session import Session
 from flagschedule.domain.errors import DependencyUnavailableError
 from flagschedule.ports.processing import Batch, ClaimedRow, Due, ProcessedSchedule, SetAside, Skipped
 
@@ -24,18 +24,6 @@ _NEEDS_NEWER: Final = (
     "upgrade FlagSchedule here, too"
 )
 PROTOCOL: Final = 1  # 0 knows plain changes only, 1 also expectations, windows and freezes
-# To plan the statement that applies takes as long as a tenth of a batch, and no batch wants another plan.
-# Each flag of a batch is looked up once as a rule: to remember those found takes longer than to look twice.
-# A batch needs the first rows of an index. Before a table's first ANALYZE the planner expects few rows to be due, and
-# without this would read and sort all of them.
-# A batch takes milliseconds: one that takes a second holds a slow row, and all others wait for it.
-_SETTINGS: Final[More] = {
-    "plan_cache_mode": "force_generic_plan",
-    "enable_memoize": "off",
-    "enable_bitmapscan": "off",
-    "statement_timeout": "1s",
-}
-_TIMEOUT: Final = "SELECT pg_catalog.set_config('statement_timeout', %(milliseconds)s, true)"
 _PRUNED: Final = 10_000  # as prune_status_entries.sql
 _SLOW_LOOK: Final = 0.002  # seconds: a look that passes that many held rows is not repeated each time
 _RESCAN: Final = 10.0  # seconds for which looks begin behind what was found held
@@ -73,7 +61,7 @@ class PostgresProcessStore:
             False: statements.plain("process/seconds_until_due"),
         }
         self._is_retry_due = statements.read("process/is_retry_due")
-        self._is_anything_due = statements.either(statements.read("process/is_first_attempt_due"), self._is_retry_due)
+        self._is_anything_due = statements.anything_due()
         self._is_aside_due = statements.read("process/is_aside_due")
         self._look = statements.look()
         self._apply_only = statements.full_claim("process/apply", "process/claim_only")
@@ -93,7 +81,7 @@ class PostgresProcessStore:
         self.close()
 
     def _connect(self) -> None:
-        self._connection = Session.open(self._url, "flagschedule-processor", _SETTINGS)
+        self._connection = Session.open(self._url, "flagschedule-processor", statements.read("process/settings"))
         set_json_loads(orjson.loads, self._connection)
 
     def close(self) -> None:
@@ -225,7 +213,8 @@ class PostgresProcessStore:
             with connection.translated_for_rows(self._connection):
                 return self._batch(self._apply_only, ids=list(ids)).batch
         with connection.translated_for_rows(self._connection), self._connection.transaction():
-            self._connection.execute(_TIMEOUT, {"milliseconds": f"{max(int(seconds * 1000), 1)}ms"})
+            timeout = {"milliseconds": f"{max(int(seconds * 1000), 1)}ms"}
+            self._connection.execute(statements.read("process/set_timeout"), timeout)
             return self._batch(self._apply_only, ids=list(ids)).batch
 
     def check(self) -> None:

@@ -6,7 +6,7 @@ that begins with our settings. On a session of our own the settings are made onc
 """
 
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
@@ -36,25 +36,14 @@ from flagschedule.adapters.postgres.connection import Url
 from flagschedule.adapters.postgres.unreachable import FENCED, READ_ONLY, explain
 from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError
 
-More = Mapping[LiteralString, LiteralString]  # settings in addition to those of session.sql
-
 _BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE NOT DEFERRABLE"
-_NOTHING: Final[More] = {}
 _STATEMENT_POOLING: Final = (
     "DATABASE_URL: leads through a pooler in statement mode, which allows no transactions; "
     "let it pool by transaction or by session (PgBouncer: pool_mode=transaction)"
 )
 _IS_LOCAL: Final = "/* is_local */ true"
-_MORE: Final = "/* more */"
 
 logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # its lines hold the server's address and texts
-
-
-def _settings(more: More) -> LiteralString:
-    made: LiteralString = ""
-    for name, value in more.items():
-        made += ", pg_catalog.set_config('" + name + "', '" + value + "', s.is_local)"
-    return statements.read("session").replace(_MORE, made)
 
 
 def _first_settings(settings: LiteralString, pid: int) -> str:
@@ -120,7 +109,7 @@ class Session(Connection[Any]):
     settings: LiteralString = ""
 
     @classmethod
-    def open(cls, url: Url, application_name: str, more: More = _NOTHING) -> Self:
+    def open(cls, url: Url, application_name: str, more: LiteralString = "") -> Self:
         """Connect.
 
         Raises:
@@ -139,9 +128,9 @@ class Session(Connection[Any]):
             raise
         return session
 
-    def settle(self, more: More) -> None:
+    def settle(self, more: LiteralString) -> None:
         """Make our settings, and find out whether they may stay."""
-        self.settings = _settings(more)
+        self.settings = statements.read("session", more=more)
         first: Any = _first_settings(self.settings, self.info.backend_pid)
         with _first_contact():
             self.is_own = _is_own(self.cursor(row_factory=dict_row).execute(first).fetchone())
@@ -223,7 +212,7 @@ class AsyncSession(AsyncConnection[DictRow]):
 
     async def settle(self) -> None:
         """See Session."""
-        self.settings = _settings(_NOTHING)
+        self.settings = statements.read("session")
         first: Any = _first_settings(self.settings, self.info.backend_pid)
         with _first_contact():
             self.is_own = _is_own(await (await super().execute(first)).fetchone())

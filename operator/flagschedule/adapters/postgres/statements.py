@@ -10,18 +10,30 @@ from importlib.resources import files
 from typing import Final, LiteralString
 
 _LIMIT: Final = "/* limit */ 100"
-_CLAIM: Final = "/* claim */ SELECT"
-_TAKEN: Final = "/* taken */ SELECT"
-_GATE: Final = "/* gate */ SELECT false AS closed"
 _HELD: Final = "/* held */ false"
 _LOCK: Final = re.compile(r"^ *FOR (NO KEY )?UPDATE.*\n", re.MULTILINE)
 _LOOKED_AT: Final = 1000  # rows, of which one that can be applied is enough
 
 
 @cache
-def read(name: str) -> LiteralString:
-    """Return the text of `sql/name.sql`. It is part of the package, so it is as literal as the code."""
-    return _with_held(_text(name))
+def read(name: str, **parts: LiteralString) -> LiteralString:
+    """Return the text of `sql/name.sql`, with each part in its place: that of `/* part */` and the word behind it.
+
+    The text is part of the package, so it is as literal as the code.
+
+    Raises:
+        ValueError: the file has no place for a part.
+    """
+    text = _with_held(_text(name))
+    if missing := [part for part in parts if f"/* {part} */" not in text]:
+        raise ValueError(f"{name}.sql has no place for {missing[0]}")
+    return _filled(text, **parts)
+
+
+def _filled(text: LiteralString, **parts: LiteralString) -> LiteralString:
+    for part, filling in parts.items():
+        text = re.sub(rf"/\* {part} \*/ ?\w*", lambda _: filling, text)  # noqa: B023 -- called at once
+    return text
 
 
 @cache
@@ -70,24 +82,24 @@ def numbered(text: LiteralString) -> tuple[bytes, Sequence[str]]:
     return text.encode(), names
 
 
-def either(one: LiteralString, other: LiteralString) -> LiteralString:
-    """Join two SELECTs of one boolean each; the second one is run only if the first one is false."""
-    return f"SELECT ({one}) OR ({other})"
+def anything_due() -> LiteralString:
+    """Return the statement that shows whether a first attempt or a retry is due."""
+    first_attempt, retry = read("process/is_first_attempt_due"), read("process/is_retry_due")
+    return read("process/is_anything_due", first_attempt=first_attempt, retry=retry)
 
 
 def plain_claim(name: str, claim: str) -> LiteralString:
     """Return a statement in its plain text, with the claim that decides which rows it takes."""
-    return plain(name).replace(_GATE, read("process/gate")).replace(_CLAIM, plain(claim))
+    return _filled(plain(name), gate=read("process/gate"), claim=plain(claim))
 
 
 def full_claim(name: str, claim: str) -> LiteralString:
     """Return a statement in its full text: of the rows that the claim finds it takes those that may be applied now."""
-    text = full(name).replace(_GATE, read("process/gate")).replace(_TAKEN, full(claim))
-    return text.replace(_CLAIM, read("process/judge"))
+    return _filled(full(name), gate=read("process/gate"), taken=full(claim), claim=read("process/judge"))
 
 
 def look() -> LiteralString:
     """Return the statement that queries whether anything can be applied, in its full text; it locks nothing."""
-    text = read("process/look").replace(_CLAIM, read("process/judge"))
-    text = text.replace("/* first attempts */ SELECT", full("process/claim_due"))
-    return limited(_LOCK.sub("", text.replace("/* retries */ SELECT", full("process/claim_retries"))), _LOOKED_AT)
+    claims = {"first_attempts": full("process/claim_due"), "retries": full("process/claim_retries")}
+    text = read("process/look", claim=read("process/judge"), **claims)
+    return limited(_LOCK.sub("", text), _LOOKED_AT)

@@ -11,3 +11,4 @@ FROM flag_schedule_objects AS o
 LEFT JOIN feature_flag_schedules AS s ON s.id = o.schedule_id
 LEFT JOIN flag_schedule_attempts AS a
     ON a.schedule_id = s.id AND a.arming = s.arming AND a.attempt = least(s.retry_count, 2147483646) + 1 AND a.outcome = 'applied'
+WHERE /* which */ true

@@ -15,7 +15,7 @@
 -- Joins go through arrays (unnest of a row of arrays), so that the planner expects a handful of rows and
 -- stays with index loops; a join of the parts themselves may turn into a scan of the whole table.
 WITH gate AS MATERIALIZED (
-    /* gate */ SELECT false AS closed
+    /* gate */ SELECT
 ),
 -- full: taken AS MATERIALIZED (
 -- full:     /* taken */ SELECT

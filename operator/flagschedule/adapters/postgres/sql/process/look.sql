@@ -2,7 +2,7 @@
 -- look, and which freezes are active.
 WITH taken AS MATERIALIZED (
     (
-        /* first attempts */ SELECT
+        /* first_attempts */ SELECT
     )
     UNION ALL
     (

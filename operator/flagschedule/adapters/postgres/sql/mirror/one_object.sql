@@ -1,0 +1,2 @@
+-- Part of snapshots.sql.
+o.uid = %(uid)s
