@@ -28,7 +28,7 @@ def call(installed: ControlPlane, api: Api, monkeypatch: pytest.MonkeyPatch) -> 
     log_in(monkeypatch, installed)
 
     async def run(question: Callable[[KubernetesObjectClient], Awaitable[Any]]) -> Any:
-        async with KubernetesObjectClient([api.namespace]) as client:
+        async with KubernetesObjectClient([api.namespace], "kube-system") as client:
             return await question(client)
 
     return lambda question: asyncio.run(run(question))

@@ -87,7 +87,7 @@ class InKubernetes:
 
     def client(self) -> KubernetesObjectClient:
         """A client of this namespace."""
-        return KubernetesObjectClient([self.namespace])
+        return KubernetesObjectClient([self.namespace], "kube-system")
 
     def leases(self) -> KubernetesLeaseStore:
         """The store of a lease in this namespace."""

@@ -24,6 +24,7 @@ from tests.waiting import PATIENCE, eventually
 
 NOTHING = {"applied": 0, "cancelled": 0, "attempts": 0, "records": 0, "runs": 0, "refused": 0}
 ON_32_PAGES = 4000  # rows with the fewest bytes
+RETENTION = Retention(applied_days=90, cancelled_days=30)
 OLD, YOUNG = 1, -1  # hours beyond an age
 
 
@@ -259,7 +260,7 @@ def test_a_window_is_read_by_itself(history: Database, database_url: str, kind: 
     """Each statement reads its pages and nothing else from end to end, however big the tables are."""
     if analysed:
         history.run("ANALYZE")
-    with PostgresCleanupStore(database_url, Retention()) as store:
+    with PostgresCleanupStore(database_url, RETENTION) as store:
         statements: list[str] = []
         store._connection.add_notice_handler(lambda notice: statements.append(notice.message_primary or ""))
         store._connection.execute("LOAD 'auto_explain'")
@@ -309,8 +310,8 @@ def test_it_stops_after_the_batch_at_hand(gate: Database, history: Database, dat
 
 def test_a_spent_time_budget_leaves_the_rest_to_the_next_run(history: Database, database_url: str) -> None:
     """A run that is out of time ends orderly."""
-    with PostgresCleanupStore(roles.url(database_url, "cleanup"), Retention()) as store:
-        summary = Cleaner(store, time_budget=0).run()
+    with PostgresCleanupStore(roles.url(database_url, "cleanup"), RETENTION) as store:
+        summary = Cleaner(store, dry_run=False, stopping=lambda: False, time_budget=0).run()
 
     assert not summary.complete
     assert len(left(history)) == 8000

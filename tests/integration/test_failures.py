@@ -7,11 +7,11 @@ import pytest
 
 from flagschedule.adapters.postgres.process_store import PostgresProcessStore
 from flagschedule.ports.processing import Batch, ClaimedRow
-from flagschedule.services.processing.run import Pace, Processor
 from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database
 from tests.integration.test_process import logged, summary
+from tests.support import processing
 
 # A host's own rule: no flag above 90 %; the error class is chosen by the test.
 GUARD = """
@@ -75,7 +75,7 @@ def test_a_row_that_is_mended_meanwhile_is_not_blamed(
             return super().record_failure(row, **plan)
 
     with MendedMeanwhile(roles.url(database_url, "process")) as store:
-        Processor(store, None, Pace()).run()
+        processing.run(store)
 
     assert database.row(row)["status"] == "applied"
     assert [attempt["outcome"] for attempt in database.attempts(row)] == ["applied"]

@@ -18,10 +18,10 @@ from flagschedule.adapters.postgres import statements
 from flagschedule.adapters.postgres.process_store import PostgresProcessStore
 from flagschedule.domain.errors import DependencyUnavailableError
 from flagschedule.ports.processing import Batch, Due
-from flagschedule.services.processing.run import Pace, Processor
 from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database
+from tests.support import processing
 from tests.waiting import eventually
 
 INVALID = [
@@ -164,7 +164,7 @@ def due_flags(database: Database, number: int) -> list[UUID]:
 def all_are_applied(database: Database, flags: Sequence[UUID], store: PostgresProcessStore) -> None:
     """Check that one run in batches of two turns every one of these flags on."""
     with store:
-        done = Processor(store, None, Pace(batch_size=2)).run()
+        done = processing.run(store, batch_size=2)
     assert done.processed == len(flags)
     assert {database.state(flag) for flag in flags} == {(True, 0)}
 
@@ -451,7 +451,7 @@ def test_a_lingering_run_wakes_when_the_next_one_comes_due(
             return answers.pop(0)
 
     with Answering(roles.url(database_url, "process")) as store:
-        Processor(store, None, Pace(linger=60), stopping=lambda: not answers).run()
+        processing.run(store, linger=60, stopping=lambda: not answers)
 
     assert slept == [0.25, 1.0]
     assert database.query("SELECT finished_at FROM flag_schedule_runs WHERE finished_at IS NOT NULL")
@@ -476,7 +476,7 @@ def test_what_comes_due_between_two_questions_is_not_passed(
             return soon
 
     with Between(roles.url(database_url, "process")) as store:
-        Processor(store, None, Pace(linger=60), stopping=lambda: bool(states)).run()
+        processing.run(store, linger=60, stopping=lambda: bool(states))
 
     assert states == ["applied"]
 

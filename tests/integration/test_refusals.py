@@ -18,11 +18,11 @@ from flagschedule.domain import backoff
 from flagschedule.ports.processing import Batch, ClaimedRow
 from flagschedule.services.processing import refusals
 from flagschedule.services.processing.report import Summary
-from flagschedule.services.processing.run import Pace, Processor
 from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
 from tests.integration.test_process import logged, summary
+from tests.support import processing
 from tests.waiting import eventually
 
 LONG_AGO = timedelta(hours=-1)
@@ -31,7 +31,7 @@ LONG_AGO = timedelta(hours=-1)
 def run_here(database_url: str, seconds: float) -> Summary:
     """Run the processor in this process; without workers, whose connections end with the process only."""
     with PostgresProcessStore(roles.url(database_url, "process")) as store:
-        return Processor(store, None, Pace(concurrency=1, time_budget=seconds)).run()
+        return processing.run(store, concurrency=1, time_budget=seconds)
 
 
 def refuse(database: Database, body: str, key: str = "refused") -> None:
@@ -184,7 +184,7 @@ def test_a_slow_flag_makes_no_other_one_late(
 
     def run() -> None:
         with PostgresProcessStore(roles.url(database_url, "process")) as store:
-            Processor(store, None, Pace(linger=600), stopping=stop.is_set).run()
+            processing.run(store, linger=600, stopping=stop.is_set)
 
     runner = threading.Thread(target=run)
     runner.start()

@@ -46,7 +46,7 @@ async def _run_many(breaker: CircuitBreaker, database: _Database) -> list[str]:
 def test_all_operations_end_once_the_database_is_back() -> None:
     """No caller sees the outage: all their operations are repeated until they succeed."""
     database = _Database(silent_pings=3)
-    breaker = CircuitBreaker(database.ping, concurrency=5)
+    breaker = CircuitBreaker(database.ping, concurrency=5, reserved=1)
 
     assert asyncio.run(_run_many(breaker, database)) == ["done"] * 100
     assert breaker.away is False
@@ -56,7 +56,7 @@ def test_one_prober_serves_all_operations() -> None:
     """A hundred callers that fail cause one series of pings, not a hundred."""
     database = _Database(silent_pings=10)
 
-    asyncio.run(_run_many(CircuitBreaker(database.ping, concurrency=100), database))
+    asyncio.run(_run_many(CircuitBreaker(database.ping, concurrency=100, reserved=1), database))
 
     assert database.pings < 20
 
@@ -65,7 +65,7 @@ def test_no_more_pass_than_there_are_connections() -> None:
     """Callers wait at the breaker and not in the pool, where waiting for long is an error."""
     database = _Database()
 
-    asyncio.run(_run_many(CircuitBreaker(database.ping, concurrency=5), database))
+    asyncio.run(_run_many(CircuitBreaker(database.ping, concurrency=5, reserved=1), database))
 
     assert database.most_at_once == 5
 
@@ -75,7 +75,7 @@ def test_an_outage_shows() -> None:
 
     async def observe() -> bool:
         database = _Database(silent_pings=1_000_000)
-        breaker = CircuitBreaker(database.ping, concurrency=5)
+        breaker = CircuitBreaker(database.ping, concurrency=5, reserved=1)
         caller = asyncio.create_task(breaker.run(database.operation))
         while not breaker.away:  # noqa: ASYNC110 -- the condition that is tested
             await asyncio.sleep(0)
@@ -92,4 +92,4 @@ def test_a_failure_of_the_object_passes() -> None:
         raise ValueError
 
     with pytest.raises(ValueError):  # noqa: PT011 -- the test is about the type
-        asyncio.run(CircuitBreaker(_Database().ping, concurrency=5).run(broken))
+        asyncio.run(CircuitBreaker(_Database().ping, concurrency=5, reserved=1).run(broken))

@@ -14,7 +14,7 @@ async def test_an_object_that_cannot_be_read_hides_no_other(monkeypatch: pytest.
     odd, good = body(), body()
     del odd["metadata"]["generation"]
     good["metadata"] |= {"uid": UID[:-1] + "2", "name": "good"}
-    client = KubernetesObjectClient([])
+    client = KubernetesObjectClient([], "kube-system")
 
     async def page(*_: object) -> Any:
         return {"metadata": {}, "items": [odd, good]}

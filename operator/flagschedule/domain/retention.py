@@ -21,8 +21,8 @@ class Retention:
         run_days: the summary of a run of the processor, since its start.
     """
 
-    applied_days: int = 90
-    cancelled_days: int = 30
+    applied_days: int
+    cancelled_days: int
     record_days: int = 400
     run_days: int = 7
 

@@ -31,7 +31,7 @@ class CircuitBreaker:
         away: whether the database did not answer the last ping.
     """
 
-    def __init__(self, ping: Callable[[], Awaitable[None]], concurrency: int, reserved: int = 1) -> None:
+    def __init__(self, ping: Callable[[], Awaitable[None]], concurrency: int, reserved: int) -> None:
         self._ping = ping
         # Fewer than the pool's connections: a caller must wait here, where waiting is no error, and the ping
         # must find a connection.

@@ -65,8 +65,8 @@ class Cleaner:
         self,
         store: CleanupStore,
         *,
-        dry_run: bool = False,
-        stopping: Callable[[], bool] = lambda: False,
+        dry_run: bool,
+        stopping: Callable[[], bool],
         time_budget: float = TIME_BUDGET,
     ) -> None:
         self._store = store

@@ -30,7 +30,7 @@ _LONGEST_PAGE: Final = 4_000_000  # bytes; what a page holds in memory is a mult
 class KubernetesObjectClient:
     """One pool of connections; open it as a context manager. The API server need not be there yet."""
 
-    def __init__(self, namespaces: Sequence[str], identity_namespace: str = "kube-system") -> None:
+    def __init__(self, namespaces: Sequence[str], identity_namespace: str) -> None:
         self._namespaces = namespaces
         self._identity_namespace = identity_namespace
 

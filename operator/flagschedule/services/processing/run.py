@@ -41,10 +41,10 @@ _CONNECTING: Final = 6.0  # seconds that a run waits at its end for a connection
 class Pace:
     """How a run spends its time: schedules per batch, batches at the same time, and seconds."""
 
-    batch_size: int = 100
-    concurrency: int = 2
-    time_budget: float = 50.0
-    linger: float = 0.0
+    batch_size: int
+    concurrency: int
+    time_budget: float
+    linger: float
 
 
 class Processor:
@@ -55,9 +55,9 @@ class Processor:
         store: ProcessStore,
         cache: Cache | None,
         pace: Pace,
-        stopping: Callable[[], bool] = lambda: False,
+        stopping: Callable[[], bool],
         *,
-        show_host_texts: bool = False,
+        show_host_texts: bool,
     ) -> None:
         self._store = store
         self._pace = pace
