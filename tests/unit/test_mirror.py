@@ -17,14 +17,6 @@ from tests.unit.services import NAMESPACE, Services
 pytestmark = pytest.mark.simulated_time
 
 
-@pytest.fixture
-def on() -> Services:
-    """Services, and the flag that objects name unless a test says otherwise."""
-    services = Services()
-    services.database.flag("checkout-v2")
-    return services
-
-
 async def test_a_new_object_is_planned_and_says_so(on: Services) -> None:
     """A new object gets a row with its plan, a status of its generation, one Event and one line in the log."""
     new = on.create(updates={"enabled": True, "rolloutPercentage": 25})

@@ -31,6 +31,7 @@ class _Mirror:
         self.reconciled: list[FlagSchedule] = []
         self.released: list[FlagSchedule] = []
         self.failures: list[Exception] = []
+        self.is_held = False
 
     async def reconcile(self, obj: FlagSchedule) -> None:
         """Note it."""
@@ -71,6 +72,9 @@ class _Scene:
         for body in bodies:
             self.reconciler.notice(FlagSchedule.from_body(body), gone=gone)
         await self.is_idle()
+
+
+async def _nothing() -> None: ...
 
 
 @asynccontextmanager
@@ -210,7 +214,7 @@ async def test_a_comparison_hears_when_everything_was_tried() -> None:
     async with _on(body) as on:
         on.mirror.failures = [ConflictError(flag_locked=True)]
         async with asyncio.timeout(10):
-            await on.reconciler.try_all([FlagSchedule.from_body(body)])
+            await on.reconciler.try_all([FlagSchedule.from_body(body)], _nothing)
         assert on.mirror.failures == []
         assert on.mirror.reconciled == []
         await on.is_idle()

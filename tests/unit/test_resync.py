@@ -19,14 +19,6 @@ from tests.unit.services import INTERVAL, NAMESPACE, Services
 pytestmark = pytest.mark.simulated_time
 
 
-@pytest.fixture
-def on() -> Services:
-    """Services, and the flag that objects name unless a test says otherwise."""
-    services = Services()
-    services.database.flag("checkout-v2")
-    return services
-
-
 @asynccontextmanager
 async def _running(on: Services) -> AsyncIterator[asyncio.Task[None]]:
     """Let the operator work, with turns of the resync; the resync's task."""
@@ -397,6 +389,29 @@ async def test_a_comparison_is_over_when_each_object_had_its_turn(on: Services, 
             mirrored = {record.ref.name for _, record in on.database.records.values()}
 
     assert mirrored == {f"launch-{number}" for number in range(200)} - refused
+
+
+async def test_a_comparison_outlasts_an_outage_of_the_database(on: Services) -> None:
+    """While the database is away no repair is given up: readiness is reported after all of them."""
+    for number in range(20):
+        on.create(f"launch-{number}")
+    snapshots = on.store.snapshots
+
+    async def lose_the_database() -> AsyncIterator[Any]:
+        async for found in snapshots():
+            yield found
+        on.database.away = True
+
+    on.store.snapshots = lose_the_database  # type: ignore[method-assign]  # an outage behind the first look
+    with capture_logs():
+        async with _running(on):
+            await asyncio.sleep(300)
+            assert not on.resync.compared
+            on.database.away = False
+            await reaches(lambda: on.resync.compared)
+            mirrored = len(on.database.records)
+
+    assert mirrored == 20
 
 
 async def test_an_operator_waits_for_its_api_server(on: Services) -> None:

@@ -17,14 +17,6 @@ from tests.unit.services import NAMESPACE, Services
 pytestmark = pytest.mark.simulated_time
 
 
-@pytest.fixture
-def on() -> Services:
-    """Services, and the flag that all objects name."""
-    services = Services()
-    services.database.flag("checkout-v2")
-    return services
-
-
 async def _applied(on: Services, *names: str) -> list[FlagSchedule]:
     """Objects whose change was made and whose statuses do not show it yet."""
     made = await on.planned(*names)

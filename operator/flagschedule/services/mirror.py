@@ -63,6 +63,11 @@ class Mirror:
         self._telemetry = telemetry
         self._locked: dict[_Flag, _LockedFlag] = {}
 
+    @property
+    def is_held(self) -> bool:
+        """Whether objects wait because the database is away."""
+        return self._breaker.away
+
     def is_stale(self, obj: FlagSchedule, snapshot: Snapshot | None) -> bool:
         """Return whether mirroring the object would change anything: the same decision, on what was read unlocked."""
         if snapshot is None or snapshot.record is None:

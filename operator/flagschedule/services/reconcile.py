@@ -5,7 +5,7 @@ object is trusted as our own state.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ _BUSY: Final = Backoff(0.1, 1)  # the row is locked, most likely by the processo
 _LOCKED: Final = Backoff(0.1, 3)  # the flag is locked
 _PASSING: Final = {_CHANGED, _STOP, _BUSY}
 _FAILED: Final = Backoff(1, 60)
-_PATIENCE: Final = 25.0  # seconds that a comparison waits for what passes by itself
+_PATIENCE: Final = 25.0  # seconds that a comparison waits in vain for what passes by itself
 _REMEMBERED: Final = 10_000
 _LONG_AGO: Final = float("-inf")
 
@@ -62,7 +62,8 @@ class Reconciler:
             self._work, at_once=_AT_ONCE, reserved=_RESERVED, group=lambda ref: ref.namespace
         )
         self._seen: dict[ObjectRef, _Seen] = {}
-        self._first_tries: dict[ObjectRef, asyncio.Event] = {}
+        self._untried: set[ObjectRef] = set()
+        self._all_tried = asyncio.Event()
         self._released: set[Uid] = set()
         self._failing = False
 
@@ -73,20 +74,29 @@ class Reconciler:
         """Work until cancelled."""
         await self._queue.run()
 
-    async def try_all(self, objects: Iterable[FlagSchedule]) -> None:
-        """Bring objects in line, each as it is at its turn.
+    async def try_all(self, objects: Iterable[FlagSchedule], keep_claim: Callable[[], Awaitable[None]]) -> None:
+        """Bring objects in line, each as it is at its turn; for one caller at a time.
 
-        Returns when each is in line or has failed, or after 25 seconds: a locked row is no failure.
+        Returns when each is in line or has failed, or when in 25 seconds none was, although the database answers: a
+        locked row is no failure. However many there are, each has its turn before: the processor would make changes
+        again that a restored database has lost.
+
+        Args:
+            objects: the objects.
+            keep_claim: awaited every 25 seconds.
         """
-        tries = []
         for obj in objects:
-            tries.append(self._first_tries.setdefault(obj.ref, asyncio.Event()))
+            self._untried.add(obj.ref)
             if obj.ref not in self._queue:
                 self.add(obj, fresh=False)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE):
-                for tried in tries:
-                    await tried.wait()
+        self._all_tried.clear()
+        while left := len(self._untried):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    await self._all_tried.wait()
+            if len(self._untried) == left and not self._mirror.is_held:
+                self._untried.clear()
+            await keep_claim()
 
     def notice(self, obj: FlagSchedule, *, gone: bool = False) -> None:
         """Take an object from the watch; `gone` is its last state, after it was removed."""
@@ -107,8 +117,10 @@ class Reconciler:
 
     async def _work(self, ref: ObjectRef) -> Backoff | None:
         backoff = await self._attempt(ref)
-        if backoff not in _PASSING and (tried := self._first_tries.pop(ref, None)) is not None:
-            tried.set()
+        if backoff not in _PASSING:
+            self._untried.discard(ref)
+            if not self._untried:
+                self._all_tried.set()
         return backoff
 
     async def _attempt(self, ref: ObjectRef) -> Backoff | None:

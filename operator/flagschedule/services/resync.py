@@ -149,26 +149,13 @@ class Resync:
         self.listed_at = asyncio.get_running_loop().time()
         if found.behind:
             _log.warning("Objects are older than their records; was etcd restored from a backup?", objects=found.behind)
-        await self._repair([*found.to_mirror, *map(_as_deleted, found.orphans)])
+        damaged = [*found.to_mirror, *map(_as_deleted, found.orphans)]
+        await self._reconciler.try_all(damaged, self._claim)
         if not self.compared:  # after a restore of the database people wait for this before the processor runs
             _log.info("All objects compared", cluster=self._cluster, repaired=len(found.to_mirror))
         self.compared = True
         await for_each(found.to_write, self._write_status)
         await self._retry_waiting()
-
-    async def _repair(self, objects: list[FlagSchedule]) -> None:
-        """Bring objects in line; returns when those that are left can make no progress.
-
-        One wait for all of them has a bound. With a slow database, or many objects, most of them would have had no
-        turn when it ends, and the processor would make changes again that a restored database has lost.
-        """
-        left = objects
-        while left:
-            await self._reconciler.try_all(left)
-            before, left = left, [obj for obj in left if obj.ref in self._reconciler]
-            if len(left) == len(before) and not self._breaker.away:
-                return
-            await self._claim()  # waits while the database is away, and the name must not become stale meanwhile
 
     async def _snapshots(self) -> dict[Uid, Snapshot]:
         return {found.record.ref.uid: found async for found in self._store.snapshots() if found.record}
