@@ -83,9 +83,7 @@ async def test_a_stale_view_cannot_write(server: ApiServer) -> None:
     obj = FlagSchedule.from_body(server.create())
     server.suspend()
     async with server.client() as client:
-        for write in _writes(client, obj):
-            with pytest.raises(ObjectChangedError):
-                await write()
+        await _is_refused(ObjectChangedError, client, obj)
 
         left = await client.get(obj.ref)
         assert (left.observed, left.finalizers) == (False, ())
@@ -96,9 +94,7 @@ async def test_a_successor_is_not_written_to(server: ApiServer) -> None:
     obj = FlagSchedule.from_body(server.create())
     successor = replace(obj, ref=replace(obj.ref, uid=Uid(uuid4())))
     async with server.client() as client:
-        for write in _writes(client, successor):
-            with pytest.raises(ObjectChangedError):
-                await write()
+        await _is_refused(ObjectChangedError, client, successor)
 
         left = await client.get(obj.ref)
         assert (left.resource_version, left.observed, left.finalizers) == (obj.resource_version, False, ())
@@ -109,9 +105,7 @@ async def test_an_object_that_is_gone_cannot_be_written_to(server: ApiServer) ->
     obj = FlagSchedule.from_body(server.create())
     server.delete()
     async with server.client() as client:
-        for write in _writes(client, obj):
-            with pytest.raises(ObjectGoneError):
-                await write()
+        await _is_refused(ObjectGoneError, client, obj)
 
 
 async def test_finalizers_are_replaced(server: ApiServer) -> None:
@@ -182,6 +176,12 @@ async def test_a_server_that_is_away_is_no_objects_fault(server: ApiServer) -> N
         answers = await asyncio.gather(*calls, return_exceptions=True)
 
     assert {type(answer) for answer in answers} == {DependencyUnavailableError}
+
+
+async def _is_refused(error: type[Exception], client: ObjectClient, obj: FlagSchedule) -> None:
+    for write in _writes(client, obj):
+        with pytest.raises(error):
+            await write()
 
 
 def _writes(client: ObjectClient, obj: FlagSchedule) -> list[Callable[[], Awaitable[object]]]:
