@@ -132,9 +132,8 @@ def _migrate(_: argparse.Namespace) -> None:
     from flagschedule.bootstrap import migrating  # noqa: PLC0415 -- loaded by the migration only
     from flagschedule.entrypoints import stopping  # noqa: PLC0415 -- likewise
 
-    stopping.exit_on_sigterm()
     try:
-        applied = migrating.migrate(_load())
+        applied = migrating.migrate(_load(), stopping.end_on_signals)
     except StatementRefusedError as error:
         raise DependencyUnavailableError(f"{error}; {_CHECK_RIGHTS}") from error
     _log.info("Schema is up to date", applied=applied)

@@ -19,7 +19,7 @@ from tests import roles
 from tests.integration.application import Application
 from tests.integration.conftest import Run
 from tests.integration.database import connected
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 LOCK = "SELECT pg_advisory_lock(1718378855)"
 END_THE_LOCK = """
@@ -29,7 +29,14 @@ WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE da
 LEFT = "CREATE TEMP TABLE feature_flags (); SELECT set_config('search_path', '', false)"
 ALL = len(list(Path("migrations").glob("*.sql")))
 OUTSIDE = [file for file in sorted(Path("migrations").glob("*.sql")) if "-- transactional: false" in file.read_text()]
-BUILDS_AN_INDEX = "SELECT count(*) FROM pg_stat_activity WHERE query ~ 'CREATE INDEX CONCURRENTLY' AND state = 'active'"
+BUILDS_AN_INDEX = """
+SELECT count(*) FROM pg_stat_activity
+WHERE query ~ 'CREATE INDEX CONCURRENTLY' AND state = 'active' AND pid <> pg_backend_pid()
+"""
+LOSE_AN_INDEX = """
+DROP INDEX idx_feature_flag_schedules_due;
+DELETE FROM flag_schedule_migrations WHERE migration_id = '0007-index-due'
+"""
 
 
 @pytest.fixture(scope="module", params=["transaction", "session"])
@@ -40,10 +47,10 @@ def pooler(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[PgBou
 
 
 @contextmanager
-def started(url: str) -> Iterator[subprocess.Popen[str]]:
+def started(url: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """`flagschedule migrate` in the background."""
     command = [sys.executable, "-m", "flagschedule", "migrate"]
-    environment = {"DATABASE_URL": url, "PATH": os.environ["PATH"]}
+    environment |= {"DATABASE_URL": url, "PATH": os.environ["PATH"]}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as program:
         try:
             yield program
@@ -174,7 +181,7 @@ def test_a_killed_migration_leaves_no_lock(postgres: Postgres, empty_database_ur
     ):
         url = pooler.url(url) if way == "pooled" else url
         assert migrate(url) == ALL
-        database.run("DELETE FROM flag_schedule_migrations WHERE migration_id = '0007-index-due'")
+        database.run(LOSE_AN_INDEX)
         with blocker.connection.transaction():
             blocker.run("LOCK TABLE feature_flag_schedules IN ROW EXCLUSIVE MODE")
             with started(url) as program:
@@ -183,6 +190,45 @@ def test_a_killed_migration_leaves_no_lock(postgres: Postgres, empty_database_ur
         assert migrate(url) == 1
 
         assert database.value("SELECT count(*) FROM pg_index WHERE NOT indisvalid") == 0
+
+
+# Every handler of a signal runs in a destructor, where Python drops exceptions.
+_IN_DESTRUCTORS = """
+import signal
+
+real = signal.signal
+
+
+def register(number, handler):
+    class Destructed:
+        def __del__(self):
+            handler(number, None)
+
+    return real(number, (lambda *_: Destructed()) if callable(handler) else handler)
+
+
+signal.signal = register
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_migration_ends_its_statement(
+    empty_database_url: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    """A migration that is stopped in the middle of an index ends at once and ends the build; the next one completes."""
+    (tmp_path / "sitecustomize.py").write_text(_IN_DESTRUCTORS)
+    url = roles.url(empty_database_url, "migrate")
+    with connected(empty_database_url) as blocker, connected(empty_database_url) as database:
+        assert migrate(url) == ALL
+        database.run(LOSE_AN_INDEX)
+        with blocker.connection.transaction():
+            blocker.run("LOCK TABLE feature_flag_schedules IN ROW EXCLUSIVE MODE")
+            with started(url, PYTHONPATH=str(tmp_path)) as program:
+                eventually(lambda: database.value(BUILDS_AN_INDEX))
+                program.send_signal(number)
+                assert program.wait(PATIENCE) == 128 + number
+                eventually(lambda: not database.value(BUILDS_AN_INDEX))
+        assert migrate(url) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """SIGTERM and SIGINT for programs that end in order. Used by processor, cleaner and migration."""
 
+import os
 import signal
-import sys
 from collections.abc import Callable
 
 
@@ -13,6 +13,18 @@ def on_signals() -> Callable[[], bool]:
     return lambda: bool(signals)
 
 
-def exit_on_sigterm() -> None:
-    """Handle SIGTERM from now on: end the program by an exception, so that transactions are rolled back."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+def end_on_signals(give_up: Callable[[], None]) -> None:
+    """Handle the signals from now on: give up the work at hand, and end the program at once.
+
+    No exception: Python drops one that is raised in a destructor, a library's or the collector's, and the program would
+    go on. The server rolls back what a connection leaves when it ends.
+    """
+
+    def end(number: int, _: object) -> None:
+        try:
+            give_up()
+        finally:
+            os._exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)

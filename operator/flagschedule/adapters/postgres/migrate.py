@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -27,6 +28,7 @@ _NAME: Final = "flagschedule-migrate"
 _LOOK_EVERY: Final = 0.5
 _PATIENCE: Final = 600.0
 _SECOND_WITHIN: Final = 20.0
+_CANCEL_WITHIN: Final = 5.0
 _LAST_TABLE: Final = "0016-guards-and-freezes"  # the last one that makes tables
 # In files that cannot run in a transaction: without one no search_path can be set in a pooler's session.
 _OUTSIDE: Final = "-- transactional: false"
@@ -66,6 +68,7 @@ def migrate(
     report: Callable[[str], None] = lambda _: None,
     on_wait: Callable[[], None] = lambda: None,
     patience: float = _PATIENCE,
+    on_work: Callable[[Callable[[], None]], None] = lambda _: None,
 ) -> int:
     """Apply what is missing, oldest first; re-running changes nothing.
 
@@ -74,6 +77,8 @@ def migrate(
         report: called with the name of each migration before it is applied.
         on_wait: called once if another migration has to be waited for.
         patience: for how many seconds.
+        on_work: called when the work begins, with a function that ends the statement at hand. A server goes on to build
+            an index for a client that is gone.
 
     Returns:
         how many migrations were applied.
@@ -86,6 +91,7 @@ def migrate(
     with connection.translated(), _locked(url, on_wait, patience) as lock, _folder() as folder:
         schema = _schema(lock)
         with _open_second(url, lock) as session:
+            on_work(partial(session.cancel_safe, timeout=_CANCEL_WITHIN))
             runner = _Runner(session, schema, lock)
             runner.check()
             applied = runner.apply(folder, report)
