@@ -8,7 +8,7 @@ import pytest
 
 from dev.localkind.control_plane import ControlPlane
 from flagschedule.adapters.kubernetes import object_client as module
-from flagschedule.adapters.kubernetes.object_client import KubernetesObjectClient
+from flagschedule.adapters.kubernetes.object_client import FLAG_SCHEDULES, KubernetesObjectClient
 from flagschedule.domain.errors import DependencyUnavailableError
 from flagschedule.domain.schedule import FlagSchedule
 from tests.cluster.api import Api, flagschedule
@@ -18,7 +18,7 @@ from tests.cluster.spec_corpus import spec
 pytestmark = pytest.mark.apiserver
 
 _T = TypeVar("_T")
-Call = Callable[[Callable[[KubernetesObjectClient], Awaitable[_T]]], _T]
+Call = Callable[[Callable[[KubernetesObjectClient[FlagSchedule]], Awaitable[_T]]], _T]
 _STATUS: Mapping[str, Any] = {"observedGeneration": 1, "phase": "Pending"}
 
 
@@ -27,8 +27,8 @@ def call(installed: ControlPlane, api: Api, monkeypatch: pytest.MonkeyPatch) -> 
     """Runs one question on a client of this test's namespace."""
     log_in(monkeypatch, installed)
 
-    async def run(question: Callable[[KubernetesObjectClient], Awaitable[Any]]) -> Any:
-        async with KubernetesObjectClient([api.namespace], "kube-system") as client:
+    async def run(question: Callable[[KubernetesObjectClient[FlagSchedule]], Awaitable[Any]]) -> Any:
+        async with KubernetesObjectClient(FLAG_SCHEDULES, [api.namespace], "kube-system") as client:
             return await question(client)
 
     return lambda question: asyncio.run(run(question))
@@ -46,7 +46,7 @@ def test_every_object_is_listed_once(api: Api, call: Call[list[str]], monkeypatc
     for number in range(5):
         _created(api, f"launch-{number}")
 
-    async def names(client: KubernetesObjectClient) -> list[str]:
+    async def names(client: KubernetesObjectClient[FlagSchedule]) -> list[str]:
         return [found.ref.name async for found in client.list()]
 
     assert call(names) == [f"launch-{number}" for number in range(5)]
@@ -62,7 +62,7 @@ def test_large_objects_are_listed_in_small_pages(
         assert answer.ok, answer.message
     pages: list[int] = []
 
-    async def names(client: KubernetesObjectClient) -> list[str]:
+    async def names(client: KubernetesObjectClient[FlagSchedule]) -> list[str]:
         page = client._page
 
         async def counted(*of: Any) -> Any:

@@ -12,8 +12,8 @@ from kubernetes.aio.client import Configuration
 
 from flagschedule.adapters.kubernetes import login
 from flagschedule.adapters.kubernetes.lease_store import KubernetesLeaseStore
-from flagschedule.adapters.kubernetes.object_client import KubernetesObjectClient
-from flagschedule.domain.schedule import ObjectRef
+from flagschedule.adapters.kubernetes.object_client import FLAG_SCHEDULES, KubernetesObjectClient
+from flagschedule.domain.schedule import FlagSchedule, ObjectRef
 from tests.cluster.api import Api, flagschedule
 from tests.cluster.spec_corpus import spec
 from tests.support.memory.lease_store import MemoryLeaseStore
@@ -85,16 +85,16 @@ class InKubernetes:
         self.elsewhere = elsewhere.namespace
         self.cluster_uid: str = api.request("GET", "/api/v1/namespaces/kube-system").body["metadata"]["uid"]
 
-    def client(self) -> KubernetesObjectClient:
+    def client(self) -> KubernetesObjectClient[FlagSchedule]:
         """A client of this namespace."""
-        return KubernetesObjectClient([self.namespace], "kube-system")
+        return KubernetesObjectClient(FLAG_SCHEDULES, [self.namespace], "kube-system")
 
     def leases(self) -> KubernetesLeaseStore:
         """The store of a lease in this namespace."""
         return KubernetesLeaseStore(self.namespace, _LEASE)
 
     @asynccontextmanager
-    async def without_server(self) -> AsyncIterator[tuple[KubernetesObjectClient, KubernetesLeaseStore]]:
+    async def without_server(self) -> AsyncIterator[tuple[KubernetesObjectClient[FlagSchedule], KubernetesLeaseStore]]:
         """A client and a store whose API server does not answer."""
 
         async def nowhere() -> Configuration:

@@ -23,7 +23,7 @@ STATUS: Final = Status(observed_generation=1, phase=Phase.PENDING)
 EVENT: Final = Event(type="Warning", reason="AttemptFailed", message="It failed.")
 
 
-async def found(client: ObjectClient, body: Mapping[str, Any]) -> FlagSchedule:
+async def found(client: ObjectClient[FlagSchedule, Status], body: Mapping[str, Any]) -> FlagSchedule:
     """The object as the client reads it now."""
     return await client.get(FlagSchedule.from_body(body).ref)
 
@@ -178,13 +178,13 @@ async def test_a_server_that_is_away_is_no_objects_fault(server: ApiServer) -> N
     assert {type(answer) for answer in answers} == {DependencyUnavailableError}
 
 
-async def _is_refused(error: type[Exception], client: ObjectClient, obj: FlagSchedule) -> None:
+async def _is_refused(error: type[Exception], client: ObjectClient[FlagSchedule, Status], obj: FlagSchedule) -> None:
     for write in _writes(client, obj):
         with pytest.raises(error):
             await write()
 
 
-def _writes(client: ObjectClient, obj: FlagSchedule) -> list[Callable[[], Awaitable[object]]]:
+def _writes(client: ObjectClient[FlagSchedule, Status], obj: FlagSchedule) -> list[Callable[[], Awaitable[object]]]:
     """Every write to an object, at the version of this view of it."""
     return [
         partial(client.write_status, obj.ref, obj.resource_version, STATUS),

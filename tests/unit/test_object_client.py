@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from flagschedule.adapters.kubernetes.object_client import KubernetesObjectClient
+from flagschedule.adapters.kubernetes.object_client import FLAG_SCHEDULES, KubernetesObjectClient
 from tests.unit.builders import UID, body
 
 
@@ -14,7 +14,7 @@ async def test_an_object_that_cannot_be_read_hides_no_other(monkeypatch: pytest.
     odd, good = body(), body()
     del odd["metadata"]["generation"]
     good["metadata"] |= {"uid": UID[:-1] + "2", "name": "good"}
-    client = KubernetesObjectClient([], "kube-system")
+    client = KubernetesObjectClient(FLAG_SCHEDULES, [], "kube-system")
 
     async def page(*_: object) -> Any:
         return {"metadata": {}, "items": [odd, good]}

@@ -9,10 +9,11 @@ from datetime import timedelta
 from typing import Final
 
 from flagschedule.adapters.kubernetes.lease_store import KubernetesLeaseStore, own_namespace
-from flagschedule.adapters.kubernetes.object_client import KubernetesObjectClient
+from flagschedule.adapters.kubernetes.object_client import FLAG_SCHEDULES, KubernetesObjectClient
 from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
 from flagschedule.adapters.prometheus import PrometheusTelemetry
 from flagschedule.domain.decision import Rules
+from flagschedule.domain.schedule import FlagSchedule
 from flagschedule.ports.mirroring import MirrorStore
 from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.election import LeaderElector
@@ -38,7 +39,7 @@ class Operator:
     store: MirrorStore
     breaker: CircuitBreaker
     mirror: Mirror
-    reconciler: Reconciler
+    reconciler: Reconciler[FlagSchedule]
     writer: StatusWriter
     recorder: EventRecorder
     resync: Resync
@@ -58,7 +59,7 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
             PostgresMirrorStore(settings.database, settings.cluster, settings.namespaces)
         )
         client = await stack.enter_async_context(
-            KubernetesObjectClient(settings.namespaces, settings.identity_namespace)
+            KubernetesObjectClient(FLAG_SCHEDULES, settings.namespaces, settings.identity_namespace)
         )
         elector = None
         if namespace := settings.lease_namespace or own_namespace():

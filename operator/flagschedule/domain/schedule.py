@@ -250,6 +250,24 @@ class FlagSchedule:
         return self.observed_generation >= 0
 
     @property
+    def due(self) -> datetime | None:
+        """When its change is due, by its spec."""
+        return self.spec.scheduled_at if self.spec else None
+
+    @property
+    def requests(self) -> str | None:
+        """What its annotations request."""
+        return self.retry_request
+
+    def with_requests_of(self, previous: "FlagSchedule") -> "FlagSchedule":
+        """Keep a request to retry that was removed before its turn, as Flux does within a second."""
+        return replace(self, retry_request=previous.retry_request) if self.retry_request is None else self
+
+    def as_deleted(self) -> "FlagSchedule":
+        """Return the object as it is after its removal."""
+        return replace(self, deleting=True, finalizers=())
+
+    @property
     def applied_schedule(self) -> datetime | None:
         """The scheduled time of the change that its status reports; the spec may have been edited since."""
         return self.status.scheduled_at or (self.spec.scheduled_at if self.spec else None)

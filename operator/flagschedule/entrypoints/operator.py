@@ -55,7 +55,7 @@ def run(settings: Settings) -> None:
     asyncio.run(_serve(settings))
 
 
-def build_registry(reconciler: Reconciler) -> kopf.OperatorRegistry:
+def build_registry(reconciler: Reconciler[FlagSchedule]) -> kopf.OperatorRegistry:
     """Return everything that Kopf calls."""
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(login.login)

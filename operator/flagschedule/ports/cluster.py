@@ -3,25 +3,28 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from flagschedule.domain.events import Event
-from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Status
+from flagschedule.domain.schedule import ObjectRef
+
+_O_co = TypeVar("_O_co", covariant=True)
+_S_contra = TypeVar("_S_contra", contravariant=True)
 
 
-class ObjectClient(Protocol):
-    """The API server, for FlagSchedules.
+class ObjectClient(Protocol[_O_co, _S_contra]):
+    """The API server, for the objects of one kind and their statuses.
 
     Every method raises DependencyUnavailableError where the API server cannot serve it.
     """
 
-    async def get(self, ref: ObjectRef) -> FlagSchedule:
+    async def get(self, ref: ObjectRef) -> _O_co:
         """The live object. Raises ObjectGoneError if it is gone or another uid has its name."""
 
-    def list(self) -> AsyncIterator[FlagSchedule]:
+    def list(self) -> AsyncIterator[_O_co]:
         """Every live object in the operator's namespaces, page by page; one that cannot be read is left out."""
 
-    async def write_status(self, ref: ObjectRef, resource_version: str, status: Status) -> None:
+    async def write_status(self, ref: ObjectRef, resource_version: str, status: _S_contra) -> None:
         """Replace the status, only of this uid and only at this version.
 
         Raises:
@@ -29,7 +32,7 @@ class ObjectClient(Protocol):
             ObjectGoneError: there is no such object.
         """
 
-    async def write_finalizers(self, ref: ObjectRef, resource_version: str, finalizers: Sequence[str]) -> FlagSchedule:
+    async def write_finalizers(self, ref: ObjectRef, resource_version: str, finalizers: Sequence[str]) -> _O_co:
         """Replace the finalizers, only of this uid and only at this version.
 
         Returns:

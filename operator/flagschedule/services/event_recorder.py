@@ -6,7 +6,7 @@ mirror, and is logged once.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -32,7 +32,7 @@ class _Recorded:
 class EventRecorder:
     """Posts one Event at a time, so that a slow API server gets few requests; namespaces take turns."""
 
-    def __init__(self, client: ObjectClient) -> None:
+    def __init__(self, client: ObjectClient[Any, Any]) -> None:
         self._client = client
         self._waiting: RetryQueue[_Recorded] = RetryQueue(
             self._post, at_once=1, group=lambda recorded: recorded.ref.namespace

@@ -7,9 +7,9 @@ object is trusted as our own state.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import structlog
 
@@ -19,12 +19,14 @@ from flagschedule.domain.errors import (
     ObjectChangedError,
     ObjectGoneError,
 )
-from flagschedule.domain.schedule import FINALIZER, FlagSchedule, ObjectRef, Uid
+from flagschedule.domain.schedule import FINALIZER, ObjectRef, Uid
+from flagschedule.domain.watched import Watched
 from flagschedule.ports.cluster import ObjectClient
-from flagschedule.services.mirror import Mirror
 from flagschedule.services.queue import URGENT, Backoff, Rank, RetryQueue
 
 _log = structlog.get_logger()
+_O = TypeVar("_O", bound=Watched)
+_O_contra = TypeVar("_O_contra", bound=Watched, contravariant=True)
 _AT_ONCE: Final = 8  # more would not be faster, and each step of an object would wait for more others
 _RESERVED: Final = 4
 _FRESH: Final = 30.0  # seconds; what was seen longer ago is looked at again, as the watch may have stalled
@@ -39,29 +41,51 @@ _REMEMBERED: Final = 10_000
 _LONG_AGO: Final = float("-inf")
 
 
+class KindMirror(Protocol[_O_contra]):
+    """Makes the database match an object of one kind. Both methods may be called any number of times."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether all work waits, because the database does not answer."""
+
+    async def reconcile(self, obj: _O_contra) -> None:
+        """Mirror the object and write its status.
+
+        Raises:
+            ConflictError: another transaction holds a lock.
+        """
+
+    async def release(self, obj: _O_contra) -> None:
+        """Cancel what an object that is being deleted had planned; return once that is committed.
+
+        Raises:
+            ConflictError: another transaction holds a lock.
+        """
+
+
 @dataclass
-class _Seen:
+class _Seen(Generic[_O]):
     """An object as it was at a time; the event loop's.
 
     `refusals` counts how often the write to the version `refused` failed.
     """
 
-    obj: FlagSchedule
+    obj: _O
     at: float
     refused: str = ""
     refusals: int = 0
 
 
-class Reconciler:
-    """Finalizer, mirroring and release of each object that is not settled."""
+class Reconciler(Generic[_O]):
+    """Finalizer, mirroring and release of each object of one kind that is not settled."""
 
-    def __init__(self, client: ObjectClient, mirror: Mirror) -> None:
+    def __init__(self, client: ObjectClient[_O, Any], mirror: KindMirror[_O]) -> None:
         self._client = client
         self._mirror = mirror
         self._queue: RetryQueue[ObjectRef] = RetryQueue(
             self._work, at_once=_AT_ONCE, reserved=_RESERVED, group=lambda ref: ref.namespace
         )
-        self._seen: dict[ObjectRef, _Seen] = {}
+        self._seen: dict[ObjectRef, _Seen[_O]] = {}
         self._untried: set[ObjectRef] = set()
         self._all_tried = asyncio.Event()
         self._released: set[Uid] = set()
@@ -74,7 +98,7 @@ class Reconciler:
         """Work until cancelled."""
         await self._queue.run()
 
-    async def try_all(self, objects: Iterable[FlagSchedule], keep_claim: Callable[[], Awaitable[None]]) -> None:
+    async def try_all(self, objects: Iterable[_O], keep_claim: Callable[[], Awaitable[None]]) -> None:
         """Bring objects in line, each as it is at its turn; for one caller at a time.
 
         Returns when each is in line or has failed, or when in 25 seconds none was, although the database answers: a
@@ -98,20 +122,20 @@ class Reconciler:
                 self._untried.clear()
             await keep_claim()
 
-    def notice(self, obj: FlagSchedule, *, gone: bool = False) -> None:
+    def notice(self, obj: _O, *, gone: bool = False) -> None:
         """Take an object from the watch; `gone` is its last state, after it was removed."""
         if gone:
             if obj.ref.uid in self._released:
                 self._released.discard(obj.ref.uid)
             else:
-                self.add(replace(obj, deleting=True, finalizers=()))
+                self.add(obj.as_deleted())
         elif not obj.settled and obj.ref.uid not in self._released:
             self.add(obj)
 
-    def add(self, obj: FlagSchedule, *, fresh: bool = True) -> None:
+    def add(self, obj: _O, *, fresh: bool = True) -> None:
         """Bring an object in line at its turn; one that is not `fresh` is read again first."""
         if previous := self._seen.get(obj.ref):
-            obj = _with_request(obj, previous.obj)
+            obj = obj.with_requests_of(previous.obj)
         self._seen[obj.ref] = _Seen(obj, asyncio.get_running_loop().time() if fresh else _LONG_AGO)
         self._queue.add(obj.ref, _rank(obj))
 
@@ -154,17 +178,17 @@ class Reconciler:
         seen.at = _LONG_AGO
         return backoff
 
-    async def _refresh(self, seen: _Seen) -> None:
+    async def _refresh(self, seen: _Seen[_O]) -> None:
         now = asyncio.get_running_loop().time()
         if now - seen.at < _FRESH:
             return
         try:
-            seen.obj = _with_request(await self._client.get(seen.obj.ref), seen.obj)
+            seen.obj = (await self._client.get(seen.obj.ref)).with_requests_of(seen.obj)
         except ObjectGoneError:
-            seen.obj = replace(seen.obj, deleting=True, finalizers=())
+            seen.obj = seen.obj.as_deleted()
         seen.at = now
 
-    async def _bring_in_line(self, seen: _Seen) -> None:
+    async def _bring_in_line(self, seen: _Seen[_O]) -> None:
         obj = seen.obj
         if obj.deleting:
             await self._mirror.release(obj)
@@ -173,10 +197,10 @@ class Reconciler:
                 self._remember(obj.ref.uid)
             return
         if not obj.guarded:  # before the first mirroring, so that no deletion goes unseen
-            seen.obj = _with_request(await self._write_finalizers(obj, [*obj.finalizers, FINALIZER]), obj)
+            seen.obj = (await self._write_finalizers(obj, [*obj.finalizers, FINALIZER])).with_requests_of(obj)
         await self._mirror.reconcile(seen.obj)
 
-    async def _write_finalizers(self, obj: FlagSchedule, finalizers: list[str]) -> FlagSchedule:
+    async def _write_finalizers(self, obj: _O, finalizers: list[str]) -> _O:
         return await self._client.write_finalizers(obj.ref, obj.resource_version, finalizers)
 
     def _remember(self, uid: Uid) -> None:
@@ -186,7 +210,7 @@ class Reconciler:
         self._released.add(uid)
 
 
-def _note_refusal(seen: _Seen) -> Backoff:
+def _note_refusal(seen: _Seen[Any]) -> Backoff:
     """Distinguish a policy's refusal from a change of the object: the API server's answer is the same."""
     version, ref = seen.obj.resource_version, seen.obj.ref
     seen.refusals = seen.refusals + 1 if seen.refused == version else 1
@@ -198,22 +222,17 @@ def _note_refusal(seen: _Seen) -> Backoff:
     return _FAILED
 
 
-def _with_request(obj: FlagSchedule, previous: FlagSchedule) -> FlagSchedule:
-    """Keep a request to retry that was removed before its turn, as Flux does within a second."""
-    return replace(obj, retry_request=previous.retry_request) if obj.retry_request is None else obj
-
-
-def _requests_the_same(obj: FlagSchedule, handled: FlagSchedule) -> bool:
+def _requests_the_same(obj: Watched, handled: Watched) -> bool:
     """Return whether a later view of an object requests only what was handled: it shows our own writes."""
-    requests = [(it.generation, it.retry_request, it.deleting) for it in (obj, handled)]
+    requests = [(it.generation, it.requests, it.deleting) for it in (obj, handled)]
     return requests[0] == requests[1] and (obj.guarded or obj.deleting)
 
 
-def _rank(obj: FlagSchedule) -> Rank:
+def _rank(obj: Watched) -> Rank:
     """Rank a person's stop first, then edits, then new objects; in each class the one that is due next.
 
     The local clock only orders.
     """
     kind = URGENT if obj.stopping else 1 if obj.observed else 2
-    distance = abs((obj.spec.scheduled_at - datetime.now(UTC)).total_seconds()) if obj.spec else 0.0
+    distance = abs((obj.due - datetime.now(UTC)).total_seconds()) if obj.due else 0.0
     return kind, distance

@@ -55,10 +55,10 @@ class Resync:
     def __init__(
         self,
         store: MirrorStore,
-        client: ObjectClient,
+        client: ObjectClient[FlagSchedule, Status],
         breaker: CircuitBreaker,
         mirror: Mirror,
-        reconciler: Reconciler,
+        reconciler: Reconciler[FlagSchedule],
         writer: StatusWriter,
         telemetry: Telemetry,
         *,

@@ -16,7 +16,7 @@ import structlog
 from flagschedule.domain import events, status
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
 from flagschedule.domain.outcome import Snapshot
-from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
+from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Status, Uid
 from flagschedule.ports.cluster import ObjectClient
 from flagschedule.ports.measuring import Telemetry
 from flagschedule.ports.mirroring import MirrorStore
@@ -38,7 +38,7 @@ class StatusWriter:
     def __init__(
         self,
         store: MirrorStore,
-        client: ObjectClient,
+        client: ObjectClient[FlagSchedule, Status],
         breaker: CircuitBreaker,
         recorder: EventRecorder,
         telemetry: Telemetry,
