@@ -18,9 +18,11 @@ from tests.cluster.walks import (
     invalid,
     invalid_without_flag,
     long_past,
+    mismatched,
     orphaned,
     pending,
     retrying,
+    skipped,
     superseded,
     suspended,
     waiting,
@@ -82,6 +84,11 @@ def _be_overtaken_between_attempts(walker: Walker) -> Iterator[Seen]:
     walker.retry_due()
 
 
+def _be_changed_between_attempts(walker: Walker) -> None:
+    walker.change_flag()
+    walker.retry_due()
+
+
 def _be_held_between_attempts(walker: Walker) -> Iterator[Seen]:
     walker.edit(suspend=True)
     yield Seen("Suspended")
@@ -113,7 +120,13 @@ def _never_seen_waiting(walker: Walker) -> Iterator[Seen]:
 _REPLANNED: Final = {"scheduledAt": "2036-01-01T09:00:00Z", "maxRetries": 3}
 _PLANNED: Final = {"Pending": pending, "Suspended": suspended, "Waiting": waiting, "Retrying": retrying}
 _UNHANDLED: Final = {**_PLANNED, "Failed": failed, "Expired": expired, "Invalid": invalid}
-_ALL: Final = {**_UNHANDLED, "Applied": applied, "Superseded": superseded, "Cancelled": cancelled}
+_HANDLED: Final[Mapping[str, Walk]] = {
+    "Applied": applied,
+    "Superseded": superseded,
+    "Skipped": skipped,
+    "Cancelled": cancelled,
+}
+_ALL: Final = {**_UNHANDLED, **_HANDLED}
 
 
 def _delete(walker: Walker) -> None:
@@ -147,6 +160,16 @@ WALKS: Final[Mapping[Edge, Walk]] = {
     ("Retrying", "Applied", "the change is made"): then(retrying, Walker.retry_due, "Applied", "Applied"),
     ("Retrying", "Superseded", "a later schedule has set everything"): then(
         retrying, _be_overtaken_between_attempts, "Superseded", "Applied"
+    ),
+    ("Pending", "Failed", "the flag has other values than expected"): then(
+        mismatched, lambda _: None, "Failed", "ExpectationNotMet"
+    ),
+    ("Pending", "Skipped", "the flag has other values than expected, onMismatch is Skip"): skipped,
+    ("Retrying", "Skipped", "the flag has other values than expected, onMismatch is Skip"): then(
+        having(retrying, expect={"rolloutPercentage": 0}, onMismatch="Skip"),
+        _be_changed_between_attempts,
+        "Skipped",
+        "Skipped",
     ),
     ("Retrying", "Retrying", "the attempt fails"): then(
         retrying, _fail_again, "Retrying", "AttemptFailed", retryCount=2
@@ -189,7 +212,7 @@ WALKS: Final[Mapping[Edge, Walk]] = {
         (phase, phase, "edited too late"): then(
             start, edit_by_git(updates={"enabled": False}, cancel=None), phase, "EditTooLate", reason="EditTooLate"
         )
-        for phase, start in {"Applied": applied, "Superseded": superseded, "Cancelled": cancelled}.items()
+        for phase, start in _HANDLED.items()
     },
     **{
         (phase, "Suspended", "edited, suspend is set"): then(

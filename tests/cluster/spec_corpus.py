@@ -11,6 +11,8 @@ Spec = dict[str, Any]
 TIME_MESSAGE: Final = "scheduledAt must be a real time with an offset"
 KEY_MESSAGE: Final = "flagKey must start with a letter or digit"
 ENVIRONMENT_MESSAGE: Final = "environment must start with a letter or digit"
+EXPECT_MESSAGE: Final = "expect must name at least one of enabled, rolloutPercentage"
+RETRY_MESSAGE: Final = "retry.initialSeconds (120 if left out) must not be above retry.maxSeconds"
 UPDATES_MESSAGE: Final = "updates must set at least one of enabled, rolloutPercentage"
 
 
@@ -29,7 +31,14 @@ GOOD: Final[Mapping[str, Spec]] = {
         cancel=True,
         maxRetries=10,
         startingDeadlineSeconds=10,
+        expect={"enabled": True, "rolloutPercentage": 5},
+        onMismatch="Skip",
+        retry={"initialSeconds": 10, "maxSeconds": 600},
     ),
+    "expectation alone": spec(expect={"rolloutPercentage": 0}),
+    "shortest pauses": spec(retry={"initialSeconds": 5, "maxSeconds": 5}),
+    "longest pauses": spec(retry={"initialSeconds": 3600, "maxSeconds": 86400}),
+    "default pauses": spec(retry={}),
     "lowest numbers": spec(updates={"rolloutPercentage": 0}, maxRetries=0),
     "longest deadline": spec(startingDeadlineSeconds=2147483647),
     "key of one character": spec(flagKey="9"),
@@ -69,6 +78,18 @@ BAD: Final[Mapping[str, tuple[Any, str]]] = {
     "updates as a list": (spec(updates=[]), "must be of type object"),
     "suspend as a string": (spec(suspend="yes"), "must be of type boolean"),
     "cancel as a number": (spec(cancel=0), "must be of type boolean"),
+    "empty expectation": (spec(expect={}), EXPECT_MESSAGE),
+    "unknown expectation": (spec(expect={"colour": "red"}), 'unknown field "spec.expect.colour"'),
+    "mismatch without expectation": (spec(onMismatch="Skip"), "onMismatch needs expect"),
+    "unknown answer to a mismatch": (spec(expect={"enabled": True}, onMismatch="Hold"), "supported values"),
+    "pause of 4 seconds": (spec(retry={"initialSeconds": 4}), "greater than or equal to 5"),
+    "first pause above an hour": (
+        spec(retry={"initialSeconds": 3601, "maxSeconds": 7200}),
+        "less than or equal to 3600",
+    ),
+    "longest pause above a day": (spec(retry={"maxSeconds": 86401}), "less than or equal to 86400"),
+    "first pause above the longest": (spec(retry={"initialSeconds": 20, "maxSeconds": 10}), RETRY_MESSAGE),
+    "default pause above the longest": (spec(retry={"maxSeconds": 60}), RETRY_MESSAGE),
     "11 retries": (spec(maxRetries=11), "less than or equal to 10"),
     "-1 retries": (spec(maxRetries=-1), "greater than or equal to 0"),
     "half a retry": (spec(maxRetries=0.5), "must be of type integer"),

@@ -9,7 +9,7 @@ from tests.cluster.spec_corpus import spec
 
 pytestmark = pytest.mark.apiserver
 
-HANDLED = ("Applied", "Superseded", "Cancelled")
+HANDLED = ("Applied", "Superseded", "Skipped", "Cancelled")
 UNHANDLED = ("Pending", "Suspended", "Waiting", "Retrying", "Failed", "Expired", "Invalid")
 FROZEN = "Cannot change schedule with status: {}; create a FlagSchedule with a new name"
 EDIT_TOO_LATE = {
@@ -89,7 +89,7 @@ def test_what_is_handled_is_frozen(api: Api, before: dict[str, Any], after: dict
 
 @pytest.mark.parametrize("phase", HANDLED)
 def test_each_end_freezes(api: Api, phase: str) -> None:
-    """Applied, Superseded and Cancelled each freeze the spec and are named in the message."""
+    """Applied, Superseded, Skipped and Cancelled each freeze the spec and are named in the message."""
     live = make(api, {}, phase)
 
     assert FROZEN.format(phase.lower()) in change(api, live, {}, {"maxRetries": 1})

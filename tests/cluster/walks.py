@@ -66,6 +66,10 @@ class Walker:
         self._scene.database.flag(key)
         return key
 
+    def change_flag(self) -> None:
+        """Set the flag to 10 %, as a person does."""
+        self._scene.database.run("UPDATE feature_flags SET rollout_percentage = 10 WHERE flag_key = %s", self.flag_key)
+
     def delete_flag(self) -> None:
         """Delete the flag, and its schedules with it."""
         self._scene.database.run("DELETE FROM feature_flags WHERE flag_key = %s", self.flag_key)
@@ -190,6 +194,21 @@ def superseded(walker: Walker) -> Iterator[Seen]:
     yield Seen("Pending")
     walker.due()
     yield Seen("Superseded", "Applied")
+
+
+def mismatched(walker: Walker) -> Iterator[Seen]:
+    """Walk with an expectation that its new flag, off and at 0 %, does not meet."""
+    walker.flag()
+    walker.create(expect={"rolloutPercentage": 5})
+    yield Seen("Pending", "Mirrored")
+    walker.due()
+
+
+def skipped(walker: Walker) -> Iterator[Seen]:
+    """Walk the same until it is skipped."""
+    walker.fields["onMismatch"] = "Skip"
+    yield from mismatched(walker)
+    yield Seen("Skipped", "Skipped")
 
 
 def cancelled(walker: Walker) -> Iterator[Seen]:

@@ -20,6 +20,7 @@ HEALTH = {
     "Retrying": "Healthy",
     "Applied": "Healthy",
     "Superseded": "Healthy",
+    "Skipped": "Healthy",
     "Cancelled": "Healthy",
     "Failed": "Degraded",
     "Expired": "Degraded",
@@ -35,6 +36,7 @@ ACTIONS = {
     "Invalid": {"suspend"},
     "Applied": set(),
     "Superseded": set(),
+    "Skipped": set(),
     "Cancelled": set(),
 }
 

@@ -21,6 +21,7 @@ VERDICTS = {
     "Retrying": "Current",
     "Applied": "Current",
     "Superseded": "Current",
+    "Skipped": "Current",
     "Cancelled": "Current",
     "Failed": "Failed",
     "Expired": "Failed",

@@ -9,7 +9,6 @@ import pytest
 
 from flagschedule.adapters.postgres.process_store import PostgresProcessStore
 from flagschedule.bootstrap import processing
-from flagschedule.domain import backoff
 from flagschedule.domain.errors import DependencyUnavailableError, StatementRefusedError
 from flagschedule.ports.processing import ClaimedRow
 from flagschedule.settings import Settings
@@ -85,7 +84,7 @@ def test_the_jitter_is_even(database: Database, database_url: str) -> None:
         store._connection.execute("SELECT setseed(0.4711)")  # the same draw in every run of this test
         for row in rows:
             seen = ClaimedRow(schedule_id=row["id"], flag_id=flag, version=row["version"])
-            store.record_failure(seen, error="no", attempt_error="no", delays=backoff.delays(), jitter=backoff.JITTER)
+            store.record_failure(seen, error="no", attempt_error="no")
 
     jitters = sorted((wait(database, row["id"]) or 0) - WAITS[row["retry_count"]] for row in rows)
 
@@ -251,3 +250,36 @@ def test_a_missing_right_consumes_nothing(database: Database, database_url: str)
     finally:
         run(f"DROP OWNED BY {name}".encode())
         run(f"DROP ROLE {name}".encode())
+
+
+@pytest.mark.parametrize(("initial", "longest"), [(10, 600), (5, 5), (3600, 86_400), (None, 200), (7, None), (-4, 0)])
+def test_a_policy_of_its_own_sets_the_pauses(
+    database: Database, database_url: str, initial: int | None, longest: int | None
+) -> None:
+    """Doubled from the first pause, with a quarter of jitter (30 s at most), and never above the longest."""
+    first, most = max(initial or 120, 1), max(3600 if longest is None else longest, 1)
+    flag = database.flag("bad")
+    database.run(
+        "INSERT INTO feature_flag_schedules (flag_id, scheduled_at, updates, status, max_retries, retry_count, "
+        "next_retry_at, retry_initial_seconds, retry_max_seconds) "
+        "SELECT %s, now(), '{}', 'failed', 10, c, now(), %s, %s FROM generate_series(0, 9) AS c",
+        flag,
+        initial,
+        longest,
+    )
+    rows = database.query(
+        "SELECT id, retry_count, xmin::text AS version FROM feature_flag_schedules ORDER BY retry_count"
+    )
+
+    with PostgresProcessStore(roles.url(database_url, "process")) as store:
+        store.start_run()
+        for row in rows:
+            seen = ClaimedRow(schedule_id=row["id"], flag_id=flag, version=row["version"])
+            store.record_failure(seen, error="no", attempt_error="no")
+
+    for row in rows:
+        pause = min(first * 2 ** row["retry_count"], most)
+        jitter = min(30, pause / 4)
+        waited = wait(database, row["id"])
+        assert waited is not None
+        assert min(pause, most - jitter) - 0.001 <= waited <= min(pause + jitter, most) + 0.001

@@ -99,7 +99,7 @@ def test_every_string_and_list_is_bounded() -> None:
     endless = {
         path
         for path, node in nodes(SCHEMA)
-        if (node["type"] == "string" and "maxLength" not in node)
+        if (node["type"] == "string" and not {"maxLength", "enum"} & node.keys())
         or (node["type"] == "array" and "maxItems" not in node)
     }
 

@@ -21,7 +21,7 @@ from tests.unit.builders import FLAG_ID, HOUR, NOW, obj
 
 RULES: Final = Rules(max_retries=1, max_lateness=timedelta(minutes=10))
 DAY: Final = timedelta(days=1)
-HANDLED: Final = {"Applied", "Superseded", "Cancelled"}
+HANDLED: Final = {"Applied", "Superseded", "Skipped", "Cancelled"}
 edits = st.one_of(
     st.fixed_dictionaries({"at": st.sampled_from([NOW - 2 * DAY, NOW - HOUR, NOW, NOW + HOUR, NOW + DAY])}),
     st.fixed_dictionaries({"updates": st.sampled_from([{"enabled": True}, {"rolloutPercentage": 7}, {}])}),

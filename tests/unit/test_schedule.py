@@ -172,3 +172,17 @@ def _spec(**fields: Any) -> Spec:
     spec = obj(**fields).spec
     assert spec is not None
     return spec
+
+
+def test_an_upgrade_is_no_edit() -> None:
+    """A spec without the newer fields keeps the hash that it had before they existed; with any of them it has another.
+
+    The hash was computed by the version that did not know them.
+    """
+    plain = {"flagKey": "checkout", "scheduledAt": "2035-01-01T09:00:00Z", "updates": {"enabled": True}}
+    newer = ({"expect": {"enabled": False}}, {"retry": {"maxSeconds": 600}})
+
+    before = Spec.model_validate(plain).arming_hash
+
+    assert before == "076eb9b413893f205ed1768011ff459d09b34c845adb5bc603b3311527d147d2"
+    assert len({before, *(Spec.model_validate(plain | fields).arming_hash for fields in newer)}) == 3

@@ -104,6 +104,22 @@ ROWS: list[tuple[Row | None, dict[str, Any], str, dict[str, tuple[str, str]]]] =
         {"Ready": ("True", "Superseded"), "Applied": ("True", "Superseded")},
     ),
     (
+        row(**APPLIED, reason=Reason.ALREADY_SET),
+        {},
+        "Applied",
+        {"Ready": ("True", "Applied"), "Applied": ("True", "AlreadySet")},
+    ),
+    (
+        row(
+            state=State.CANCELLED,
+            reason=Reason.SKIPPED,
+            last_error="expected enabled=true, but the flag has enabled=false",
+        ),
+        {},
+        "Skipped",
+        {"Ready": ("True", "Skipped"), "Applied": ("False", "Skipped")},
+    ),
+    (
         row(state=State.CANCELLED, reason=Reason.CANCELLED),
         {},
         "Cancelled",
@@ -117,6 +133,16 @@ ROWS: list[tuple[Row | None, dict[str, Any], str, dict[str, tuple[str, str]]]] =
             "Ready": ("False", "RetriesExhausted"),
             "Applied": ("False", "RetriesExhausted"),
             "Stalled": ("True", "RetriesExhausted"),
+        },
+    ),
+    (
+        row(**FAILED, reason=Reason.EXPECTATION_NOT_MET),
+        {},
+        "Failed",
+        {
+            "Ready": ("False", "ExpectationNotMet"),
+            "Applied": ("False", "ExpectationNotMet"),
+            "Stalled": ("True", "ExpectationNotMet"),
         },
     ),
     (

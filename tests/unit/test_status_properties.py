@@ -18,18 +18,23 @@ CRD = yaml.safe_load((Path(__file__).parents[2] / "crds" / "flagschedules.yaml")
 SCHEMA = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]
 
 # The design's table: per phase, status and reasons of Ready, of Applied, and whether it is Stalled.
-FAILURES = {"RetriesExhausted", "FlagDeleted", "InvalidUpdates", "DeadlineExceeded"}
+FAILURES = {"RetriesExhausted", "ExpectationNotMet", "FlagDeleted", "InvalidUpdates", "DeadlineExceeded"}
 TABLE: dict[str, set[tuple[str, str, str, str, bool]]] = {
     "Pending": {("True", "Mirrored", "Unknown", "Scheduled", False)},
     "Suspended": {("True", "Suspended", "Unknown", "Suspended", False)},
     "Waiting": {("False", "FlagNotFound", "Unknown", "FlagNotFound", False)},
     "Retrying": {("True", "Mirrored", "Unknown", "Retrying", False)},
     "Applied": {
-        *(("True", ready, "True", why, False) for ready in ("Applied", "EditTooLate") for why in ("Applied",)),
+        *(
+            ("True", ready, "True", why, False)
+            for ready in ("Applied", "EditTooLate")
+            for why in ("Applied", "AlreadySet")
+        ),
         *(("True", ready, "True", "PartlySuperseded", False) for ready in ("Applied", "EditTooLate")),
         *(("True", ready, "True", "Replayed", False) for ready in ("Replayed", "EditTooLate")),
     },
     "Superseded": {("True", ready, "True", "Superseded", False) for ready in ("Superseded", "EditTooLate")},
+    "Skipped": {("True", ready, "False", "Skipped", False) for ready in ("Skipped", "EditTooLate")},
     "Cancelled": {("True", ready, "False", "Cancelled", False) for ready in ("Cancelled", "EditTooLate")},
     "Failed": {("False", why, "False", why, True) for why in FAILURES},
     "Expired": {("False", "Expired", "False", "Expired", True), ("True", "Expired", "False", "Expired", False)},

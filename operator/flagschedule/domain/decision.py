@@ -217,11 +217,10 @@ def _without_row(
         scheduled_at=spec.scheduled_at,
         state=State.PENDING,
         updates=spec.updates.as_json(),
-        max_retries=_max_retries(spec, rules),
+        max_retries=rules.max_retries,
         suspended=spec.suspend,
-        not_after=_not_after(spec),
     )
-    return Decision(record=replace(record, state=None, reason=None), row=row)
+    return Decision(record=replace(record, state=None, reason=None), row=_planned(row, spec, rules))
 
 
 def _replace_row(obj: FlagSchedule, spec: Spec, record: Record, facts: Facts, rules: Rules) -> Decision:
@@ -283,7 +282,11 @@ def _planned(row: Row, spec: Spec, rules: Rules) -> Row:
         row,
         scheduled_at=spec.scheduled_at,
         updates=spec.updates.as_json(),
+        expect=spec.expect.as_json() if spec.expect else None,
+        on_mismatch=spec.on_mismatch,
         max_retries=_max_retries(spec, rules),
+        retry_initial_seconds=spec.retry.initial_seconds if spec.retry else None,
+        retry_max_seconds=spec.retry.max_seconds if spec.retry else None,
         not_after=_not_after(spec),
     )
 

@@ -25,6 +25,8 @@ class EventReason(StrEnum):
     APPLIED = "Applied"
     ATTEMPT_FAILED = "AttemptFailed"
     RETRIES_EXHAUSTED = "RetriesExhausted"
+    EXPECTATION_NOT_MET = "ExpectationNotMet"
+    SKIPPED = "Skipped"
     CANCELLED = "Cancelled"
     EXPIRED = "Expired"
     FLAG_NOT_FOUND = "FlagNotFound"
@@ -39,6 +41,7 @@ _REASONS: Final[Mapping[str, EventReason]] = {
     ConditionReason.SUSPENDED: EventReason.MIRRORED,
     ConditionReason.RETRYING: EventReason.ATTEMPT_FAILED,
     ConditionReason.APPLIED: EventReason.APPLIED,
+    ConditionReason.ALREADY_SET: EventReason.APPLIED,
     ConditionReason.PARTLY_SUPERSEDED: EventReason.APPLIED,
     ConditionReason.SUPERSEDED: EventReason.APPLIED,
     ConditionReason.REPLAYED: EventReason.APPLIED,
@@ -49,6 +52,8 @@ _REASONS: Final[Mapping[str, EventReason]] = {
     ConditionReason.RETRIES_EXHAUSTED: EventReason.RETRIES_EXHAUSTED,
     ConditionReason.DEADLINE_EXCEEDED: EventReason.EXPIRED,
     ConditionReason.EXPIRED: EventReason.EXPIRED,
+    ConditionReason.EXPECTATION_NOT_MET: EventReason.EXPECTATION_NOT_MET,
+    ConditionReason.SKIPPED: EventReason.SKIPPED,
     ConditionReason.CANCELLED: EventReason.CANCELLED,
     ConditionReason.INVALID_SPEC: EventReason.CANCELLED,  # the plan is cancelled
 }

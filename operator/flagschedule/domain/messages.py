@@ -26,6 +26,7 @@ _LATER: Final = "a schedule with a later time, or with the same time and created
 _APPLIED: Final = {
     Reason.REPLAYED: "Handled at {at} for an earlier object of this name, flag and time; nothing was done again.",
     Reason.RESTORED_FROM_STATUS: "Applied at {at}, as this status said; the database had lost it.",
+    Reason.ALREADY_SET: "Handled at {at}: the flag had all of these values already; nothing was written.",
     Reason.SUPERSEDED: f"Handled at {{at}}: {_LATER} had already set everything this one sets.",
 }
 
@@ -43,6 +44,8 @@ def explain(phase: Phase, obj: FlagSchedule, record: Record, row: Row | None, ou
             return _aside(row) if row and row.aside else f"{_attempt(row)}; {_next(row)}."
         case Phase.APPLIED | Phase.SUPERSEDED:
             return _applied(row, outcome)
+        case Phase.SKIPPED:
+            return f"Skipped: {_error(row)}. Nothing was changed, and nothing is left to do."
         case Phase.CANCELLED:
             return _cancelled(outcome.reason)
         case Phase.EXPIRED:
@@ -64,6 +67,8 @@ def edit_too_late(outcome: Outcome, phase: Phase, change: str | None) -> str:
     done = f"The change was applied {when}" + (f" as {change}" if change else "")
     if phase is Phase.CANCELLED:
         done = "This schedule was given up"
+    elif phase is Phase.SKIPPED:
+        done = "This schedule was skipped, because the flag did not have the expected values"
     elif phase is Phase.SUPERSEDED:
         done = f"This schedule was handled {when}, after {_LATER} had set everything it sets"
     elif outcome.reason is Reason.REPLAYED:
@@ -162,6 +167,11 @@ def _expired(reason: Reason | None) -> str:
 def _failed(row: Row | None, outcome: Outcome) -> str:
     if outcome.reason in _FINAL:
         return _FINAL[outcome.reason]
+    if outcome.reason is Reason.EXPECTATION_NOT_MET:
+        return (
+            f"The change was not made: {_error(row)}. If it shall be made all the same, edit spec.expect; to have it "
+            f"judged again, set the annotation {RETRY_ANNOTATION}."
+        )
     attempts = row.retry_count + 1 if row else 1
     if attempts == 1:
         return f"The only attempt failed: {_error(row)}. {_RETRY}"

@@ -34,12 +34,15 @@ class Reason(StrEnum):
     """Why a schedule is in its state."""
 
     APPLIED = "Applied"
+    ALREADY_SET = "AlreadySet"  # the flag had all values before; nothing was written
     PARTLY_SUPERSEDED = "PartlySuperseded"
     SUPERSEDED = "Superseded"
     REPLAYED = "Replayed"
     RESTORED_FROM_STATUS = "RestoredFromStatus"
     ATTEMPT_FAILED = "AttemptFailed"
     RETRIES_EXHAUSTED = "RetriesExhausted"
+    EXPECTATION_NOT_MET = "ExpectationNotMet"
+    SKIPPED = "Skipped"  # the expectation was not met, and onMismatch is Skip
     FLAG_DELETED = "FlagDeleted"
     INVALID_UPDATES = "InvalidUpdates"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
@@ -79,6 +82,10 @@ class Row:
     state: State
     updates: Mapping[str, Any]
     max_retries: int
+    expect: Mapping[str, Any] | None = None
+    on_mismatch: str | None = None
+    retry_initial_seconds: int | None = None
+    retry_max_seconds: int | None = None
     suspended: bool = False
     not_after: datetime | None = None
     arming: int = 0

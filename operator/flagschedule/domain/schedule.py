@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final, NewType, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, NewType, Self
 from uuid import UUID
 
 import pydantic
@@ -30,15 +30,19 @@ RETRY_ANNOTATION: Final = f"{GROUP}/retry-requested-at"
 _LONGEST_REQUEST: Final = 128
 DEFAULT_ENVIRONMENT: Final = "production"
 
+INITIAL_RETRY_SECONDS: Final = 120
+MAX_RETRY_SECONDS: Final = 3600
+
 Uid = NewType("Uid", UUID)
+OnMismatch = Literal["Fail", "Skip"]
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
 
-class Updates(_Model):
-    """What changes: at least one of the two properties."""
+class Values(_Model):
+    """Values of a flag: at least one of the two properties. What changes, or what is expected before."""
 
     enabled: StrictBool | None = None
     rollout_percentage: Annotated[StrictInt, Field(ge=0, le=100)] | None = None
@@ -50,8 +54,25 @@ class Updates(_Model):
         return self
 
     def as_json(self) -> dict[str, bool | int]:
-        """The shape of the database's `updates` column: only what is set, in camelCase."""
+        """The shape of the database's columns `updates` and `expect`: only what is set, in camelCase."""
         return self.model_dump(by_alias=True, exclude_none=True)
+
+
+class Retry(_Model):
+    """The pauses between attempts: the first one, doubled each time, and the longest one, in seconds."""
+
+    initial_seconds: Annotated[StrictInt, Field(ge=5, le=3600)] | None = None
+    max_seconds: Annotated[StrictInt, Field(ge=5, le=86_400)] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _ordered(self) -> Self:
+        initial, longest = self.initial_seconds or INITIAL_RETRY_SECONDS, self.max_seconds or MAX_RETRY_SECONDS
+        if initial > longest:
+            raise ValueError(
+                f"initialSeconds ({INITIAL_RETRY_SECONDS} if left out) must not be above maxSeconds "
+                f"({MAX_RETRY_SECONDS} if left out)"
+            )
+        return self
 
 
 class Spec(_Model):
@@ -62,11 +83,20 @@ class Spec(_Model):
         None
     )
     scheduled_at: Annotated[datetime, BeforeValidator(parse_time)]
-    updates: Updates
+    updates: Values
+    expect: Values | None = None
+    on_mismatch: OnMismatch | None = None
     suspend: StrictBool = False
     cancel: StrictBool = False
     max_retries: Annotated[StrictInt, Field(ge=0, le=10)] | None = None
+    retry: Retry | None = None
     starting_deadline_seconds: Annotated[StrictInt, Field(ge=10, le=2_147_483_647)] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _mismatch_needs_expectation(self) -> Self:
+        if self.on_mismatch is not None and self.expect is None:
+            raise ValueError("onMismatch needs expect: name the values that the flag must have")
+        return self
 
     @property
     def effective_environment(self) -> str:
@@ -86,8 +116,18 @@ class Spec(_Model):
 
     @property
     def arming_hash(self) -> str:
-        """Identifies everything whose edit arms a failed schedule again: the change and its retry rules."""
-        return _digest([*self._change(), self.max_retries, self.starting_deadline_seconds])
+        """Identifies everything whose edit arms a failed schedule again: the change, its guard and its retry rules.
+
+        What is left out leaves the hash as it was before the field existed, or an upgrade would look like an edit.
+        """
+        later = {
+            "expect": self.expect and self.expect.as_json(),
+            "onMismatch": self.on_mismatch,
+            "retry": self.retry and self.retry.model_dump(by_alias=True, exclude_none=True),
+        }
+        named = {name: value for name, value in later.items() if value}
+        rules = [self.max_retries, self.starting_deadline_seconds, *([named] if named else [])]
+        return _digest([*self._change(), *rules])
 
     def _change(self) -> list[Any]:
         at = self.scheduled_at.isoformat(timespec="microseconds")
@@ -107,6 +147,7 @@ class Phase(StrEnum):
     RETRYING = "Retrying"
     APPLIED = "Applied"
     SUPERSEDED = "Superseded"
+    SKIPPED = "Skipped"
     CANCELLED = "Cancelled"
     FAILED = "Failed"
     EXPIRED = "Expired"
@@ -129,11 +170,14 @@ class ConditionReason(StrEnum):
     SUSPENDED = "Suspended"
     RETRYING = "Retrying"
     APPLIED = "Applied"
+    ALREADY_SET = "AlreadySet"
     PARTLY_SUPERSEDED = "PartlySuperseded"
     SUPERSEDED = "Superseded"
     REPLAYED = "Replayed"
+    SKIPPED = "Skipped"
     CANCELLED = "Cancelled"
     RETRIES_EXHAUSTED = "RetriesExhausted"
+    EXPECTATION_NOT_MET = "ExpectationNotMet"
     FLAG_DELETED = "FlagDeleted"
     INVALID_UPDATES = "InvalidUpdates"
     DEADLINE_EXCEEDED = "DeadlineExceeded"

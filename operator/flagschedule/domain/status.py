@@ -41,6 +41,7 @@ _SHAPES: Mapping[Phase, _Shape] = {
     Phase.RETRYING: _Shape(_TRUE, ConditionReason.MIRRORED, _UNKNOWN, ConditionReason.RETRYING),
     Phase.APPLIED: _Shape(_TRUE, ConditionReason.APPLIED, _TRUE, ConditionReason.APPLIED),
     Phase.SUPERSEDED: _Shape(_TRUE, ConditionReason.SUPERSEDED, _TRUE, ConditionReason.SUPERSEDED),
+    Phase.SKIPPED: _Shape(_TRUE, ConditionReason.SKIPPED, _FALSE, ConditionReason.SKIPPED),
     Phase.CANCELLED: _Shape(_TRUE, ConditionReason.CANCELLED, _FALSE, ConditionReason.CANCELLED),
     Phase.FAILED: _failure(ConditionReason.RETRIES_EXHAUSTED),
     Phase.EXPIRED: _failure(ConditionReason.EXPIRED),
@@ -51,10 +52,19 @@ _HISTORY: Final = _Shape(_TRUE, ConditionReason.EXPIRED, _FALSE, ConditionReason
 # Other words may stand in a row that another program has changed; programs that read conditions know these.
 _FINER: Final[Mapping[Phase, set[Reason]]] = {
     Phase.WAITING: {Reason.FLAG_LOCKED, Reason.FLAG_AMBIGUOUS},
-    Phase.APPLIED: {Reason.PARTLY_SUPERSEDED, Reason.REPLAYED},
-    Phase.FAILED: {Reason.FLAG_DELETED, Reason.INVALID_UPDATES, Reason.DEADLINE_EXCEEDED},
+    Phase.APPLIED: {Reason.ALREADY_SET, Reason.PARTLY_SUPERSEDED, Reason.REPLAYED},
+    Phase.FAILED: {
+        Reason.EXPECTATION_NOT_MET,
+        Reason.FLAG_DELETED,
+        Reason.INVALID_UPDATES,
+        Reason.DEADLINE_EXCEEDED,
+    },
 }
-_HANDLED: Final = {Phase.APPLIED, Phase.SUPERSEDED, Phase.CANCELLED}
+_HANDLED: Final = {Phase.APPLIED, Phase.SUPERSEDED, Phase.SKIPPED, Phase.CANCELLED}
+_CANCELLED: Final[Mapping[Reason | None, Phase]] = {
+    Reason.INVALID_SPEC: Phase.INVALID,
+    Reason.SKIPPED: Phase.SKIPPED,
+}
 _LONGEST_ERROR: Final = 4096  # the CRD's bounds
 _LONGEST_CHANGE: Final = 256
 
@@ -108,7 +118,7 @@ def _phase(outcome: Outcome, row: Row | None) -> Phase:
         case State.APPLIED:
             return Phase.SUPERSEDED if outcome.reason is Reason.SUPERSEDED else Phase.APPLIED
         case State.CANCELLED:
-            return Phase.INVALID if outcome.reason is Reason.INVALID_SPEC else Phase.CANCELLED
+            return _CANCELLED.get(outcome.reason, Phase.CANCELLED)
         case State.INVALID:
             return Phase.INVALID
         case State.EXPIRED:
@@ -120,7 +130,7 @@ def _phase(outcome: Outcome, row: Row | None) -> Phase:
 
 def _edit_too_late(obj: FlagSchedule, record: Record, phase: Phase, reason: Reason | None) -> bool:
     """Whether the spec of a handled schedule differs from what was handled; the difference does nothing."""
-    if phase is Phase.CANCELLED:
+    if phase in {Phase.CANCELLED, Phase.SKIPPED}:
         return _differs_from_cancelled(obj, record, reason)
     if phase not in {Phase.APPLIED, Phase.SUPERSEDED}:
         return False

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -131,9 +130,7 @@ class ProcessStore(Protocol):
     def check(self) -> None:
         """Run the statement that applies over no row: what it raises is raised for any rows."""
 
-    def record_failure(
-        self, row: ClaimedRow, *, error: str, attempt_error: str, delays: Sequence[float], jitter: timedelta
-    ) -> Batch:
+    def record_failure(self, row: ClaimedRow, *, error: str, attempt_error: str) -> Batch:
         """A transient failure of one due row: count it, plan the retry or end it; nothing if the row has changed.
 
         `error` is for the row, which many may read; `attempt_error` for the history.

@@ -3,7 +3,7 @@
 `transaction` is the one that writes: lock, read, let the caller decide, store the decision.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, LiteralString, Self
 from uuid import UUID
@@ -24,7 +24,7 @@ from flagschedule.domain.errors import (
     FlagScheduleError,
     StatementRefusedError,
 )
-from flagschedule.domain.outcome import Reason, Snapshot
+from flagschedule.domain.outcome import Reason, Row, Snapshot
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 from flagschedule.ports.measuring import Backlog
 from flagschedule.ports.mirroring import StatusEntry
@@ -52,6 +52,7 @@ class PostgresMirrorStore:
 
     def __init__(self, url: Url, cluster: str, namespaces: Sequence[str]) -> None:
         self._scope = {"cluster": cluster, "namespaces": list(namespaces)}
+        self._has_adopted_rows = False
         self._runs_counted_to: object = None  # the database's time; it alone compares it
         self._pool = SessionPool(url, "flagschedule-operator", _CONNECTIONS)
         self._session = self._pool.session
@@ -162,7 +163,12 @@ class PostgresMirrorStore:
 
     async def claim_cluster(self, kube_system_uid: str) -> bool:
         """See ports.mirroring.MirrorStore."""
-        return bool(await self._fetch("mirror/claim_cluster", kube_system_uid=kube_system_uid))
+        is_ours = bool(await self._fetch("mirror/claim_cluster", kube_system_uid=kube_system_uid))
+        if is_ours and not self._has_adopted_rows:
+            async with self._serving() as session:
+                await session.execute(statements.read("mirror/adopt_rows"), self._scope)
+            self._has_adopted_rows = True
+        return is_ours
 
     async def backlog(self) -> Backlog:
         """See ports.mirroring.MirrorStore."""
@@ -209,7 +215,7 @@ class _Transaction:
         nothing = Snapshot(record=None, row=None, now=facts.now)
         if self._obj.deleting and facts.record is None:
             return nothing
-        schedule_id = await _store_row(self._session, facts, decision)
+        schedule_id = await _store_row(self._session, facts, decision, self._values)
         record = {**self._values, **mapping.record_values(decision.record), "schedule_id": schedule_id}
         if facts.undecided and self._has_namesakes:
             await _replace_predecessors(self._session, record)
@@ -245,19 +251,31 @@ async def _read(session: AsyncConnection[DictRow], uid: Uid) -> Snapshot | None:
     return mapping.to_snapshot(found) if found else None
 
 
-async def _store_row(session: AsyncConnection[DictRow], facts: Facts, decision: Decision) -> UUID | None:
+async def _store_row(
+    session: AsyncConnection[DictRow], facts: Facts, decision: Decision, values: Mapping[str, Any]
+) -> UUID | None:
     """Bring the row in line with the decision; the id that the record should point to."""
     if decision.replaced is not None and decision.replaced != facts.row:
-        await session.execute(statements.read("mirror/update_row"), mapping.row_values(decision.replaced))
+        await _update_row(session, facts.row, decision.replaced, values)
     if decision.row is not None and decision.row.id is None:
-        values = mapping.row_values(decision.row) | {"flag_id": facts.flag_id, "created_at": decision.record.created_at}
+        made_for = {"flag_id": facts.flag_id, "created_at": decision.record.created_at}
+        inserted = {**values, **mapping.row_values(decision.row), **made_for}
         with _needing_the_flag():
-            made = await (await session.execute(statements.read("mirror/insert_row"), values)).fetchone()
+            made = await (await session.execute(statements.read("mirror/insert_row"), inserted)).fetchone()
         return made["id"] if made else None
     if decision.row is not None and decision.row != facts.row:
-        unchanged = {"updates": None} if facts.row and decision.row.updates == facts.row.updates else {}
-        await session.execute(statements.read("mirror/update_row"), mapping.row_values(decision.row) | unchanged)
+        await _update_row(session, facts.row, decision.row, values)
     return decision.record.schedule_id
+
+
+async def _update_row(
+    session: AsyncConnection[DictRow], before: Row | None, row: Row, values: Mapping[str, Any]
+) -> None:
+    """Write a row; JSON that stays is not written, because another program may have stored what we cannot send back."""
+    kept = {"updates": None} if before and row.updates == before.updates else {}
+    keeps_expect = {"keeps_expect": before is not None and row.expect == before.expect}
+    wanted = {**values, **mapping.row_values(row), **kept, **keeps_expect}
+    await session.execute(statements.read("mirror/update_row"), wanted)
 
 
 def _is_moved(obj: FlagSchedule, snapshot: Snapshot) -> bool:

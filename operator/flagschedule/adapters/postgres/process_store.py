@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import timedelta
 from itertools import repeat
 from typing import Any, Final, LiteralString, NamedTuple, Self
 from uuid import UUID
@@ -250,9 +249,7 @@ class PostgresProcessStore:
         applied.scroll(-1)
         self._connection.execute(statements.read("process/refuse_undone"), {"ids": ids or []})
 
-    def record_failure(
-        self, row: ClaimedRow, *, error: str, attempt_error: str, delays: Sequence[float], jitter: timedelta
-    ) -> Batch:
+    def record_failure(self, row: ClaimedRow, *, error: str, attempt_error: str) -> Batch:
         """See ports.processing.ProcessStore."""
         rows = self._fetch(
             statements.read("process/record_failure"),
@@ -260,8 +257,6 @@ class PostgresProcessStore:
             version=row.version,
             error=error,
             attempt_error=attempt_error,
-            delays=list(delays),
-            jitter=jitter.total_seconds(),
         )
         handled = [
             ProcessedSchedule(

@@ -233,8 +233,6 @@ class Refusals:
                 row,
                 error=with_text if self._show_host_texts else str(error),
                 attempt_error=with_text,
-                delays=backoff.delays(),
-                jitter=backoff.JITTER,
             )
         except StatementRefusedError:
             return False

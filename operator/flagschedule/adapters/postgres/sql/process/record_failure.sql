@@ -1,15 +1,25 @@
 -- A transient failure of one due row: counted, and tried again later or, with all retries behind it, ended.
 -- A row that was changed since it was looked at is left alone: what was refused is not what it holds now.
--- delays holds the wait in seconds for each number of retries made so far; the jitter comes on top.
+--
+-- After n retries the pause is initial * 2^n, at most the longest one: by the row's policy, or 2 minutes and 1 hour. Of it
+-- a quarter, at most 30 s, is jitter on top, and with it no wait is longer than the longest pause.
 WITH claimed AS MATERIALIZED (
     SELECT s.id, s.arming, s.retry_count, s.set_aside_count, s.retry_count < s.max_retries AS again, s.status = 'failed' AS retried,
            CASE WHEN s.retry_count < s.max_retries THEN now() + make_interval(
-               secs => (%(delays)s::float8[])[
-                   least(greatest(s.retry_count, 0) + 1, cardinality(%(delays)s::float8[]))] + random() * %(jitter)s
+               secs => least(p.pause, p.longest - p.jitter) + random() * p.jitter
            ) END AS next_retry_at,
            f.flag_key, f.environment, f.enabled, f.rollout_percentage, f.updated_at
     FROM feature_flag_schedules AS s
     JOIN feature_flags AS f ON f.id = s.flag_id
+    -- Another program may have written any number.
+    CROSS JOIN LATERAL (
+        SELECT least(greatest(coalesce(s.retry_initial_seconds, 120), 1), 3600)::float8 AS initial,
+               least(greatest(coalesce(s.retry_max_seconds, 3600), 1), 86400)::float8 AS longest
+    ) AS r
+    CROSS JOIN LATERAL (
+        SELECT r.longest, d.pause, least(30, d.pause / 4) AS jitter
+        FROM (SELECT least(r.initial * 2 ^ least(greatest(s.retry_count, 0), 20), r.longest) AS pause) AS d
+    ) AS p
     WHERE s.id = %(schedule_id)s AND s.xmin = %(version)s::xid AND NOT s.suspended
       AND (s.status = 'pending' AND s.scheduled_at <= now() OR s.status = 'failed' AND s.next_retry_at <= now())
       AND NOT (/* held */ false)
