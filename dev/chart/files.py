@@ -12,6 +12,8 @@ CHART: Final = ROOT / "helm" / "flagschedule"
 
 # Helm reads only files inside the chart, so files of other folders are copied into it.
 _COPIES: Final = {
+    "files/flagfreezes.yaml": "crds/flagfreezes.yaml",
+    "files/flagplans.yaml": "crds/flagplans.yaml",
     "files/flagschedules.yaml": "crds/flagschedules.yaml",
     "files/dashboard.json": "manifests/components/monitoring/dashboard.json",
 }

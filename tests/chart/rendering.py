@@ -52,6 +52,7 @@ EVERYTHING: Final[Document] = {
         "dashboard": {"enabled": True},
     },
 }  # fmt: skip
+KINDS: Final = {"flagfreezes.flagschedule.io", "flagplans.flagschedule.io", "flagschedules.flagschedule.io"}
 NAMESPACED: Final[Document] = {"namespaces": ["shop", "search"]}
 
 

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 import flagschedule
-from tests.chart.rendering import EVERYTHING, NAMESPACE, Helm, Render
+from tests.chart.rendering import EVERYTHING, KINDS, NAMESPACE, Helm, Render
 
 pytestmark = pytest.mark.helm
 
@@ -83,7 +83,7 @@ def test_names_follow_the_release(helm: Helm, release: str, values: dict[str, st
     render = helm.render(values, release=release)
 
     assert list(render.of("Deployment")) == [f"{prefix}-operator"]
-    assert {name for _, name in render.names if not name.startswith(f"{prefix}-")} == {"flagschedules.flagschedule.io"}
+    assert {name for _, name in render.names if not name.startswith(f"{prefix}-")} == KINDS
 
 
 def test_long_names_are_cut_in_time(helm: Helm) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chart.rendering import EVERYTHING, Helm, Render
+from tests.chart.rendering import EVERYTHING, KINDS, Helm, Render
 
 pytestmark = pytest.mark.helm
 
@@ -21,7 +21,7 @@ DEFAULT = [
     ("ClusterRoleBinding", "flagschedule-operator"),
     ("CronJob", "flagschedule-cleanup"),
     ("CronJob", "flagschedule-processor"),
-    ("CustomResourceDefinition", "flagschedules.flagschedule.io"),
+    *(("CustomResourceDefinition", name) for name in sorted(KINDS)),
     ("Deployment", "flagschedule-operator"),
     ("Job", "flagschedule-migrate"),
     ("PodDisruptionBudget", "flagschedule-operator"),
@@ -62,7 +62,7 @@ def test_switches_add_the_rest(everything: Render) -> None:
     [
         ("migrations.enabled", {("Job", "migrate"), ("ServiceAccount", "migrate"), ("NetworkPolicy", "migrate")}),
         ("cleanup.enabled", {("CronJob", "cleanup"), ("ServiceAccount", "cleanup"), ("NetworkPolicy", "cleanup")}),
-        ("crds.enabled", {("CustomResourceDefinition", "")}),
+        ("crds.enabled", {("CustomResourceDefinition", name) for name in KINDS}),
         ("rbac.userRoles.enabled", {("ClusterRole", "viewer"), ("ClusterRole", "editor")}),
         (
             "rbac.create",
@@ -98,8 +98,7 @@ def test_a_switch_takes_away_its_objects_alone(
     rest = helm.render(merged(EVERYTHING, values)).names
 
     missing = {(kind, name.removeprefix("flagschedule-")) for kind, name in set(everything.names) - set(rest)}
-    expected = {(kind, name or {"CustomResourceDefinition": "flagschedules.flagschedule.io"}.get(kind, "flagschedule"))
-                for kind, name in gone}  # fmt: skip
+    expected = {(kind, name or "flagschedule") for kind, name in gone}
     assert missing == expected
     assert set(rest) < set(everything.names)
 
@@ -140,12 +139,14 @@ def test_a_run_that_would_always_be_killed_is_refused(helm: Helm, processor: dic
 
 def test_the_kind_outlives_the_release_by_default(helm: Helm, default: Render) -> None:
     """Uninstalling keeps kind and objects by default."""
-    kept = default.of("CustomResourceDefinition")["flagschedules.flagschedule.io"]
-    left = helm.render({"crds": {"keep": False}}).of("CustomResourceDefinition")["flagschedules.flagschedule.io"]
+    kept = default.of("CustomResourceDefinition")
+    left = helm.render({"crds": {"keep": False}}).of("CustomResourceDefinition")
 
-    assert kept["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
-    assert "annotations" not in left["metadata"]
-    assert kept["spec"] == left["spec"]
+    assert kept.keys() == left.keys() == KINDS
+    for name in KINDS:
+        assert kept[name]["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+        assert "annotations" not in left[name]["metadata"]
+        assert kept[name]["spec"] == left[name]["spec"]
 
 
 def test_editors_may_schedule_only_by_a_value(default: Render, everything: Render) -> None:

@@ -18,6 +18,8 @@ __all__ = [
     "Api",
     "Object",
     "eventually",
+    "flagfreeze",
+    "flagplan",
     "flagschedule",
 ]  # `eventually` is for tests that wait for the server
 
@@ -51,12 +53,17 @@ class Api:
     ca_file: Path
     token: str | None = None
     namespace: str = "default"
+    plural: str = "flagschedules"
     headers: dict[str, str] = field(default_factory=dict)
 
     def acting_as(self, user: str, group: str | None = None) -> "Api":
         """Return a client that impersonates a user; this one must be allowed to."""
         headers = {"Impersonate-User": user} | ({"Impersonate-Group": group} if group else {})
         return Api(**{**vars(self), "headers": headers})
+
+    def of(self, plural: str) -> "Api":
+        """Return a client of another one of our kinds."""
+        return Api(**{**vars(self), "plural": plural})
 
     def request(self, method: str, path: str, body: Any = None, content: str = "application/json") -> Answer:
         """Send one request."""
@@ -73,17 +80,17 @@ class Api:
             return Answer(error.code, json.loads(error.read()))
 
     def create(self, obj: Object, *, dry_run: bool = False, manager: str = "tests") -> Answer:
-        """Create a FlagSchedule, refusing unknown fields as kubectl does."""
+        """Create an object, refusing unknown fields as kubectl does."""
         query = f"?fieldValidation=Strict&fieldManager={manager}" + "&dryRun=All" * dry_run
         return self.request("POST", self._path() + query, obj)
 
     def apply(self, obj: Object, *, manager: str) -> Answer:
-        """Apply a FlagSchedule on the server's side, taking over what others own."""
+        """Apply an object on the server's side, taking over what others own."""
         path = self._path(obj["metadata"]["name"]) + f"?fieldManager={manager}&force=true"
         return self.request("PATCH", path, obj, "application/apply-patch+yaml")
 
     def json_patch(self, name: str, operations: list[Object]) -> Answer:
-        """Patch a FlagSchedule step by step."""
+        """Patch an object step by step."""
         return self.request("PATCH", self._path(name), operations, "application/json-patch+json")
 
     def get(self, name: str) -> Object:
@@ -95,11 +102,11 @@ class Api:
         return {obj["metadata"]["name"]: obj for obj in self.request("GET", self._path()).body["items"]}
 
     def replace(self, obj: Object) -> Answer:
-        """PUT a FlagSchedule, as `kubectl replace` does."""
+        """PUT an object, as `kubectl replace` does."""
         return self.request("PUT", self._path(obj["metadata"]["name"]), obj)
 
     def patch(self, name: str, patch: Object, subresource: str = "", *, dry_run: bool = False) -> Answer:
-        """Merge a patch into a FlagSchedule; None removes a field."""
+        """Merge a patch into an object; None removes a field."""
         path = self._path(name) + subresource + "?dryRun=All" * dry_run
         return self.request("PATCH", path, patch, "application/merge-patch+json")
 
@@ -108,15 +115,29 @@ class Api:
         return self.patch(name, {"status": status}, "/status")
 
     def delete(self, name: str) -> Answer:
-        """Delete a FlagSchedule."""
+        """Delete an object."""
         return self.request("DELETE", self._path(name))
 
     def _path(self, name: str = "") -> str:
-        return f"{_GROUP}/namespaces/{self.namespace}/flagschedules" + f"/{name}" * bool(name)
+        place = "" if self.plural == "flagfreezes" else f"/namespaces/{self.namespace}"
+        return f"{_GROUP}{place}/{self.plural}" + f"/{name}" * bool(name)
 
 
 def flagschedule(name: str, spec: Any, **metadata: Any) -> Object:
-    """Return an object of our kind."""
-    whole: Object = {"apiVersion": "flagschedule.io/v1alpha1", "kind": "FlagSchedule"}
-    whole["metadata"] = {"name": name, **metadata}
+    """Return a FlagSchedule; without a spec if that is None."""
+    return _object("FlagSchedule", name, spec, metadata)
+
+
+def flagplan(name: str, spec: Any, **metadata: Any) -> Object:
+    """Return a FlagPlan; without a spec if that is None."""
+    return _object("FlagPlan", name, spec, metadata)
+
+
+def flagfreeze(name: str, spec: Any, **metadata: Any) -> Object:
+    """Return a FlagFreeze; without a spec if that is None."""
+    return _object("FlagFreeze", name, spec, metadata)
+
+
+def _object(kind: str, name: str, spec: Any, metadata: Object) -> Object:
+    whole: Object = {"apiVersion": "flagschedule.io/v1alpha1", "kind": kind, "metadata": {"name": name, **metadata}}
     return whole if spec is None else whole | {"spec": spec}

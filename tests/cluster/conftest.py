@@ -32,7 +32,8 @@ def installed(control_plane: ControlPlane) -> ControlPlane:
 def install(control_plane: ControlPlane) -> None:
     """Apply `manifests/base`, and wait until it is in effect."""
     control_plane.kubectl("apply", "--server-side", "--kustomize", str(BASE))
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/flagschedules.flagschedule.io", "--timeout=120s")
+    crds = [f"crd/{plural}.flagschedule.io" for plural in ("flagschedules", "flagplans", "flagfreezes")]
+    control_plane.kubectl("wait", "--for=condition=Established", *crds, "--timeout=120s")
     api = _api(control_plane)
     past = flagschedule("past", spec(scheduledAt="2020-01-01T00:00:00Z"))
     eventually(lambda: "in the future" in api.create(past, dry_run=True).message, "the policy is in effect")

@@ -15,8 +15,15 @@ from tests.cluster.spec_corpus import spec
 
 Schema = dict[str, Any]
 
-CRD = yaml.safe_load((Path(__file__).parents[2] / "crds" / "flagschedules.yaml").read_text())
-SCHEMA: Schema = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+CRDS = {
+    plural: yaml.safe_load((Path(__file__).parents[2] / "crds" / f"{plural}.yaml").read_text())
+    for plural in ("flagschedules", "flagplans", "flagfreezes")
+}
+SCHEMAS: dict[str, Schema] = {
+    plural: crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for plural, crd in CRDS.items()
+}
+CRD = CRDS["flagschedules"]
+SCHEMA = SCHEMAS["flagschedules"]
 KEYWORDS = ("type", "minimum", "maximum", "minLength", "maxLength", "pattern", "enum", "items")
 
 
@@ -94,11 +101,12 @@ def nodes(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
         yield from nodes(schema["items"], f"{path}[]")
 
 
-def test_every_string_and_list_is_bounded() -> None:
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_every_string_and_list_is_bounded(schema: Schema) -> None:
     """No object can grow without limit, and the cost of every rule can be estimated."""
     endless = {
         path
-        for path, node in nodes(SCHEMA)
+        for path, node in nodes(schema)
         if (node["type"] == "string" and not {"maxLength", "enum"} & node.keys())
         or (node["type"] == "array" and "maxItems" not in node)
     }
@@ -106,22 +114,24 @@ def test_every_string_and_list_is_bounded() -> None:
     assert endless == set()
 
 
-def test_the_schema_is_closed() -> None:
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_the_schema_is_closed(schema: Schema) -> None:
     """Unknown fields are never kept."""
-    open_nodes = {path for path, node in nodes(SCHEMA) if "x-kubernetes-preserve-unknown-fields" in node}
+    open_nodes = {path for path, node in nodes(schema) if "x-kubernetes-preserve-unknown-fields" in node}
 
     assert open_nodes == set()
-    assert not any("additionalProperties" in node for _, node in nodes(SCHEMA))
+    assert not any("additionalProperties" in node for _, node in nodes(schema))
 
 
-def test_every_field_is_explained_in_sentences() -> None:
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_every_field_is_explained_in_sentences(schema: Schema) -> None:
     """`kubectl explain` is documentation: each field has a sentence, each optional one names its default."""
     poor = {
         path
-        for path, node in nodes(SCHEMA)
-        if path != ".metadata" and not (text := node.get("description", "")).endswith(".") and text[:1].isupper()
+        for path, node in nodes(schema)
+        if path != ".metadata" and not ((text := node.get("description", "")).endswith(".") and text[:1].isupper())
     }
-    wishes = SCHEMA["properties"]["spec"]
+    wishes = schema["properties"]["spec"]
     optional = set(wishes["properties"]) - set(wishes["required"])
 
     assert poor == set()
@@ -129,9 +139,15 @@ def test_every_field_is_explained_in_sentences() -> None:
     assert all("Required" in wishes["properties"][name]["description"] for name in wishes["required"])
 
 
-def test_every_rule_has_a_message() -> None:
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_every_rule_has_a_message(schema: Schema) -> None:
     """No rule answers with its expression."""
-    rules = [rule for _, node in nodes(SCHEMA) for rule in node.get("x-kubernetes-validations", [])]
+    rules = [rule for _, node in nodes(schema) for rule in node.get("x-kubernetes-validations", [])]
 
     assert rules
     assert [rule for rule in rules if not rule.get("message")] == []
+
+
+def test_all_kinds_are_shown_together() -> None:
+    """`kubectl get flags` lists every kind of ours."""
+    assert {tuple(crd["spec"]["names"]["categories"]) for crd in CRDS.values()} == {("flags",)}
