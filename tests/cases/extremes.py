@@ -55,6 +55,15 @@ _DOCUMENTS: Final = {
     "many keys": orjson.dumps({str(number): number for number in range(20_000)}).decode(),
 }
 
+_LISTS: Final = {
+    "empty": "{}",
+    "null in it": "{NULL}",
+    "two dimensions": "{{a,b},{c,d}}",
+    "from zero": "[0:1]={a,b}",
+    "a huge text": '{"' + "x" * _LONG + '"}',
+    "many": "{" + ",".join(map(str, range(20_000))) + "}",
+}
+
 _EXTREMES: Final[dict[str, dict[str, str]]] = {
     "timestamp with time zone": _TIMES,
     "timestamp without time zone": {name: text.replace("+00", "") for name, text in _TIMES.items()},
@@ -65,6 +74,7 @@ _EXTREMES: Final[dict[str, dict[str, str]]] = {
     "numeric": {"nan": "nan", "infinity": "infinity", "digits": "9" * _DIGITS},
     "interval": {"most": "178000000 years", "least": "-178000000 years", "0": "0"},
     "text": _TEXTS,
+    "text[]": _LISTS,
     "jsonb": _DOCUMENTS,
     "boolean": {"true": "true", "false": "false"},
     "uuid": {"nil": "00000000-0000-0000-0000-000000000000", "max": "ffffffff-ffff-ffff-ffff-ffffffffffff"},
