@@ -251,7 +251,7 @@ SELECT json_build_array(to_json(l.ids), to_json(l.flag_keys), to_json(l.environm
        (SELECT json_object_agg(c.id, c.environment) FROM caches AS c) AS cache_entries,
        -- Where the next batch begins, how many rows were claimed, and whether the next batch needs the full text.
        (SELECT json_build_array(max(c.scheduled_at)) FROM claimed AS c) AS latest,  -- plain
-       (SELECT count(*) FROM claimed) AS claimed,  -- plain
+       coalesce(cardinality(l.ids), 0) AS claimed,  -- plain
        -- full: (SELECT json_build_array(c.scheduled_at, c.id, c.next_retry_at) FROM taken AS c
        -- full:  ORDER BY c.next_retry_at DESC NULLS LAST, c.scheduled_at DESC, c.id DESC LIMIT 1) AS latest,
        -- full: (SELECT count(*) FROM taken) AS claimed,

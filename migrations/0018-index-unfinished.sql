@@ -1,4 +1,4 @@
--- Expands: finds the unfinished rows of a flag before a guarded one; never sees a finished row.
+-- Expands: finds the unfinished rows of a flag in the order of time; never sees a finished row.
 -- Built without blocking writers; an invalid leftover of an interrupted build is dropped first.
 -- transactional: false
 DROP INDEX CONCURRENTLY IF EXISTS @schema@.idx_feature_flag_schedules_unfinished;
