@@ -21,17 +21,21 @@ OURS = {"flags-operator", "flags-processor", "flags-cleanup", "flags-migrate"}
 # Everything that an account may do beyond what every account may, as `kubectl auth can-i --list` says it.
 LEASES = {"leases.coordination.k8s.io [] [] [create]", "leases.coordination.k8s.io [] [flags-operator] [get update]"}
 SCHEDULES = {
-    "flagschedules.flagschedule.io [] [] [get list watch patch]",
-    "flagschedules.flagschedule.io/status [] [] [patch]",
+    *(f"{plural}.flagschedule.io [] [] [get list watch patch]" for plural in ("flagschedules", "flagplans")),
+    *(f"{plural}.flagschedule.io/status [] [] [patch]" for plural in ("flagschedules", "flagplans")),
     "events [] [] [create]",
+}
+FREEZES = {
+    "flagfreezes.flagschedule.io [] [] [get list watch patch]",
+    "flagfreezes.flagschedule.io/status [] [] [patch]",
 }
 CLUSTER_UID = {"namespaces [] [kube-system] [get]"}
 RIGHTS: dict[str, dict[str, set[str]]] = {
     "everywhere": {
-        SYSTEM: LEASES | SCHEDULES | CLUSTER_UID,
-        "shop": SCHEDULES | CLUSTER_UID,
-        "default": SCHEDULES | CLUSTER_UID,
-        "kube-system": SCHEDULES | CLUSTER_UID,
+        SYSTEM: LEASES | SCHEDULES | FREEZES | CLUSTER_UID,
+        "shop": SCHEDULES | FREEZES | CLUSTER_UID,
+        "default": SCHEDULES | FREEZES | CLUSTER_UID,
+        "kube-system": SCHEDULES | FREEZES | CLUSTER_UID,
     },
     "two namespaces": {
         SYSTEM: LEASES,

@@ -13,9 +13,11 @@ CLUSTER_SCOPED = {
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
 }
-POLICIES = ["allowed-edits", "bounded-metadata", "operator-keeps-spec", "scheduled-in-future"]
+POLICIES = ["allowed-edits", "allowed-plan-edits", "bounded-metadata", "freeze-overrides", "operator-keeps-spec",
+            "scheduled-in-future", "steps-in-future"]  # fmt: skip
 DEFAULT = [
     ("ClusterRole", "flagschedule-editor"),
+    ("ClusterRole", "flagschedule-freezer"),
     ("ClusterRole", "flagschedule-operator"),
     ("ClusterRole", "flagschedule-viewer"),
     ("ClusterRoleBinding", "flagschedule-operator"),
@@ -63,7 +65,7 @@ def test_switches_add_the_rest(everything: Render) -> None:
         ("migrations.enabled", {("Job", "migrate"), ("ServiceAccount", "migrate"), ("NetworkPolicy", "migrate")}),
         ("cleanup.enabled", {("CronJob", "cleanup"), ("ServiceAccount", "cleanup"), ("NetworkPolicy", "cleanup")}),
         ("crds.enabled", {("CustomResourceDefinition", name) for name in KINDS}),
-        ("rbac.userRoles.enabled", {("ClusterRole", "viewer"), ("ClusterRole", "editor")}),
+        ("rbac.userRoles.enabled", {("ClusterRole", role) for role in ("viewer", "editor", "freezer")}),
         (
             "rbac.create",
             {("ClusterRole", "operator"), ("ClusterRoleBinding", "operator"), ("Role", "operator"),
@@ -185,8 +187,8 @@ def test_what_counts_as_gitops_is_a_value(helm: Helm) -> None:
     """The label of another GitOps tool can be given as a value."""
     render = helm.render({"admissionPolicies": {"managedByGitOps": "'spinnaker' in object.metadata.labels"}})
 
-    for policy in ("flagschedule-scheduled-in-future", "flagschedule-allowed-edits"):
-        condition = render.one("ValidatingAdmissionPolicy", policy)["spec"]["matchConditions"][0]
+    for policy in ("scheduled-in-future", "allowed-edits", "steps-in-future", "allowed-plan-edits"):
+        condition = render.one("ValidatingAdmissionPolicy", f"flagschedule-{policy}")["spec"]["matchConditions"][0]
         assert condition["expression"] == "!('spinnaker' in object.metadata.labels)"
 
 

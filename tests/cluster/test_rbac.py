@@ -1,21 +1,24 @@
 """Who may do what, on the real API server."""
 
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
 
 from dev.localkind.control_plane import ControlPlane
-from tests.cluster.api import Api, eventually, flagschedule
+from tests.cluster import freeze_corpus, plan_corpus
+from tests.cluster.api import Api, Object, eventually, flagfreeze, flagplan, flagschedule
 from tests.cluster.spec_corpus import spec
 
 pytestmark = pytest.mark.apiserver
 
 ACCOUNT = "system:serviceaccount:flagschedule-system:flagschedule-{}"
+PLURALS = ("flagschedules", "flagplans", "flagfreezes")
 # Everything that the operator may do beyond what every account may (discovery, reviewing its own rights).
 OPERATOR_RIGHTS = {
     "events [] [] [create]",
-    "flagschedules.flagschedule.io [] [] [get list watch patch]",
-    "flagschedules.flagschedule.io/status [] [] [patch]",
+    *(f"{plural}.flagschedule.io [] [] [get list watch patch]" for plural in PLURALS),
+    *(f"{plural}.flagschedule.io/status [] [] [patch]" for plural in PLURALS),
     "leases.coordination.k8s.io [] [] [create]",  # of the operator's own namespace; see below for others
     "leases.coordination.k8s.io [] [flagschedule-operator] [get update]",
     "namespaces [] [kube-system] [get]",
@@ -26,10 +29,9 @@ FORBIDDEN = [
     ("create", "", "pods"),
     ("get", "", "namespaces"),
     ("list", "", "namespaces"),
-    ("create", "flagschedule.io", "flagschedules"),
-    ("update", "flagschedule.io", "flagschedules"),
-    ("delete", "flagschedule.io", "flagschedules"),
+    *((verb, "flagschedule.io", plural) for plural in PLURALS for verb in ("create", "update", "delete")),
     ("update", "flagschedule.io", "flagschedules", "status"),
+    ("override-freeze", "flagschedule.io", "flagschedules"),
     ("impersonate", "", "users"),
     ("escalate", "rbac.authorization.k8s.io", "clusterroles"),
     ("bind", "rbac.authorization.k8s.io", "clusterroles"),
@@ -104,6 +106,7 @@ def bound(api: Api) -> dict[str, Api]:
         assert answer.ok, answer.message
     users = {role: api.acting_as(f"{role}-user") for role in roles} | {"norights": api.acting_as("norights")}
     assert api.create(flagschedule("x", spec())).ok
+    assert api.of("flagplans").create(flagplan("x", plan_corpus.chain())).ok
     for role in roles:  # the built-in roles learn of ours a moment after they are created
         eventually(partial(_can_read, users[role]), f"the role {role} is in effect")
     eventually(lambda: users["admin"].patch("x", {}).ok, "the right to schedule has reached admin")
@@ -114,25 +117,71 @@ def _can_read(user: Api) -> bool:
     return "spec" in user.get("x")
 
 
+@pytest.mark.parametrize("obj", [flagschedule("mine", spec()), flagplan("mine", plan_corpus.chain())],
+                         ids=["schedules", "plans"])  # fmt: skip
 @pytest.mark.parametrize("role", ["flagschedule-editor", "admin"])
-def test_editors_may_schedule(bound: dict[str, Api], role: str) -> None:
-    """Our editor role, and with it the built-in admin, may create, change and delete."""
-    user = bound[role]
+def test_editors_may_schedule(bound: dict[str, Api], role: str, obj: Object) -> None:
+    """Our editor role, and with it the built-in admin, may create, change and delete schedules and plans."""
+    user = bound[role].of(f"{obj['kind']}s".lower())
 
-    assert user.create(flagschedule("mine", spec())).ok
+    assert user.create(obj).ok
     assert user.patch("mine", {"spec": {"suspend": True}}).ok
     assert user.delete("mine").ok
 
 
+@pytest.mark.parametrize("obj", [flagschedule("x", spec()), flagplan("x", plan_corpus.chain())],
+                         ids=["schedules", "plans"])  # fmt: skip
 @pytest.mark.parametrize("role", ["flagschedule-viewer", "view", "edit"])
-def test_viewers_may_look_only(bound: dict[str, Api], role: str) -> None:
-    """Our viewer role, and with it the built-in view and edit, may read and nothing else."""
-    user = bound[role]
+def test_viewers_may_look_only(bound: dict[str, Api], role: str, obj: Object) -> None:
+    """Our viewer role, and with it the built-in view and edit, may read schedules and plans and nothing else."""
+    user = bound[role].of(f"{obj['kind']}s".lower())
 
-    assert user.get("x")["spec"] == spec()
+    assert user.get("x")["spec"] == obj["spec"]
     assert user.create(flagschedule("mine", spec())).code == 403
     assert user.patch("x", {"spec": {"suspend": True}}).code == 403
     assert user.delete("x").code == 403
+
+
+@pytest.fixture
+def everywhere(api: Api) -> Iterator[Callable[[str], Api]]:
+    """Binds a user to a role in the whole cluster."""
+    path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
+    made = []
+
+    def bind(role: str) -> Api:
+        name = f"{role}-{api.namespace}"
+        answer = api.request("POST", path, {
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": name}],
+        })  # fmt: skip
+        assert answer.ok, answer.message
+        made.append(name)
+        user = api.acting_as(name).of("flagfreezes")
+        eventually(lambda: "items" in user.request("GET", "/apis/flagschedule.io/v1alpha1/flagfreezes").body,
+                   f"the role {role} is in effect")  # fmt: skip
+        return user
+
+    yield bind
+    for name in made:
+        assert api.request("DELETE", f"{path}/{name}").ok
+
+
+def test_only_freezers_may_freeze(api: Api, everywhere: Callable[[str], Api]) -> None:
+    """A freeze holds everyone's changes: it needs a role that no other one contains. All who may view see it."""
+    name = f"freeze-{api.namespace}"
+    freezer = everywhere("flagschedule-freezer")
+
+    assert freezer.create(flagfreeze(name, freeze_corpus.spec())).ok
+    assert freezer.patch(name, {"spec": {"allowSwitchOff": True}}).ok
+    for role in ("flagschedule-viewer", "flagschedule-editor", "view", "admin"):
+        user = everywhere(role)
+        assert user.get(name)["spec"]["allowSwitchOff"] is True
+        assert user.create(flagfreeze("mine", freeze_corpus.spec())).code == 403
+        assert user.patch(name, {"spec": {"allowSwitchOff": None}}).code == 403
+        assert user.delete(name).code == 403
+    assert freezer.set_status(name, phase="Finished").code == 403
+    assert freezer.delete(name).ok
 
 
 @pytest.mark.parametrize("role", ["flagschedule-viewer", "flagschedule-editor"])
@@ -156,6 +205,7 @@ def test_others_may_not_even_look(bound: dict[str, Api]) -> None:
 def test_only_the_operator_writes_status(bound: dict[str, Api], role: str) -> None:
     """A forged status would unfreeze or fake an outcome; no role for people allows it."""
     assert bound[role].set_status("x", phase="Applied").code == 403
+    assert bound[role].of("flagplans").set_status("x", phase="Finished").code == 403
 
 
 def test_the_operator_writes_status(bound: dict[str, Api]) -> None:
