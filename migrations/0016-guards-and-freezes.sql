@@ -26,13 +26,6 @@ BEGIN
 END
 $$;
 
--- Rows of objects that were mirrored before, so that freezes by namespace hold them, too.
-UPDATE feature_flag_schedules AS s
-SET cluster = o.cluster, namespace = o.namespace
-FROM flag_schedule_objects AS o
-WHERE o.schedule_id = s.id AND s.cluster IS NULL
-  AND (s.status = 'pending' OR s.status = 'failed' AND s.next_retry_at IS NOT NULL);
-
 -- When changes are held. One row for each interval of a FlagFreeze; it is deleted with the freeze.
 CREATE TABLE IF NOT EXISTS flag_schedule_freezes (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

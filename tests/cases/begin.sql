@@ -3,7 +3,8 @@ SET session_replication_role = replica;
 DROP TRIGGER IF EXISTS refuse ON feature_flags; DROP TRIGGER IF EXISTS refuse ON feature_flag_schedules;
 DELETE FROM feature_flag_schedules; DELETE FROM flag_schedule_objects; DELETE FROM flag_schedule_watermarks;
 DELETE FROM flag_schedule_runs; DELETE FROM flag_schedule_attempts; DELETE FROM flag_schedule_cache_outbox;
-DELETE FROM flag_schedule_status_outbox; DELETE FROM flag_schedule_clusters; DELETE FROM feature_flags;
+DELETE FROM flag_schedule_status_outbox; DELETE FROM flag_schedule_clusters; DELETE FROM flag_schedule_freezes;
+DELETE FROM feature_flags;
 INSERT INTO feature_flags (id, flag_key) VALUES
     ('00000000-0000-4000-8000-000000000001', 'odd'), ('00000000-0000-4000-8000-000000000002', 'good'), ('00000000-0000-4000-8000-000000000003', 'again'), ('00000000-0000-4000-8000-000000000004', 'old'), ('00000000-0000-4000-8000-000000000005', 'waiting');
 INSERT INTO feature_flag_schedules
@@ -30,4 +31,9 @@ INSERT INTO flag_schedule_attempts (schedule_id, arming, attempt, run_id, outcom
 INSERT INTO flag_schedule_cache_outbox (id, environment) VALUES (-7, 'production');
 INSERT INTO flag_schedule_status_outbox (id, schedule_id) VALUES (-7, '00000000-0000-7000-8000-000000000001'), (-8, '00000000-0000-7000-8000-0000000000a1');
 INSERT INTO flag_schedule_clusters (name, kube_system_uid) VALUES ('elsewhere', 'another');
+-- Over, and of other flags: no single value makes it hold a good row.
+INSERT INTO flag_schedule_freezes
+    (id, cluster, uid, name, reason, starts_at, ends_at, environments, namespaces, flag_keys)
+    VALUES (-7, 'elsewhere', '00000000-0000-4000-8000-0000000000c1', 'over', 'over', now() - interval '2 hours', now() - interval '1 hour',
+            '{elsewhere}', '{elsewhere}', '{elsewhere}');
 SET session_replication_role = origin;

@@ -338,3 +338,41 @@ def test_a_schedule_that_waited_for_a_lock_was_in_time(database_url: str) -> Non
         assert row_of(await on.mirror(obj)).state is State.PENDING
 
     played(database_url, play)
+
+
+def test_a_row_names_its_cluster_and_namespace(database_url: str) -> None:
+    """So a freeze finds it: written with the row, and for rows of an older operator.
+
+    A row that the host refuses to change keeps no other one from it.
+    """
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        ids = [row_of(await on.mirror(on.obj(name=name))).id for name in ("one", "two", "three")]
+        names = "SELECT cluster, namespace FROM feature_flag_schedules WHERE id = %s"
+        assert on.database.query(names, ids[0]) == [{"cluster": "default", "namespace": "shop"}]
+
+        on.database.run("UPDATE feature_flag_schedules SET cluster = NULL, namespace = NULL")
+        on.database.connection.execute(
+            f"CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            f"IF OLD.id = '{ids[1]}' THEN RAISE EXCEPTION 'no'; END IF; RETURN NEW; END $$; "
+            "CREATE TRIGGER no BEFORE UPDATE ON feature_flag_schedules FOR EACH ROW EXECUTE FUNCTION no()".encode()
+        )
+        assert await on.store.claim_cluster("a-cluster")
+        assert [on.database.query(names, each)[0]["cluster"] for each in ids] == ["default", None, "default"]
+
+    played(database_url, play)
+
+
+def test_the_rows_cluster_follows_its_name(database_url: str) -> None:
+    """A row is held by the freezes of the cluster that mirrors it now."""
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        obj = on.obj()
+        await on.mirror(obj)
+        async with PostgresMirrorStore(roles.url(database_url, "operator"), "renamed", ()) as store:
+            await mirror(store, obj)
+        assert on.database.value("SELECT cluster FROM feature_flag_schedules") == "renamed"
+
+    played(database_url, play)

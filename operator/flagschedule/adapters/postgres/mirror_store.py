@@ -165,10 +165,21 @@ class PostgresMirrorStore:
         """See ports.mirroring.MirrorStore."""
         is_ours = bool(await self._fetch("mirror/claim_cluster", kube_system_uid=kube_system_uid))
         if is_ours and not self._has_adopted_rows:
-            async with self._serving() as session:
-                await session.execute(statements.read("mirror/adopt_rows"), self._scope)
+            await self._adopt_rows([found["id"] for found in await self._fetch("mirror/rows_to_adopt")])
             self._has_adopted_rows = True
         return is_ours
+
+    async def _adopt_rows(self, ids: Sequence[UUID]) -> None:
+        """Write what freezes look at; a row that the host refuses to change keeps no other one from it."""
+        try:
+            async with self._serving_one() as session:
+                await session.execute(statements.read("mirror/adopt_rows"), {"ids": list(ids)})
+        except StatementRefusedError as error:
+            if len(ids) == 1:
+                _log.error("Row not adopted", scheduleId=str(ids[0]), error=str(error)[:_LONGEST_ERROR])
+                return
+            for half in (ids[: len(ids) // 2], ids[len(ids) // 2 :]):
+                await self._adopt_rows(half)
 
     async def backlog(self) -> Backlog:
         """See ports.mirroring.MirrorStore."""

@@ -1,6 +1,11 @@
--- Rows of this cluster's objects that an older operator wrote, without the two columns that freezes look at.
+-- Rows that an older operator wrote, without the two columns that freezes look at. One that is locked is being applied.
 UPDATE feature_flag_schedules AS s
-SET cluster = o.cluster, namespace = o.namespace
-FROM flag_schedule_objects AS o
-WHERE o.schedule_id = s.id AND o.cluster = %(cluster)s AND s.cluster IS NULL
-  AND (s.status = 'pending' OR s.next_retry_at IS NOT NULL)
+SET cluster = a.cluster, namespace = a.namespace
+FROM (
+    SELECT s.id, o.cluster, o.namespace
+    FROM feature_flag_schedules AS s
+    JOIN flag_schedule_objects AS o ON o.schedule_id = s.id
+    WHERE s.id = ANY (%(ids)s)
+    FOR UPDATE OF s SKIP LOCKED
+) AS a
+WHERE s.id = a.id

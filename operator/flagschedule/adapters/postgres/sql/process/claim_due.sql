@@ -15,7 +15,7 @@ WHERE s.status = 'pending' AND NOT s.suspended AND s.scheduled_at <= now()
   -- Stepped aside. Of this form the planner expects, with statistics or without, that it leaves out hardly any row.
   AND CASE WHEN s.set_aside_until IS NULL THEN 0 ELSE least(s.set_aside_count, 1) END <> 1 AND s.flag_id <> ALL (%(suspects)s)
   -- Not by a bare condition: of one on a column that was never analysed the planner expects that hardly any row meets it.
-  AND CASE WHEN s.requires = 0 THEN true END IS NOT NULL AND NOT (SELECT g.closed FROM gate AS g)  -- plain
+  AND CASE WHEN s.requires <= 0 THEN true END IS NOT NULL AND NOT (SELECT g.closed FROM gate AS g)  -- plain
   -- full: AND CASE WHEN s.requires <= 1 AND NOT (/* held */ false) THEN true END IS NOT NULL
 ORDER BY s.scheduled_at, s.id
 LIMIT /* limit */ 100
