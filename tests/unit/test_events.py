@@ -102,8 +102,8 @@ def test_a_step_made_by_hand_has_no_event(old: dict[str, Any], new: dict[str, An
 def test_any_step_has_few_short_events(first: Any, second: Any) -> None:
     """Without an edge in the status there is no Event, and the text of each Event has a limited length."""
     old = computed(*first) or NEW
-    found, known, fields = second
-    new = computed(found, known, fields, old)
+    found, known, fields, holding = second
+    new = computed(found, known, fields, holding, old)
     if new is None:
         return
     found_events = transition(old, new).events

@@ -1,5 +1,6 @@
 """From object, record and row to the status that people and programs read."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
+from flagschedule.domain.outcome import Holding, Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule
 from flagschedule.domain.status import compute
 from tests.unit.builders import HOUR, NOW, ROW_ID, obj, row
@@ -185,6 +186,41 @@ def test_each_outcome_has_its_phase_and_conditions(
     assert conditions(made) == expected
     assert all(len(each["message"]) > 10 for each in made["conditions"])
     assert {each["observedGeneration"] for each in made["conditions"]} == {1}
+
+
+HOLDING = Holding("incident-4711", "INC-4711: checkout is down", NOW + HOUR)
+
+
+def frozen(found: Row, holding: Holding = HOLDING) -> dict[str, Any]:
+    """Return the status of an object whose row is due and held."""
+    return _computed(obj(), Snapshot(record=record(), row=found, now=NOW, holding=holding))
+
+
+def test_a_frozen_schedule_names_the_freeze_its_reason_and_its_end() -> None:
+    """It is accepted, its change is open, and the message says what holds it and when it goes on."""
+    made = frozen(row())
+
+    assert made["phase"] == "Frozen"
+    assert conditions(made) == {"Ready": ("True", "Frozen"), "Applied": ("Unknown", "Frozen")}
+    assert made["message"] == (
+        'The change is due, and held by the FlagFreeze "incident-4711" until 2026-12-01T10:00:00Z: '
+        "INC-4711: checkout is down"
+    )
+    assert "until it is deleted" in frozen(row(), replace(HOLDING, ends_at=None))["message"]
+
+
+def test_a_frozen_retry_says_what_failed() -> None:
+    """A retry that is due and held keeps its error and its count."""
+    made = frozen(row(state=State.FAILED, retry_count=1, next_retry_at=NOW, last_error="no"))
+
+    assert (made["phase"], made["retryCount"]) == ("Frozen", 1)
+    assert made["message"].startswith("Attempt 1 of 4 failed: no; the next one is held by the FlagFreeze")
+
+
+def test_what_is_suspended_or_done_is_not_frozen() -> None:
+    """A person's own hold and an outcome come first."""
+    assert frozen(row(suspended=True))["phase"] == "Suspended"
+    assert frozen(row(**APPLIED))["phase"] == "Applied"
 
 
 def test_change_and_times_are_for_people() -> None:

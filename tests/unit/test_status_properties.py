@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
+from flagschedule.domain.outcome import Holding, Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import Phase, Status
 from flagschedule.domain.status import compute
 from tests.unit.builders import HOUR, NOW, ROW_ID, obj, row
@@ -24,6 +24,7 @@ TABLE: dict[str, set[tuple[str, str, str, str, bool]]] = {
     "Suspended": {("True", "Suspended", "Unknown", "Suspended", False)},
     "Waiting": {("False", "FlagNotFound", "Unknown", "FlagNotFound", False)},
     "Retrying": {("True", "Mirrored", "Unknown", "Retrying", False)},
+    "Frozen": {("True", "Frozen", "Unknown", "Frozen", False)},
     "Applied": {
         *(
             ("True", ready, "True", why, False)
@@ -88,12 +89,17 @@ specs = st.fixed_dictionaries(
         "generation": st.integers(1, 6),
     },
 )
-cases = st.tuples(st.one_of(st.none(), rows), records, specs)
+holdings = st.sampled_from([None, None, Holding("f" * 63, "r" * 256, None), Holding("incident", "INC-1", NOW + HOUR)])
+cases = st.tuples(st.one_of(st.none(), rows), records, specs, holdings)
+Case = tuple[Row | None, Record, dict[str, Any], Holding | None]
 
 
-def computed(found: Row | None, known: Record, fields: dict[str, Any], before: Any = None) -> dict[str, Any] | None:
+def computed(
+    found: Row | None, known: Record, fields: dict[str, Any], holding: Holding | None, before: Any = None
+) -> dict[str, Any] | None:
     """Return the status of that object after the status `before`, in the API's shape."""
-    made = compute(obj(**fields, status=before), Snapshot(record=known, row=found, now=NOW + timedelta(minutes=1)))
+    snapshot = Snapshot(record=known, row=found, now=NOW + timedelta(minutes=1), holding=holding)
+    made = compute(obj(**fields, status=before), snapshot)
     if made is None:
         return None
     assert Status.from_json(made.as_json()) == made  # or it would be written again and again
@@ -128,10 +134,10 @@ def faults(value: Any, schema: dict[str, Any], path: str = "status") -> list[str
 
 
 @given(cases)
-def test_every_status_is_valid(case: tuple[Row | None, Record, dict[str, Any]]) -> None:
+def test_every_status_is_valid(case: Case) -> None:
     """The API server's schema accepts the status of any object, record and row: shapes, lengths, reasons, times."""
-    found, known, fields = case
-    made = computed(found, known, fields)
+    found, known, *_ = case
+    made = computed(*case)
     if made is None:
         assert found is None
         assert known.state is None
@@ -143,7 +149,7 @@ def test_every_status_is_valid(case: tuple[Row | None, Record, dict[str, Any]]) 
 
 
 @given(cases)
-def test_every_status_is_a_line_of_the_table(case: tuple[Row | None, Record, dict[str, Any]]) -> None:
+def test_every_status_is_a_line_of_the_table(case: Case) -> None:
     """There is always a phase, and conditions and reasons are ones that the table names for it."""
     made = computed(*case)
     if made is None:
@@ -158,7 +164,7 @@ def test_every_status_is_a_line_of_the_table(case: tuple[Row | None, Record, dic
 
 
 @given(cases)
-def test_ready_never_speaks_of_applied(case: tuple[Row | None, Record, dict[str, Any]]) -> None:
+def test_ready_never_speaks_of_applied(case: Case) -> None:
     """What is planned, held, retried or done is Ready; only what needs a person is not."""
     made = computed(*case)
     if made is None:
@@ -172,9 +178,7 @@ def test_ready_never_speaks_of_applied(case: tuple[Row | None, Record, dict[str,
 
 
 @given(cases, cases)
-def test_transition_times_move_with_the_status_only(
-    first: tuple[Row | None, Record, dict[str, Any]], second: tuple[Row | None, Record, dict[str, Any]]
-) -> None:
+def test_transition_times_move_with_the_status_only(first: Case, second: Case) -> None:
     """From any status to any other, lastTransitionTime changes exactly where a condition's status does."""
     before = computed(*first)
     if before is None:
@@ -192,7 +196,7 @@ def test_transition_times_move_with_the_status_only(
 
 
 @given(cases)
-def test_every_status_settles(case: tuple[Row | None, Record, dict[str, Any]]) -> None:
+def test_every_status_settles(case: Case) -> None:
     """A status computed from itself does not change, so writing it comes to an end."""
     first = computed(*case)
     if first is not None:

@@ -54,7 +54,7 @@ def test_a_status_of_ours_is_read_in_full() -> None:
 @pytest.mark.parametrize(
     "odd",
     [
-        {"phase": "Frozen"},
+        {"phase": "Molten"},
         {"appliedAt": "yesterday"},
         {"appliedAt": "2026-12-01T10:00:00+01:00"},
         {"observedGeneration": True},

@@ -35,11 +35,12 @@ class EventReason(StrEnum):
 
 
 # By the reason of the condition Applied, which is what programs may read; `phase` is for people.
-_ARMED: Final = {ConditionReason.SCHEDULED, ConditionReason.SUSPENDED, ConditionReason.RETRYING}
+_ARMED: Final = {ConditionReason.SCHEDULED, ConditionReason.SUSPENDED, ConditionReason.RETRYING, ConditionReason.FROZEN}
 _REASONS: Final[Mapping[str, EventReason]] = {
     ConditionReason.SCHEDULED: EventReason.MIRRORED,
     ConditionReason.SUSPENDED: EventReason.MIRRORED,
     ConditionReason.RETRYING: EventReason.ATTEMPT_FAILED,
+    ConditionReason.FROZEN: EventReason.MIRRORED,
     ConditionReason.APPLIED: EventReason.APPLIED,
     ConditionReason.ALREADY_SET: EventReason.APPLIED,
     ConditionReason.PARTLY_SUPERSEDED: EventReason.APPLIED,

@@ -5,7 +5,7 @@ Called by the status function. No text of an exception, no host and no secret ma
 
 from typing import Final
 
-from flagschedule.domain.outcome import Outcome, Reason, Record, Row
+from flagschedule.domain.outcome import Holding, Outcome, Reason, Record, Row
 from flagschedule.domain.schedule import RETRY_ANNOTATION, FlagSchedule, Phase
 from flagschedule.domain.times import rfc3339
 
@@ -54,6 +54,15 @@ def explain(phase: Phase, obj: FlagSchedule, record: Record, row: Row | None, ou
             fault = cut(obj.fault or "see the schema", _ENOUGH)
             return f"The spec cannot be used: {fault}. Correct it; nothing was changed."
     return _failed(row, outcome)
+
+
+def frozen(holding: Holding, row: Row | None) -> str:
+    """What holds the change, and when it goes on; of a retry also why."""
+    until = f"until {rfc3339(holding.ends_at)}" if holding.ends_at else "until it is deleted"
+    held = f'eld by the FlagFreeze "{holding.freeze}" {until}: {cut(holding.reason, _ENOUGH)}'
+    if row and row.retrying:
+        return f"{_attempt(row)}; the next one is h{held}"
+    return f"The change is due, and h{held}"
 
 
 def cut(text: str, length: int) -> str:

@@ -69,6 +69,15 @@ class Outcome:
     applied_at: datetime | None
 
 
+@dataclass(frozen=True)
+class Holding:
+    """The freeze that holds a schedule that is due; of several the one that ends last. None is no end."""
+
+    freeze: str
+    reason: str
+    ends_at: datetime | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One row of `feature_flag_schedules`; `id` is None until the database has given one.
@@ -141,11 +150,15 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """Record and row of one object as one transaction saw them, and the database's time of that look."""
+    """Record and row of one object as one transaction saw them, and the database's time of that look.
+
+    `holding` is what holds the row, which is due then.
+    """
 
     record: Record | None
     row: Row | None
     now: datetime
+    holding: Holding | None = None
 
     @property
     def outcome(self) -> Outcome:

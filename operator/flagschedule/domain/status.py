@@ -13,7 +13,7 @@ from typing import Final
 
 from flagschedule.domain import messages
 from flagschedule.domain.conditions import Condition, ConditionStatus, find, with_transition_times
-from flagschedule.domain.outcome import Outcome, Reason, Record, Row, Snapshot, State
+from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import ConditionReason, ConditionType, FlagSchedule, Phase, Status
 
 _TRUE, _FALSE, _UNKNOWN = ConditionStatus
@@ -39,6 +39,7 @@ _SHAPES: Mapping[Phase, _Shape] = {
     Phase.SUSPENDED: _Shape(_TRUE, ConditionReason.SUSPENDED, _UNKNOWN, ConditionReason.SUSPENDED),
     Phase.WAITING: _Shape(_FALSE, ConditionReason.FLAG_NOT_FOUND, _UNKNOWN, ConditionReason.FLAG_NOT_FOUND),
     Phase.RETRYING: _Shape(_TRUE, ConditionReason.MIRRORED, _UNKNOWN, ConditionReason.RETRYING),
+    Phase.FROZEN: _Shape(_TRUE, ConditionReason.FROZEN, _UNKNOWN, ConditionReason.FROZEN),
     Phase.APPLIED: _Shape(_TRUE, ConditionReason.APPLIED, _TRUE, ConditionReason.APPLIED),
     Phase.SUPERSEDED: _Shape(_TRUE, ConditionReason.SUPERSEDED, _TRUE, ConditionReason.SUPERSEDED),
     Phase.SKIPPED: _Shape(_TRUE, ConditionReason.SKIPPED, _FALSE, ConditionReason.SKIPPED),
@@ -79,11 +80,11 @@ def compute(obj: FlagSchedule, snapshot: Snapshot) -> Status | None:
         return None
     outcome = snapshot.outcome
     reason = outcome.reason
-    phase = _phase(outcome, row)
+    phase = _phase(snapshot)
     observed = obj.generation if phase in _HANDLED else record.generation
     applied_at = outcome.applied_at if outcome.state is State.APPLIED else None
     previous = _of_deleted_row(obj, record, row, phase)
-    message = _kept_message(previous, phase, reason) or messages.explain(phase, obj, record, row, outcome)
+    message = _kept_message(previous, phase, reason) or _message(phase, obj, record, snapshot)
     change = _change(obj, record, row, phase)
     too_late = _edit_too_late(obj, record, phase, reason)
     notice = messages.edit_too_late(outcome, phase, change) if too_late else None
@@ -107,9 +108,18 @@ def compute(obj: FlagSchedule, snapshot: Snapshot) -> Status | None:
     )
 
 
-def _phase(outcome: Outcome, row: Row | None) -> Phase:
+def _message(phase: Phase, obj: FlagSchedule, record: Record, snapshot: Snapshot) -> str:
+    if phase is Phase.FROZEN and snapshot.holding:
+        return messages.frozen(snapshot.holding, snapshot.row)
+    return messages.explain(phase, obj, record, snapshot.row, snapshot.outcome)
+
+
+def _phase(snapshot: Snapshot) -> Phase:
+    outcome, row = snapshot.outcome, snapshot.row
     if row and row.suspended and not row.finished:
         return Phase.SUSPENDED
+    if row and snapshot.holding and not row.finished:
+        return Phase.FROZEN
     match outcome.state:
         case State.PENDING:
             return Phase.RETRYING if row and row.aside else Phase.PENDING

@@ -8,7 +8,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from flagschedule.domain.decision import Replay
-from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
+from flagschedule.domain.outcome import Holding, Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 
 
@@ -115,7 +115,8 @@ def to_snapshot(found: DictRow) -> Snapshot:
     if row is None and record.schedule_id and record.state is None:
         # TRUNCATE fires no trigger that could have kept the outcome.
         record = replace(record, state=State.FAILED, reason=Reason.FLAG_DELETED)
-    return Snapshot(record=record, row=row, now=found["now"])
+    holding = Holding(found["freeze"], found["freeze_reason"], found["freeze_ends_at"]) if found["freeze"] else None
+    return Snapshot(record=record, row=row, now=found["now"], holding=holding)
 
 
 def _row(found: DictRow) -> Row:

@@ -11,6 +11,7 @@ from typing import Final, LiteralString
 
 _LIMIT: Final = "/* limit */ 100"
 _HELD: Final = "/* held */ false"
+_HOLDS: Final = "/* holds */ false"
 _LOCK: Final = re.compile(r"^ *FOR (NO KEY )?UPDATE.*\n", re.MULTILINE)
 _LOOKED_AT: Final = 1000  # rows, of which one that can be applied is enough
 
@@ -42,7 +43,7 @@ def _text(name: str) -> LiteralString:
 
 
 def _with_held(text: LiteralString) -> LiteralString:
-    return text.replace(_HELD, _text("process/held"))
+    return text.replace(_HELD, _text("process/held")).replace(_HOLDS, _text("process/holds"))
 
 
 @cache
