@@ -255,7 +255,6 @@ class FlagFreeze:
     fault: str | None
     status: Status
     finalizers: tuple[str, ...] = ()
-    retry_request: None = None
 
     @property
     def guarded(self) -> bool:
@@ -271,6 +270,27 @@ class FlagFreeze:
     def stopping(self) -> bool:
         """Whether a person waits for it: always, because a freeze stops changes, and its end releases them."""
         return True
+
+    @property
+    def observed(self) -> bool:
+        """Whether an operator has ever written its status."""
+        return (self.status.observed_generation or -1) >= 0
+
+    @property
+    def due(self) -> None:
+        """Nothing: all of them are due."""
+
+    @property
+    def requests(self) -> None:
+        """Nothing: annotations request nothing."""
+
+    def with_requests_of(self, previous: Self) -> Self:  # noqa: ARG002 -- of every kind
+        """Nothing is requested beside the spec."""
+        return self
+
+    def as_deleted(self) -> Self:
+        """Return the object as it is after its removal."""
+        return replace(self, deleting=True, finalizers=())
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> "FlagFreeze":

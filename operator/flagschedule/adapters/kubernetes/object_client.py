@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, Protocol, Self, TypeVar
 import structlog
 
 from flagschedule.adapters.kubernetes.api import JSON_PATCH, AnswerTooLargeError, ApiServer
+from flagschedule.domain import freeze
 from flagschedule.domain.errors import (
     AccessForbiddenError,
     DependencyUnavailableError,
@@ -40,6 +41,7 @@ class Kind(Generic[_O]):
 
 
 FLAG_SCHEDULES: Final = Kind(kind=KIND, plural=PLURAL, parse=FlagSchedule.from_body)
+FLAG_FREEZES: Final = Kind(kind=freeze.KIND, plural=freeze.PLURAL, parse=freeze.FlagFreeze.from_body)
 
 
 class _Status(Protocol):
@@ -159,7 +161,8 @@ class KubernetesObjectClient(Generic[_O]):
             return None
 
     def _place(self, ref: ObjectRef) -> tuple[str, ...]:
-        return (*_API, "namespaces", ref.namespace, self._kind.plural, ref.name)
+        namespaced = ("namespaces", ref.namespace) if ref.namespace else ()  # else a cluster-scoped kind
+        return (*_API, *namespaced, self._kind.plural, ref.name)
 
 
 def _names(ref: ObjectRef) -> dict[str, str]:

@@ -65,11 +65,11 @@ class PostgresMirrorStore:
         await self._pool.close()
 
     async def _fetch(self, name: str, **values: object) -> list[DictRow]:
-        async with self._serving() as session:
+        async with self.serving() as session:
             return await (await session.execute(statements.read(name), {**self._scope, **values})).fetchall()
 
     @asynccontextmanager
-    async def _serving(self, within: float = _TIMEOUT) -> AsyncIterator[AsyncConnection[DictRow]]:
+    async def serving(self, within: float = _TIMEOUT) -> AsyncIterator[AsyncConnection[DictRow]]:
         """A session for what concerns no single object, so that a refusal is no object's fault either."""
         try:
             async with self._session(within) as session:
@@ -78,7 +78,7 @@ class PostgresMirrorStore:
             raise DependencyUnavailableError(str(refusal)) from refusal
 
     @asynccontextmanager
-    async def _serving_one(self, *, writes: bool = False) -> AsyncIterator[AsyncConnection[DictRow]]:
+    async def serving_one(self, *, writes: bool = False) -> AsyncIterator[AsyncConnection[DictRow]]:
         """A session for statements that the values of single rows can spoil.
 
         Raises:
@@ -100,12 +100,12 @@ class PostgresMirrorStore:
     @asynccontextmanager
     async def transaction(self, obj: FlagSchedule, *, flag_locked: bool = False) -> AsyncIterator["_Transaction"]:
         """See ports.mirroring.MirrorStore."""
-        async with self._serving_one(writes=True) as session, session.transaction():
+        async with self.serving_one(writes=True) as session, session.transaction():
             yield _Transaction(session, {**self._scope, **mapping.identity(obj)}, obj, flag_locked=flag_locked)
 
     async def snapshot(self, uid: Uid) -> Snapshot | None:
         """See ports.mirroring.MirrorStore."""
-        async with self._serving_one() as session:
+        async with self.serving_one() as session:
             return await _read(session, uid)
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
@@ -143,7 +143,7 @@ class PostgresMirrorStore:
             after, size = page[-1]["uid"], min(2 * size, _PAGE)
 
     async def _page(self, statement: LiteralString, after: UUID, size: int) -> list[DictRow]:
-        async with self._serving_one() as session:
+        async with self.serving_one() as session:
             values = {**self._scope, "after": after, "page": size}
             return await (await session.execute(statement, values)).fetchall()
 
@@ -158,7 +158,7 @@ class PostgresMirrorStore:
 
     async def delete_status_entries(self, ids: Sequence[int]) -> None:
         """See ports.mirroring.MirrorStore."""
-        async with self._serving() as session:
+        async with self.serving() as session:
             await session.execute(statements.read("mirror/delete_status_entries"), {"ids": list(ids)})
 
     async def claim_cluster(self, kube_system_uid: str) -> bool:
@@ -172,7 +172,7 @@ class PostgresMirrorStore:
     async def _adopt_rows(self, ids: Sequence[UUID]) -> None:
         """Write what freezes look at; a row that the host refuses to change keeps no other one from it."""
         try:
-            async with self._serving_one() as session:
+            async with self.serving_one() as session:
                 await session.execute(statements.read("mirror/adopt_rows"), {"ids": list(ids)})
         except StatementRefusedError as error:
             if len(ids) == 1:
@@ -195,7 +195,7 @@ class PostgresMirrorStore:
 
     async def ping(self) -> None:
         """See ports.mirroring.MirrorStore."""
-        async with self._serving(_PING_TIMEOUT) as session:
+        async with self.serving(_PING_TIMEOUT) as session:
             found = await (await session.execute(statements.read("mirror/serves"))).fetchone()
             if found and found["is_read_only"]:
                 raise ReadOnlySqlTransaction
