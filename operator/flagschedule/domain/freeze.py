@@ -285,7 +285,7 @@ class FlagFreeze:
         """Nothing: annotations request nothing."""
 
     def with_requests_of(self, previous: Self) -> Self:  # noqa: ARG002 -- of every kind
-        """Nothing is requested beside the spec."""
+        """Nothing is requested but by the spec."""
         return self
 
     def as_deleted(self) -> Self:
