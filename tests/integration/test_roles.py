@@ -19,6 +19,8 @@ from tests.integration.test_mirror_store import Scene
 # Who may do what with which table, or with which of its columns; owners and their own rights apart.
 GRANTS = """
 cleaner feature_flag_schedules: DELETE SELECT UPDATE(updated_at)
+cleaner flag_plan_rows: DELETE SELECT
+cleaner flag_plans: DELETE SELECT
 cleaner flag_schedule_attempts: DELETE SELECT
 cleaner flag_schedule_objects: DELETE SELECT
 cleaner flag_schedule_runs: DELETE SELECT
@@ -27,6 +29,9 @@ max_retries, namespace, next_retry_at, not_after, on_mismatch, overrides, reason
 retry_initial_seconds, retry_max_seconds, scheduled_at, set_aside_count, set_aside_until, status, suspended, \
 updated_at, updates)
 operator feature_flags: SELECT
+operator flag_plan_lineages: INSERT SELECT UPDATE
+operator flag_plan_rows: INSERT SELECT UPDATE
+operator flag_plans: INSERT SELECT UPDATE
 operator flag_schedule_attempts: SELECT
 operator flag_schedule_cache_outbox: SELECT
 operator flag_schedule_clusters: INSERT SELECT UPDATE
@@ -39,6 +44,8 @@ operator flag_schedule_watermarks: SELECT
 processor feature_flag_schedules: SELECT UPDATE(applied_at, error_message, last_error, next_retry_at, reason, \
 retry_count, set_aside_count, set_aside_until, status, updated_at)
 processor feature_flags: SELECT UPDATE(enabled, rollout_percentage, updated_at)
+processor flag_plan_rows: SELECT
+processor flag_plans: SELECT
 processor flag_schedule_attempts: INSERT
 processor flag_schedule_cache_outbox: DELETE INSERT SELECT UPDATE(id)
 processor flag_schedule_freezes: SELECT

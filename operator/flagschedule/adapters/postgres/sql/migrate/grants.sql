@@ -23,7 +23,7 @@ BEGIN
               AND c.relname IN ('feature_flag_schedules', 'flag_schedule_objects', 'flag_schedule_watermarks',
                   'flag_schedule_attempts', 'flag_schedule_cache_outbox', 'flag_schedule_status_outbox',
                   'flag_schedule_clusters', 'flag_schedule_runs', 'flag_schedule_migrations', 'flag_schedule_freezes',
-                  'flag_schedule_protocol')
+                  'flag_schedule_protocol', 'flag_plan_lineages', 'flag_plans', 'flag_plan_rows')
               AND pg_has_role(c.relowner, 'USAGE')
         LOOP
             EXECUTE format('REVOKE ALL ON %s FROM %I', ours, program);
@@ -46,6 +46,7 @@ BEGIN
         GRANT SELECT, UPDATE ON flag_schedule_protocol TO flagschedule_operator;
         GRANT UPDATE ON flag_schedule_objects, flag_schedule_clusters TO flagschedule_operator;
         GRANT DELETE ON flag_schedule_status_outbox TO flagschedule_operator;
+        GRANT SELECT, INSERT, UPDATE ON flag_plan_lineages, flag_plans, flag_plan_rows TO flagschedule_operator;
     END IF;
 
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'flagschedule_processor') THEN
@@ -57,8 +58,8 @@ BEGIN
                 AND has_column_privilege('flagschedule_processor', 'feature_flags', 'updated_at', 'UPDATE')) THEN
             GRANT UPDATE (enabled, rollout_percentage, updated_at) ON feature_flags TO flagschedule_processor;
         END IF;
-        GRANT SELECT ON feature_flag_schedules, flag_schedule_objects, flag_schedule_freezes, flag_schedule_protocol
-            TO flagschedule_processor;
+        GRANT SELECT ON feature_flag_schedules, flag_schedule_objects, flag_schedule_freezes, flag_schedule_protocol,
+            flag_plans, flag_plan_rows TO flagschedule_processor;
         GRANT UPDATE (status, reason, applied_at, retry_count, next_retry_at, last_error, error_message, updated_at,
             set_aside_until, set_aside_count)
             ON feature_flag_schedules TO flagschedule_processor;
@@ -73,7 +74,7 @@ BEGIN
 
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'flagschedule_cleaner') THEN
         GRANT SELECT, DELETE ON feature_flag_schedules, flag_schedule_objects, flag_schedule_attempts,
-            flag_schedule_runs TO flagschedule_cleaner;
+            flag_schedule_runs, flag_plans, flag_plan_rows TO flagschedule_cleaner;
         -- To skip locked rows it must be able to lock, and Postgres requires UPDATE of some column for that.
         GRANT UPDATE (updated_at) ON feature_flag_schedules TO flagschedule_cleaner;
     END IF;
