@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS flag_plan_rows (
     plan uuid NOT NULL,          -- the object that planned it last
     schedule_id uuid UNIQUE,     -- null while its flag does not exist
     is_chain boolean NOT NULL,   -- a step with at or after
+    is_moved boolean NOT NULL DEFAULT false,  -- its time is that of an approval or of a request to retry
     due_at timestamptz NOT NULL,
     updates jsonb NOT NULL,
     state text,                  -- the outcome; null while there is none
@@ -56,7 +57,7 @@ CREATE INDEX IF NOT EXISTS idx_flag_plan_rows_open ON flag_plan_rows (lineage) W
 CREATE INDEX IF NOT EXISTS idx_flag_plan_rows_chain ON flag_plan_rows (plan) WHERE is_chain;
 
 -- A row may go with its flag (cascade) or by retention; the outcome of its object or plan must not go with it.
--- Purging a finished row changes no outcome, so nobody needs a notice.
+-- Purging a finished row changes no outcome, so it needs no notice.
 CREATE OR REPLACE FUNCTION flag_schedule_keep_outcome() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE

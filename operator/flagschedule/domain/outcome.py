@@ -43,6 +43,7 @@ class Reason(StrEnum):
     RETRIES_EXHAUSTED = "RetriesExhausted"
     EXPECTATION_NOT_MET = "ExpectationNotMet"
     SKIPPED = "Skipped"  # the expectation was not met, and onMismatch is Skip
+    NOT_STARTED = "NotStarted"  # the end of a window whose start was not made
     FLAG_DELETED = "FlagDeleted"
     INVALID_UPDATES = "InvalidUpdates"
     DEADLINE_EXCEEDED = "DeadlineExceeded"

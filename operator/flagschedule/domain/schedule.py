@@ -336,14 +336,14 @@ class FlagSchedule:
             deleting="deletionTimestamp" in meta,
             spec=spec,
             fault=fault,
-            retry_request=_bounded((meta.get("annotations") or {}).get(RETRY_ANNOTATION)),
+            retry_request=bounded((meta.get("annotations") or {}).get(RETRY_ANNOTATION)),
             status=Status.from_json(body.get("status")),
             cancel=isinstance(raw := body.get("spec"), Mapping) and raw.get("cancel") is True,
             finalizers=tuple(meta.get("finalizers") or ()),
         )
 
 
-def _bounded(request: str | None) -> str | None:
+def bounded(request: str | None) -> str | None:
     """Return a retry request as it is stored: tenants may write any text, and the database refuses some."""
     if request is None or (len(request) <= _LONGEST_REQUEST and request.isascii() and request.isprintable()):
         return request
@@ -354,9 +354,10 @@ def _parse_spec(raw: object) -> tuple[Spec | None, str | None]:
     try:
         return Spec.model_validate(raw), None
     except ValidationError as error:
-        return None, "; ".join(_explain(fault) for fault in error.errors(include_url=False, include_input=False))
+        return None, "; ".join(explain_fault(fault) for fault in error.errors(include_url=False, include_input=False))
 
 
-def _explain(fault: Any) -> str:
+def explain_fault(fault: Any) -> str:
+    """Say where in a spec a fault is, and what must stand there."""
     path = ".".join(["spec", *(str(part) for part in fault["loc"])])
     return f"{path}: {fault['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,526 @@
+"""Decides which rows a plan should have: the rules of FlagPlans, without I/O.
+
+`plan` is called under the lock of the plan's name, with everything it needs to know; the caller stores what it returns.
+Planning again what was stored changes nothing. A link that has an outcome is never planned again, except by a request
+to retry: that is why nothing is made twice.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from flagschedule.domain.calendar import Occurrence
+from flagschedule.domain.decision import Rules
+from flagschedule.domain.outcome import Reason, State
+from flagschedule.domain.plan import Change, Flag, FlagPlan, PlanSpec, Step
+from flagschedule.domain.plan_rows import (
+    Cancel,
+    Changes,
+    Content,
+    Insert,
+    Key,
+    Link,
+    Note,
+    Part,
+    PlanFacts,
+    PlanRecord,
+    Update,
+)
+from flagschedule.domain.schedule import Values
+from flagschedule.domain.zones import TZDATA_VERSION
+
+HORIZON: Final = timedelta(days=7)
+MOST_PENDING: Final = 2000
+MOST_OVERDUE: Final = 100  # occurrences that fell due while no operator planned
+RECENT: Final = timedelta(
+    days=3
+)  # longer than a window and what time zones can move; links younger than that are facts
+_DAY: Final = timedelta(days=1)
+_SECOND: Final = timedelta(seconds=1)
+_HISTORY: Final = timedelta(hours=24)  # see decision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """Why a chain does not go on; `links` are the changes that were not made, empty where its time had passed."""
+
+    step: str
+    links: tuple[Link, ...] = ()
+    is_history: bool = False
+
+
+@dataclass(kw_only=True)
+class View:
+    """What planning found out that the status shows, apart from the links.
+
+    Attributes:
+        approval: the step that waits for an approval.
+        missing: flags that cannot be used, and why.
+        stop: why the first chain that stopped did.
+        too_late: steps that were made, and whose spec is another one by now.
+        dropped: the start of the next window without a length, with its step.
+        coming: when a step is due that has no row yet, with its changes.
+        is_finished: whether nothing is left to do; `can_finish` whether that can ever be so.
+    """
+
+    approval: str | None = None
+    missing: dict[Flag, Reason] = field(default_factory=dict)
+    stop: Stop | None = None
+    too_late: list[str] = field(default_factory=list)
+    dropped: tuple[datetime, str] | None = None
+    coming: tuple[datetime, Step] | None = None
+    is_finished: bool = False
+    can_finish: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanDecision:
+    """Record and changes as they should be; without changes where nothing is to be done."""
+
+    record: PlanRecord
+    changes: Changes
+    view: View
+
+
+def plan(obj: FlagPlan, facts: PlanFacts, rules: Rules) -> PlanDecision:
+    """What the database should hold for this object; planned again, it finds nothing to change."""
+    record = facts.record or PlanRecord(
+        ref=obj.ref, created_at=obj.created_at, planned_from=_first_sight(obj, facts.now, rules)
+    )
+    if facts.replaced or (obj.generation < record.generation and not obj.deleting):
+        # An older view of the object never overwrites a newer one; but a deletion is final.
+        record = replace(record, deleted=record.deleted or obj.deleting)
+        return PlanDecision(record=record, changes=Changes(), view=View())
+    retry = obj.retry_request not in {None, record.retry_request}
+    edited = facts.record is not None and record.plan_hash != obj.plan_hash
+    record = replace(
+        record,
+        generation=max(obj.generation, record.generation),
+        retry_request=record.retry_request if obj.retry_request is None else obj.retry_request,
+        approval=obj.approval,
+        plan_hash=obj.plan_hash,
+        planned_from=facts.now if edited else record.planned_from,
+        cancelled=record.cancelled or obj.cancel,
+        deleted=obj.deleting,
+    )
+    if obj.deleting:
+        ours = (link for link in facts.links.values() if link.plan == obj.ref.uid)
+        return _give_up(record, ours, Reason.DELETED)
+    if record.cancelled:
+        return _give_up(record, facts.links.values(), Reason.CANCELLED)
+    if obj.spec is None:
+        starts = (link for link in facts.links.values() if not _is_open(link, facts))
+        return _give_up(record, starts, Reason.INVALID_SPEC)
+    planner = _Planner(obj, obj.spec, replace(facts, record=record), rules, is_new=facts.record is None, retry=retry)
+    return planner.plan()
+
+
+def _first_sight(obj: FlagPlan, now: datetime, rules: Rules) -> datetime:
+    """From when on starts are planned: an operator that was away for a moment misses none."""
+    return now if obj.observed else min(max(obj.created_at, now - rules.max_lateness), now)
+
+
+def _is_open(link: Link, facts: PlanFacts) -> bool:
+    """Whether it is the end of a window whose start was made."""
+    start = facts.links.get(link.key.start)
+    return link.key.part is Part.END and (start is None or start.applied)
+
+
+def _give_up(record: PlanRecord, links: Iterable[Link], reason: Reason) -> PlanDecision:
+    links = list(links)
+    cancels = tuple(Cancel(link=link, reason=reason) for link in links if link.unfinished)
+    notes = tuple(_forget(link, reason) for link in links if link.waiting)
+    return PlanDecision(record=record, changes=Changes(cancels=cancels, notes=notes), view=View())
+
+
+def _forget(link: Link, reason: Reason) -> Note:
+    return Note(
+        key=link.key,
+        due_at=link.due_at,
+        updates=link.updates,
+        state=State.CANCELLED,
+        reason=reason,
+        relinked=True,
+    )
+
+
+def horizon(now: datetime) -> datetime:
+    """Up to when rows are made: at least seven days, in whole days, so that it moves once a day."""
+    return (now.astimezone(UTC) + HORIZON + _DAY).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def chain_occurrence(chain: tuple[Step, ...]) -> str:
+    """What identifies a chain: the time of its first step."""
+    first = chain[0].at
+    if first is None:
+        raise AssertionError("a chain begins with a time")
+    return first.astimezone(UTC).isoformat()
+
+
+class _Planner:
+    """Plans one object. Collects changes, and the keys of links that stay."""
+
+    def __init__(
+        self, obj: FlagPlan, spec: PlanSpec, facts: PlanFacts, rules: Rules, *, is_new: bool, retry: bool
+    ) -> None:
+        if facts.record is None:
+            raise AssertionError("made by the caller")
+        self._obj = obj
+        self._spec = spec
+        self._facts = facts
+        self._record = facts.record
+        self._rules = rules
+        self._is_new = is_new
+        self._retry = retry
+        self._now = facts.now
+        self._horizon = horizon(facts.now)
+        self._inserts: list[Insert] = []
+        self._updates: list[Update] = []
+        self._notes: list[Note] = []
+        self._stays: set[Key] = set()
+        self._view = View()
+
+    def plan(self) -> PlanDecision:
+        """Plan."""
+        record = self._record
+        if self._spec.is_recurring:
+            record = replace(record, planned_until=self._plan_recurring(), tzdata=TZDATA_VERSION)
+        else:
+            record = replace(record, planned_until=None, tzdata=None)
+            done = [self._plan_chain(chain) for chain in self._spec.chains]
+            self._view.can_finish = True
+            self._view.is_finished = all(done) and not self._has_unfinished()
+        self._retry_ends()
+        held = {link.suspended for link in self._facts.links.values() if link.unfinished}
+        changes = Changes(
+            inserts=tuple(self._inserts),
+            updates=tuple(self._updates),
+            cancels=tuple(self._cancels()),
+            notes=(*self._notes, *self._forgotten()),
+            suspend=self._spec.suspend if held - {self._spec.suspend} else None,
+        )
+        return PlanDecision(record=record, changes=changes, view=self._view)
+
+    # What both kinds of plans share.
+
+    def _start(self, change: Change, at: datetime) -> Content:
+        deadline = self._spec.starting_deadline
+        return replace(
+            self._content(change.updates, at),
+            expect=change.expect.as_json() if change.expect else None,
+            on_mismatch=change.on_mismatch,
+            not_after=None if deadline is None else at + deadline,
+        )
+
+    def _content(self, values: Values, at: datetime) -> Content:
+        retry = self._spec.retry
+        return Content(
+            scheduled_at=at,
+            updates=values.as_json(),
+            max_retries=self._rules.max_retries if self._spec.max_retries is None else self._spec.max_retries,
+            retry_initial_seconds=retry.initial_seconds if retry else None,
+            retry_max_seconds=retry.max_seconds if retry else None,
+        )
+
+    def _keep(self, link: Link, content: Content) -> None:
+        """A row that is there stays, with the content of the spec."""
+        self._stays.add(link.key)
+        if link.unfinished and link.content != content:
+            self._updates.append(Update(link=link, content=content, is_moved=link.is_moved))
+
+    def _insert(
+        self, key: Key, content: Content, *, began_at: datetime, is_chain: bool, is_moved: bool = False
+    ) -> bool:
+        """Plan a row. Returns whether its flag can be used."""
+        flag_id = self._facts.flags.get(key.flag)
+        if flag_id is None or key.flag in self._facts.unusable:
+            self._view.missing[key.flag] = self._facts.unusable.get(key.flag, Reason.FLAG_NOT_FOUND)
+            return False
+        self._stays.add(key)
+        self._inserts.append(
+            Insert(
+                key=key,
+                content=content,
+                flag_id=flag_id,
+                began_at=began_at,
+                is_chain=is_chain,
+                relinked=key in self._facts.links,
+                is_moved=is_moved,
+            )
+        )
+        return True
+
+    def _plan_end(self, start: Link, change: Change, ends_at: datetime, began_at: datetime) -> None:
+        """Plan the end of a window whose start has a link: it keeps the values with which the window began."""
+        if change.then is None:
+            return
+        content = self._content(change.then, ends_at)
+        end = self._facts.links.get(start.key.end)
+        if end is not None and start.applied:
+            content = replace(content, updates=end.updates)
+        if end is not None and not end.revivable:
+            self._keep(end, content)
+        elif start.unfinished or (start.applied and ends_at > self._record.planned_from):
+            self._insert(start.key.end, content, began_at=began_at, is_chain=start.is_chain)
+
+    def _cancels(self) -> Iterator[Cancel]:
+        """Rows that the spec does not name any more. The end of an open window stays, regardless of the spec."""
+        replaced = {insert.key for insert in self._inserts if insert.relinked}
+        for link in self._facts.links.values():
+            if not link.unfinished:
+                continue
+            if link.key in replaced or not (link.key in self._stays or self._is_kept_end(link)):
+                yield Cancel(link=link, reason=Reason.REPLACED)
+
+    def _is_kept_end(self, link: Link) -> bool:
+        start = self._facts.links.get(link.key.start)
+        return link.key.part is Part.END and (start is None or start.ended)
+
+    def _forgotten(self) -> Iterator[Note]:
+        changed = {insert.key for insert in self._inserts} | {note.key for note in self._notes}
+        for link in self._facts.links.values():
+            if link.waiting and link.key not in self._stays | changed:
+                yield _forget(link, Reason.REPLACED)
+
+    def _has_unfinished(self) -> bool:
+        return bool(self._inserts) or any(link.unfinished for link in self._facts.links.values())
+
+    def _retry_ends(self) -> None:
+        """A request to retry makes the latest end again that failed: it is all that can close the window."""
+        if not self._retry:
+            return
+        latest: dict[tuple[str, Flag], Link] = {}
+        for link in sorted(self._facts.links.values(), key=lambda link: link.due_at):
+            if link.key.part is Part.END and link.ended:
+                latest[link.key.step, link.key.flag] = link
+        for link in latest.values():
+            if link.state is State.FAILED and link.content is not None:
+                self._updates.append(Update(link=link, content=link.content, is_moved=link.is_moved))
+
+    # Steps with cron.
+
+    def _plan_recurring(self) -> datetime | None:
+        """Plan every occurrence up to the horizon. Returns up to when all are planned."""
+        fresh: list[tuple[Occurrence, Step]] = []
+        links = [link for link in self._facts.links.values() if not link.is_chain]
+        oldest = min((link.due_at for link in links if link.unfinished), default=self._now)
+        lower = min(oldest, self._now, self._record.planned_until or self._now, self._record.planned_from) - 2 * _DAY
+        for step in self._spec.steps:
+            spanned = self._spec.recurrences[step.name].between(lower, self._horizon)
+            fresh += [(each, step) for each in spanned.planned if self._plan_known(each, step)]
+            without_length = [each.start for each in spanned.dropped if each.start > self._now]
+            if without_length and self._view.dropped is None:
+                self._view.dropped = without_length[0], step.name
+        self._view.can_finish = self._spec.ends_at is not None
+        planned_until = self._record.planned_until if self._spec.suspend else self._plan_fresh(fresh)
+        if not self._has_unfinished():
+            after = max(self._now, planned_until or self._now)
+            recurrences = self._spec.recurrences
+            found = [(recurrences[step.name].next_after(after), step) for step in self._spec.steps]
+            following = [(each.start, step) for each, step in found if each is not None]
+            self._view.coming = min(following, key=lambda each: each[0], default=None)
+            self._view.is_finished = not following and self._view.can_finish
+        return planned_until
+
+    def _plan_known(self, occurrence: Occurrence, step: Step) -> bool:
+        """Keep what has links. Returns whether anything is to be planned."""
+        is_fresh = False
+        for change in step.changes:
+            key = Key(occurrence.identity, step.name, Part.START, *change.flag)
+            link = self._facts.links.get(key)
+            if link is None or link.revivable:
+                is_fresh = is_fresh or self._may_start(occurrence.start)
+                continue
+            self._keep(link, self._start(change, occurrence.start))
+            if occurrence.end is not None:
+                self._plan_end(link, change, occurrence.end, occurrence.start)
+        return is_fresh
+
+    def _may_start(self, at: datetime) -> bool:
+        if at <= self._record.planned_from:
+            return False
+        unplanned = at > (self._record.planned_until or self._record.planned_from)
+        # Else it was planned, but for a flag that did not exist.
+        return at > self._now or unplanned or self._now - at <= self._rules.max_lateness
+
+    def _plan_fresh(self, fresh: list[tuple[Occurrence, Step]]) -> datetime:
+        fresh.sort(key=lambda each: each[0].start)
+        overdue = [each for each in fresh if each[0].start <= self._now]
+        coming = fresh[len(overdue) :]
+        room = MOST_PENDING - sum(link.unfinished for link in self._facts.links.values())
+        for occurrence, step in [*overdue[-MOST_OVERDUE:], *coming]:
+            room -= len(step.changes) * (1 if occurrence.end is None else 2)
+            if room < 0:
+                return occurrence.start - _SECOND
+            for change in step.changes:
+                self._plan_occurrence(occurrence, step, change)
+        return self._horizon
+
+    def _plan_occurrence(self, occurrence: Occurrence, step: Step, change: Change) -> None:
+        key = Key(occurrence.identity, step.name, Part.START, *change.flag)
+        link = self._facts.links.get(key)
+        if link is not None and not link.revivable:
+            return
+        start = occurrence.start
+        if not self._insert(key, self._start(change, start), began_at=start, is_chain=False):
+            return
+        if occurrence.end is not None and change.then is not None:
+            self._insert(key.end, self._content(change.then, occurrence.end), began_at=start, is_chain=False)
+
+    # Steps with at and after.
+
+    def _plan_chain(self, chain: tuple[Step, ...]) -> bool:
+        """Plan the step that is next. Returns whether every step was made."""
+        occurrence = self._occurrence(chain)
+        made_at: datetime | None = None
+        for number, step in enumerate(chain):
+            base = step.at if made_at is None or step.after is None else made_at + step.after
+            if base is None:
+                raise AssertionError("a step of a chain has at or after")
+            links = self._links_of(occurrence, step)
+            if links and all(link.made for link in links.values()):
+                if self._differs(step, links, occurrence, chain):
+                    self._view.too_late.append(step.name)
+                self._keep_ends(step, links)
+                made_at = max(link.applied_at or link.due_at for link in links.values())
+                continue
+            if not links:
+                self._begin(step, occurrence, base, is_first=number == 0)
+                return False
+            if self._go_on(step, occurrence, base, links, is_last=number == len(chain) - 1):
+                continue
+            return False
+        return True
+
+    def _occurrence(self, chain: tuple[Step, ...]) -> str:
+        """What identifies the chain; an edit of its first time moves no chain of which a step was made."""
+        names = {step.name for step in chain}
+        made = [
+            link
+            for link in self._facts.links.values()
+            if link.is_chain and link.plan == self._obj.ref.uid and link.key.step in names and link.made
+        ]
+        return max(made, key=lambda link: link.due_at).key.occurrence if made else chain_occurrence(chain)
+
+    def _links_of(self, occurrence: str, step: Step) -> dict[Flag, Link]:
+        """The starts of a step that were planned; of a flag that the step gave up only if it was made."""
+        flags = {change.flag for change in step.changes}
+        return {
+            link.key.flag: link
+            for link in self._facts.links.values()
+            if (link.key.occurrence, link.key.step, link.key.part) == (occurrence, step.name, Part.START)
+            and not link.revivable
+            and (link.made or link.key.flag in flags)
+        }
+
+    def _differs(self, step: Step, links: Mapping[Flag, Link], occurrence: str, chain: tuple[Step, ...]) -> bool:
+        wanted = {change.flag: change.updates.as_json() for change in step.changes}
+        moved = step is chain[0] and occurrence != chain_occurrence(chain)
+        return moved or wanted != {flag: link.updates for flag, link in links.items()}
+
+    def _begin(self, step: Step, occurrence: str, base: datetime, *, is_first: bool) -> None:
+        """Plan a step that has no rows yet."""
+        if is_first and not step.approval and self._is_late(base):
+            self._stop(Stop(step=step.name, is_history=self._record.planned_from - base > _HISTORY))
+            return
+        if step.approval and self._record.approval != step.name:
+            self._view.approval = self._view.approval or step.name
+            return
+        due = max(base, self._now) if step.approval else base
+        if due > self._horizon:
+            if self._view.coming is None or due < self._view.coming[0]:
+                self._view.coming = due, step
+            return
+        for change in step.changes:
+            self._plan_change(step, occurrence, change, due, is_moved=due != base)
+
+    def _plan_change(self, step: Step, occurrence: str, change: Change, due: datetime, *, is_moved: bool) -> None:
+        key = Key(occurrence, step.name, Part.START, *change.flag)
+        content = self._start(change, due)
+        if self._insert(key, content, began_at=due, is_chain=True, is_moved=is_moved):
+            if step.ends_at is not None and change.then is not None:
+                end = self._content(change.then, step.ends_at)
+                self._insert(key.end, end, began_at=due, is_chain=True)
+            return
+        self._stays.add(key)
+        known = self._facts.links.get(key)
+        if known is None or not known.waiting:
+            self._notes.append(
+                Note(
+                    key=key,
+                    due_at=due,
+                    updates=content.updates,
+                    state=State.WAITING,
+                    reason=self._view.missing[key.flag],
+                    relinked=known is not None,
+                )
+            )
+
+    def _is_late(self, at: datetime) -> bool:
+        """Whether a first step is too late to begin. One that was accepted in time is made up to a day later."""
+        allowed = self._spec.starting_deadline or self._rules.max_lateness
+        in_time = self._is_new and not self._obj.observed and self._obj.created_at < at
+        return self._now - at > (_HISTORY if in_time else min(allowed, _HISTORY))
+
+    def _go_on(self, step: Step, occurrence: str, base: datetime, links: Mapping[Flag, Link], *, is_last: bool) -> bool:
+        """Plan a step of which some changes are not made. Returns whether the chain ends here, as planned."""
+        stopped: list[Link] = []
+        due = min((link.due_at for link in links.values()), default=base)
+        for change in step.changes:
+            link = links.get(change.flag)
+            if link is None:
+                self._plan_change(step, occurrence, change, due, is_moved=due != base)
+            elif link.waiting:
+                self._wait_on(step, occurrence, change, link)
+            elif link.ended and not link.made:
+                if not self._make_again(step, change, link):
+                    stopped.append(link)
+            else:
+                at = link.due_at if link.is_moved or link.ended else base
+                self._keep(link, self._start(change, at))
+                if step.ends_at is not None:
+                    self._plan_end(link, change, step.ends_at, at)
+        if not stopped:
+            return False
+        pending = any(link.unfinished or link.waiting for link in links.values())
+        if is_last and not pending and all(_was_passed_over(link) for link in stopped):
+            return True
+        self._stop(Stop(step=step.name, links=tuple(stopped)))
+        return False
+
+    def _wait_on(self, step: Step, occurrence: str, change: Change, link: Link) -> None:
+        """Plan a change whose flag did not exist. Only a step with a time of its own can be too late."""
+        if step.at is not None and not step.approval and self._is_late(link.due_at) and not self._spec.suspend:
+            self._notes.append(replace(_forget(link, Reason.EXPIRED), state=State.EXPIRED))
+            return
+        self._plan_change(step, occurrence, change, link.due_at, is_moved=link.is_moved)
+
+    def _make_again(self, step: Step, change: Change, link: Link) -> bool:
+        """Plan a change again that was not made: on request, or with the values of an edit. Returns whether."""
+        edited = link.updates != change.updates.as_json() or (
+            link.content is not None
+            and (link.content.expect, link.content.on_mismatch)
+            != (change.expect.as_json() if change.expect else None, change.on_mismatch)
+        )
+        over = step.ends_at is not None and step.ends_at <= self._now
+        if over or not (self._retry or edited):
+            return False
+        self._plan_change(step, link.key.occurrence, change, self._now, is_moved=True)
+        return True
+
+    def _keep_ends(self, step: Step, links: Mapping[Flag, Link]) -> None:
+        if step.ends_at is None:
+            return
+        for change in step.changes:
+            if (link := links.get(change.flag)) is not None:
+                self._plan_end(link, change, step.ends_at, link.due_at)
+
+    def _stop(self, stop: Stop) -> None:
+        if self._view.stop is None or (self._view.stop.is_history and not stop.is_history):
+            self._view.stop = stop
+
+
+def _was_passed_over(link: Link) -> bool:
+    """Whether it was handled, though the flag was set by another change; no person needs to act."""
+    return link.reason in {Reason.SUPERSEDED, Reason.SKIPPED}

@@ -1,0 +1,499 @@
+"""Which rows a plan has, and what becomes of its flags: the numbered right answers of FlagPlans, in memory."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
+
+from flagschedule.domain.outcome import Reason, State
+from flagschedule.domain.plan import FlagPlan
+from flagschedule.domain.plan_rows import Part
+from flagschedule.domain.planning import MOST_OVERDUE, MOST_PENDING, horizon
+from tests.support.plans import PlanWorld, change, plan_object
+
+MINUTE: Final = timedelta(minutes=1)
+HOUR: Final = timedelta(hours=1)
+DAY: Final = timedelta(days=1)
+# A Monday; Oslo is an hour ahead of UTC.
+MONDAY: Final = datetime(2027, 1, 11, 0, 0, tzinfo=UTC)
+SUNDAY: Final = MONDAY - HOUR - DAY
+ANOTHER: Final = "00000000-0000-4000-8000-0000000000a2"
+
+
+def at(day: int = 0, hour: int = 0, minute: int = 0) -> datetime:
+    """A local time in Oslo in that week of January."""
+    return MONDAY + timedelta(days=day, hours=hour - 1, minutes=minute)
+
+
+def hours(cron: str = "0 9 * * 1-5", until: str | None = "17:00", **fields: Any) -> dict[str, Any]:
+    """A step that is on during business hours."""
+    window = {} if until is None else {"until": until}
+    changes = [change(then={"enabled": False} if until else None)]
+    return {"name": "hours", "cron": cron, "changes": changes, **window, **fields}
+
+
+def recurring(*steps: dict[str, Any], created_at: datetime = SUNDAY, **fields: Any) -> FlagPlan:
+    """A plan in Oslo, by default of business hours."""
+    return plan_object(*(steps or (hours(),)), created_at=created_at, timeZone="Europe/Oslo", **fields)
+
+
+def ramp(begin: str = "2027-01-12T09:00:00Z", created_at: datetime = MONDAY, **fields: Any) -> FlagPlan:
+    """5, 25 and 100 percent, with a day and two days between."""
+    return plan_object(
+        {"name": "five", "at": begin, "changes": [change(rolloutPercentage=5)]},
+        {"name": "quarter", "after": "24h", "changes": [change(rolloutPercentage=25)]},
+        {"name": "all", "after": "48h", "changes": [change(rolloutPercentage=100)], **fields.pop("last", {})},
+        created_at=created_at,
+        **fields,
+    )
+
+
+def world(now: datetime, *flags: str) -> PlanWorld:
+    """A world with flags that are off."""
+    made = PlanWorld(now=now)
+    made.add_flags(*(flags or ("chat",)))
+    return made
+
+
+def chat(on: PlanWorld) -> dict[str, Any]:
+    """The values of the flag."""
+    return on.values["chat", "production"]
+
+
+def test_1_a_start_follows_the_wall_clock_over_a_change_of_the_clocks() -> None:
+    """09:00 in Oslo is 08:00Z on Friday in winter, and 07:00Z on Monday in summer."""
+    on = world(datetime(2027, 3, 25, 12, tzinfo=UTC))
+
+    on.reconcile(recurring(created_at=on.now))
+
+    starts = [link.due_at for link in on.pending()]
+    assert starts[:2] == [datetime(2027, 3, 26, 8, tzinfo=UTC), datetime(2027, 3, 29, 7, tzinfo=UTC)]
+
+
+def test_rows_exist_for_seven_days_ahead() -> None:
+    """Each start has its row for at least a week; the end of the last window has one, too."""
+    on = world(at(-1))
+    decision = on.reconcile(recurring())
+
+    assert [link.due_at for link in on.pending()] == [at(day, 9) for day in (0, 1, 2, 3, 4, 7)][: len(on.pending())]
+    assert len(on.pending(Part.END)) == len(on.pending())
+    assert decision.record.planned_until == horizon(on.now)
+    assert horizon(on.now) - on.now >= timedelta(days=7)
+
+
+def test_7_after_an_outage_over_a_whole_window_the_flag_is_off() -> None:
+    """Nothing was processed from 08:00 to 18:00: both rows are late, and the end wins."""
+    on = world(at(-1))
+    on.reconcile(recurring())
+    on.now = at(0, 18)
+
+    on.process()
+
+    assert chat(on)["enabled"] is False
+    assert {link.state for link in on.links.values() if link.due_at <= on.now} == {State.APPLIED}
+
+
+def test_7_with_a_deadline_the_late_start_is_not_made_and_the_flag_stays_off() -> None:
+    """The start is an hour too late and fails; its end has nothing to end."""
+    on = world(at(-1))
+    on.reconcile(recurring(startingDeadlineSeconds=3600))
+    on.now = at(0, 18)
+
+    outcomes = [(link.key.part, link.reason) for link in on.process()]
+
+    assert outcomes == [(Part.START, Reason.DEADLINE_EXCEEDED), (Part.END, Reason.NOT_STARTED)]
+    assert chat(on)["enabled"] is False
+
+
+def test_8_deleted_and_created_again_within_a_window_it_is_not_switched_on_twice() -> None:
+    """The window that the former object began is ended at its time, and begun once."""
+    on = world(at(-1))
+    first = recurring()
+    on.reconcile(first)
+    on.run(first, at(0, 9, 1), MINUTE * 61)
+    on.now = at(0, 9, 3)
+    on.reconcile(recurring(deleting=True, generation=2))
+    assert not on.pending(Part.END)
+    on.now = at(0, 9, 5)
+    second = recurring(uid=ANOTHER, created_at=on.now)
+
+    on.reconcile(second)
+    on.run(second, at(0, 18), HOUR)
+
+    assert [values for _, _, values in on.history] == [{"enabled": True}, {"enabled": False}]
+
+
+def test_9_a_new_plan_created_within_a_window_does_nothing_before_the_next_one() -> None:
+    """Not even the end of a window that was never begun."""
+    on = world(at(0, 12))
+
+    on.reconcile(recurring(created_at=on.now))
+
+    assert min(link.due_at for link in on.links.values()) == at(1, 9)
+
+
+def test_10_an_exception_drops_a_window_with_its_end_and_keeps_the_end_of_the_one_before() -> None:
+    """The date is that of the start, over midnight, too."""
+    on = world(at(0, 12))
+    step = hours("0 22 * * *", "06:00")
+
+    on.reconcile(recurring(step, created_at=on.now, exceptDates=["2027-01-12"]))
+
+    assert [link.due_at for link in on.pending()][:2] == [at(0, 22), at(2, 22)]
+    assert [link.due_at for link in on.pending(Part.END)][:2] == [at(1, 6), at(3, 6)]
+
+
+def test_10_back_to_back_windows_are_on_at_the_change() -> None:
+    """The end of the earlier window is made before the start of the later one, at the same instant, on each day."""
+    on = world(at(-1))
+    plan = recurring(hours("0 9 * * *", "12:00"), {**hours("0 12 * * *", "15:00"), "name": "afternoon"})
+    on.reconcile(plan)
+    for day in range(30):
+        on.now = at(day, 12, 1)
+        on.process()
+        on.reconcile(plan)
+        assert chat(on)["enabled"] is True, day
+        on.now = at(day, 15, 1)
+        on.process()
+        on.reconcile(plan)
+        assert chat(on)["enabled"] is False, day
+
+
+def test_11_a_late_step_delays_the_next_one() -> None:
+    """The soak counts from the moment at which the former step was made."""
+    on = world(MONDAY)
+    plan = ramp()
+    on.reconcile(plan)
+    assert [link.key.step for link in on.pending()] == ["five"]
+    made_at = datetime(2027, 1, 12, 12, tzinfo=UTC)  # three hours late
+    on.now = made_at
+    on.process()
+
+    on.reconcile(plan)
+
+    assert [(link.key.step, link.due_at) for link in on.pending()] == [("quarter", made_at + DAY)]
+
+
+def test_12_suspended_in_the_soak_the_next_step_is_made_at_once_and_the_one_after_it_after_its_whole_soak() -> None:
+    """A suspension of two days shortens nothing that comes after it."""
+    on = world(MONDAY)
+    on.reconcile(ramp())
+    on.run(ramp(), datetime(2027, 1, 12, 9, tzinfo=UTC), HOUR)
+    on.reconcile(ramp(suspend=True, generation=2))
+    on.now += 3 * DAY
+    assert not on.process()
+    on.reconcile(ramp(generation=3))
+    on.process()
+    resumed = on.now
+    assert chat(on)["rolloutPercentage"] == 25
+
+    on.reconcile(ramp(generation=3))
+
+    assert [(link.key.step, link.due_at) for link in on.pending()] == [("all", resumed + 2 * DAY)]
+
+
+@pytest.mark.parametrize("why", ["refused", "superseded"])
+def test_13_a_step_that_was_not_made_stops_the_chain_until_a_retry_is_requested(why: str) -> None:
+    """Exhausted, or superseded by a person's switch: no later step is planned, and 5 never jumps to 100."""
+    on = world(MONDAY)
+    on.reconcile(ramp())
+    on.run(ramp(), datetime(2027, 1, 12, 9, tzinfo=UTC), HOUR)
+    on.now += 2 * DAY
+    if why == "refused":
+        on.refuse("quarter")
+    else:
+        on.set_by_hand("chat", rolloutPercentage=0)
+    on.process()
+
+    stopped = on.reconcile(ramp())
+
+    assert stopped.view.stop
+    assert stopped.view.stop.step == "quarter"
+    assert not on.pending()
+    on.now += 10 * DAY
+
+    on.reconcile(ramp(annotations={"flagschedule.io/retry-requested-at": "now"}))
+
+    assert [(link.key.step, link.due_at) for link in on.pending()] == [("quarter", on.now)]
+    on.process()
+    assert chat(on)["rolloutPercentage"] == 25
+    on.reconcile(ramp(annotations={"flagschedule.io/retry-requested-at": "now"}))
+    assert [(link.key.step, link.due_at) for link in on.pending()] == [("all", on.now + 2 * DAY)]
+
+
+def test_14_created_again_after_the_second_step_it_goes_on_with_the_third() -> None:
+    """The steps that the former object made are not made again."""
+    on = world(MONDAY)
+    on.reconcile(ramp())
+    on.run(ramp(), datetime(2027, 1, 13, 9, tzinfo=UTC), HOUR)
+    made_at = on.now
+    assert chat(on)["rolloutPercentage"] == 25
+    on.reconcile(ramp(deleting=True, generation=2))
+    on.now += HOUR
+
+    on.reconcile(ramp(uid=ANOTHER, created_at=on.now))
+
+    assert [(link.key.step, link.due_at) for link in on.pending()] == [("all", made_at + 2 * DAY)]
+
+
+def test_14_created_again_with_new_times_all_steps_are_made() -> None:
+    """Another first time is another chain."""
+    on = world(MONDAY)
+    on.reconcile(ramp())
+    on.run(ramp(), datetime(2027, 1, 20, 9, tzinfo=UTC), HOUR)
+    on.reconcile(ramp(deleting=True, generation=2))
+    again = ramp("2027-02-12T09:00:00Z", uid=ANOTHER, created_at=datetime(2027, 2, 11, tzinfo=UTC))
+    on.now = datetime(2027, 2, 11, tzinfo=UTC)
+
+    on.reconcile(again)
+    on.run(again, datetime(2027, 2, 20, tzinfo=UTC), HOUR)
+
+    shares = [values["rolloutPercentage"] for _, _, values in on.history]
+    assert shares == [5, 25, 100, 5, 25, 100]
+
+
+def test_15_deleted_within_a_window_its_end_is_cancelled() -> None:
+    """The flag stays as it is."""
+    on = world(at(-1))
+    on.reconcile(recurring())
+    on.now = at(0, 10)
+    on.process()
+    on.reconcile(recurring(deleting=True, generation=2))
+
+    on.now = at(5)
+
+    assert not on.process()
+    assert chat(on)["enabled"] is True
+    assert {link.reason for link in on.links.values() if link.due_at > at(0, 10)} == {Reason.DELETED}
+
+
+def three_flags(**fields: Any) -> FlagPlan:
+    """A step of three flags, and one that follows."""
+    return plan_object(
+        {"name": "first", "at": "2027-01-12T09:00:00Z", "changes": [change("one"), change("two"), change("three")]},
+        {"name": "second", "after": "1h", "changes": [change("one", rolloutPercentage=50)]},
+        created_at=MONDAY,
+        **fields,
+    )
+
+
+def test_16_a_missing_flag_waits_and_so_does_the_next_step_while_the_others_are_made() -> None:
+    """Once the flag exists, its change is made, and the soak begins."""
+    on = world(MONDAY, "one", "two")
+    waiting = on.reconcile(three_flags())
+    assert waiting.view.missing == {("three", "production"): Reason.FLAG_NOT_FOUND}
+    on.now = datetime(2027, 1, 12, 9, tzinfo=UTC)
+    assert len(on.process()) == 2
+    on.reconcile(three_flags())
+    assert not on.pending()
+    on.add_flags("three")
+    on.now += MINUTE
+    on.reconcile(three_flags())
+    on.process()
+
+    on.reconcile(three_flags())
+
+    assert [(link.key.step, link.due_at) for link in on.pending()] == [("second", on.now + HOUR)]
+
+
+def test_16_a_refused_flag_stops_the_chain_while_the_others_stay_made() -> None:
+    """The view names the change that was not made."""
+    on = world(MONDAY, "one", "two", "three")
+    on.reconcile(three_flags())
+    three = next(link for link in on.pending() if link.key.flag_key == "three")
+    on._set(three, state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
+    on.now = datetime(2027, 1, 12, 9, tzinfo=UTC)
+    on.process()
+
+    stop = on.reconcile(three_flags()).view.stop
+
+    assert stop
+    assert [link.key.flag_key for link in stop.links] == ["three"]
+    assert on.values["one", "production"]["enabled"] is True
+
+
+def test_an_approval_is_waited_for_and_its_time_too() -> None:
+    """The step is due at the approval, if that comes after its soak; else after its soak."""
+    on = world(MONDAY)
+    last_waits: dict[str, Any] = {"last": {"approval": True}}
+    on.reconcile(ramp(**last_waits))
+    on.run(ramp(**last_waits), datetime(2027, 1, 20, 9, tzinfo=UTC), HOUR)
+    assert on.reconcile(ramp(**last_waits)).view.approval == "all"
+    assert not on.pending()
+
+    on.reconcile(ramp(**last_waits, annotations={"flagschedule.io/approved": "all"}))
+
+    assert [(link.key.step, link.due_at) for link in on.pending()] == [("all", on.now)]
+
+
+def test_an_early_approval_shortens_no_soak() -> None:
+    """Approved from the beginning, the last step comes two days after the second one."""
+    on = world(MONDAY)
+    approved = ramp(last={"approval": True}, annotations={"flagschedule.io/approved": "all"})
+    on.reconcile(approved)
+
+    on.run(approved, datetime(2027, 1, 20, 9, tzinfo=UTC), HOUR)
+
+    assert [moment for moment, *_ in on.history][-1] == datetime(2027, 1, 15, 9, tzinfo=UTC)
+
+
+def test_an_edit_of_values_changes_what_is_pending_and_makes_nothing_again() -> None:
+    """The rows stay, with another arming; the window that is open ends as it began."""
+    on = world(at(-1))
+    on.reconcile(recurring())
+    on.now = at(0, 10)
+    on.process()
+    on.reconcile(recurring())
+    ids = {link.key: link.schedule_id for link in on.pending()}
+    step = hours(changes=[change(then={"rolloutPercentage": 0}, rolloutPercentage=50)])
+
+    on.reconcile(recurring(step, generation=2))
+
+    assert {link.key: link.schedule_id for link in on.pending()} == ids
+    assert {tuple(link.updates.items()) for link in on.pending()} == {(("rolloutPercentage", 50),)}
+    ends = on.pending(Part.END)
+    assert ends[0].updates == {"enabled": False}
+    assert all(end.updates == {"rolloutPercentage": 0} for end in ends[1:])
+
+
+def test_the_end_of_an_open_window_is_made_when_its_step_is_gone() -> None:
+    """Renamed or removed: the window that is open is closed, once."""
+    on = world(at(-1))
+    on.reconcile(recurring())
+    on.now = at(0, 10)
+    on.process()
+    renamed = recurring({**hours(), "name": "renamed"}, generation=2)
+
+    on.reconcile(renamed)
+    on.run(renamed, at(0, 18), HOUR)
+
+    assert [values for _, _, values in on.history] == [{"enabled": True}, {"enabled": False}]
+    assert {link.key.step for link in on.pending()} == {"renamed"}
+
+
+def test_an_edit_of_a_step_that_was_made_is_too_late() -> None:
+    """Neither other values nor another time make it again."""
+    on = world(MONDAY)
+    on.reconcile(ramp())
+    on.run(ramp(), datetime(2027, 1, 12, 9, tzinfo=UTC), HOUR)
+
+    decision = on.reconcile(ramp("2027-01-14T09:00:00Z", generation=2))
+
+    assert decision.view.too_late == ["five"]
+    assert [(link.key.step, link.due_at) for link in on.pending()] == [("quarter", on.now + DAY)]
+
+
+def test_an_edit_that_is_taken_back_plans_the_same_occurrences_again() -> None:
+    """What an edit gave up may be planned again; what was made may not."""
+    on = world(at(-1))
+    on.reconcile(recurring())
+    before = {link.key for link in on.pending()}
+    on.reconcile(recurring(hours("0 8 * * *", "17:00"), generation=2))
+    assert before.isdisjoint({link.key for link in on.pending()})
+
+    on.reconcile(recurring(generation=3))
+
+    assert {link.key for link in on.pending()} == before
+
+
+def test_a_spec_that_cannot_be_parsed_starts_nothing_and_closes_what_is_open() -> None:
+    """The end of an open window is made all the same."""
+    on = world(at(-1))
+    on.reconcile(recurring())
+    on.now = at(0, 10)
+    on.process()
+
+    on.reconcile(recurring(hours("0 0 30 2 *"), generation=2))
+
+    assert not on.pending()
+    assert [link.due_at for link in on.pending(Part.END)] == [at(0, 17)]
+
+
+def test_cancelled_is_one_way() -> None:
+    """Everything pending is given up, and no edit brings it back."""
+    on = world(at(-1))
+    on.reconcile(recurring())
+    on.reconcile(recurring(cancel=True, generation=2))
+    assert not any(link.unfinished for link in on.links.values())
+
+    on.reconcile(recurring(generation=3))
+
+    assert not any(link.unfinished for link in on.links.values())
+
+
+def test_what_fell_due_unplanned_is_planned_late_but_the_newest_hundred_only() -> None:
+    """An operator that was away for a month leaves no storm, and the flag ends as the latest row says."""
+    on = world(at(-1))
+    step = hours("0 * * * *", None)
+    on.reconcile(recurring(step))
+    on.now = at(30)
+    on.process()
+
+    on.reconcile(recurring(step))
+
+    overdue = [link for link in on.pending() if link.due_at <= on.now]
+    assert len(overdue) == MOST_OVERDUE
+    assert overdue[-1].due_at == on.now
+
+
+def test_a_plan_has_at_most_two_thousand_pending_rows() -> None:
+    """Up to when everything is planned is known, and the rest follows as rows are made."""
+    on = world(at(-1), "one", "two", "three")
+    step = hours("*/5 * * * *", None, changes=[change("one"), change("two"), change("three")])
+
+    decision = on.reconcile(recurring(step))
+
+    assert MOST_PENDING - 3 < len(on.pending()) <= MOST_PENDING
+    assert decision.record.planned_until
+    assert decision.record.planned_until == on.pending()[-1].due_at + 5 * MINUTE - timedelta(seconds=1)
+
+
+def test_a_first_step_that_is_late_by_an_accident_is_stopped_and_history_is_left_alone() -> None:
+    """Within a day a person should look; an older file from Git is no accident."""
+    for age, is_history in ((HOUR, False), (2 * DAY, True)):
+        on = world(datetime(2027, 1, 12, 9, tzinfo=UTC) + age)
+
+        stop = on.reconcile(ramp(created_at=on.now)).view.stop
+
+        assert stop
+        assert (stop.links, stop.is_history) == ((), is_history)
+        assert not on.links
+
+
+def test_a_first_step_that_was_accepted_in_time_is_made_late() -> None:
+    """The operator was away when the object was created."""
+    on = world(datetime(2027, 1, 12, 15, tzinfo=UTC))
+
+    on.reconcile(ramp(created_at=MONDAY))
+
+    assert [link.key.step for link in on.pending()] == ["five"]
+
+
+def test_an_older_view_of_an_object_changes_nothing() -> None:
+    """Of two tasks the one with the older copy loses."""
+    on = world(at(-1))
+    on.reconcile(recurring(generation=2))
+    before = dict(on.links)
+
+    on.reconcile(recurring(hours("0 8 * * *"), generation=1))
+
+    assert on.links == before
+
+
+def test_a_window_with_a_time_is_ended_and_then_the_plan_is_finished() -> None:
+    """The next step counts from the start, and a plan is finished once nothing is left."""
+    on = world(MONDAY)
+    window = {"name": "w", "at": "2027-01-12T09:00:00Z", "until": "2027-01-12T17:00:00Z"}
+    plan = plan_object(
+        {**window, "changes": [change(then={"enabled": False})]},
+        {"name": "more", "after": "1h", "changes": [change(rolloutPercentage=7)]},
+        created_at=MONDAY,
+    )
+    on.reconcile(plan)
+    on.run(plan, datetime(2027, 1, 12, 12, tzinfo=UTC), HOUR)
+    assert not on.reconcile(plan).view.is_finished
+
+    on.run(plan, datetime(2027, 1, 13, tzinfo=UTC), HOUR)
+
+    assert on.reconcile(plan).view.is_finished
+    assert chat(on) == {"enabled": False, "rolloutPercentage": 7}
