@@ -10,7 +10,6 @@ from typing import Any, Final
 import yaml
 from lupa.lua51 import LuaRuntime, lua_type
 
-_KIND: Final = "flagschedule.io_FlagSchedule"
 _SAFE_OS: Final = ("time", "date")
 _ABSENT: Final = ("io", "os", "string", "math", "debug", "coroutine", "bit", "jit")
 # Lua's own, to be run before anything is taken away.
@@ -26,28 +25,32 @@ package.path, package.cpath = "", ""
 for _, name in ipairs(absent) do _G[name] = nil end
 """
 _FOUND: Final = yaml.safe_load(Path("manifests/argocd/argocd-cm.yaml").read_text())["data"]
-_HEALTH: Final = _FOUND[f"resource.customizations.health.{_KIND}"]
-_ACTIONS: Final = yaml.safe_load(_FOUND[f"resource.customizations.actions.{_KIND}"])
+_PREFIX: Final = "resource.customizations"
 
 
-def health(body: dict[str, Any]) -> dict[str, str]:
+def health(body: dict[str, Any], kind: str = "FlagSchedule") -> dict[str, str]:
     """Return what Argo CD says of an object: `status` and `message`."""
-    found: dict[str, str] = run(_HEALTH, body)
+    found: dict[str, str] = run(_FOUND[f"{_PREFIX}.health.flagschedule.io_{kind}"], body)
     return found
 
 
-def enabled_actions(body: dict[str, Any]) -> set[str]:
+def enabled_actions(body: dict[str, Any], kind: str = "FlagSchedule") -> set[str]:
     """Return the actions that Argo CD offers for an object."""
-    found = run(_ACTIONS["discovery.lua"], body)
-    assert set(found) == {definition["name"] for definition in _ACTIONS["definitions"]}
+    actions = _actions(kind)
+    found = run(actions["discovery.lua"], body)
+    assert set(found) == {definition["name"] for definition in actions["definitions"]}
     return {name for name, action in found.items() if not action["disabled"]}
 
 
-def act(name: str, body: dict[str, Any]) -> dict[str, Any]:
+def act(name: str, body: dict[str, Any], kind: str = "FlagSchedule") -> dict[str, Any]:
     """Return the object as the action leaves it."""
-    (script,) = (action["action.lua"] for action in _ACTIONS["definitions"] if action["name"] == name)
+    (script,) = (action["action.lua"] for action in _actions(kind)["definitions"] if action["name"] == name)
     changed: dict[str, Any] = run(script, body)
     return changed
+
+
+def _actions(kind: str) -> Any:
+    return yaml.safe_load(_FOUND[f"{_PREFIX}.actions.flagschedule.io_{kind}"])
 
 
 def run(script: str, body: dict[str, Any]) -> Any:

@@ -9,11 +9,11 @@ from dev.localkind import programs
 Verdict = dict[str, str]
 
 
-def judge(*bodies: dict[str, Any]) -> list[Verdict]:
+def judge(*bodies: dict[str, Any], kind: str = "FlagSchedule") -> list[Verdict]:
     """Return what kstatus says of each object: `status` and `message`."""
     program = programs.ensure([programs.KSTATUS])["kstatus"] / "kstatus"
-    kind = {"apiVersion": "flagschedule.io/v1alpha1", "kind": "FlagSchedule"}
-    bodies_json = json.dumps([{**kind, **body} for body in bodies])
+    head = {"apiVersion": "flagschedule.io/v1alpha1", "kind": kind}
+    bodies_json = json.dumps([{**head, **body} for body in bodies])
     done = subprocess.run([program], input=bodies_json, capture_output=True, text=True, check=True)
     found: list[Verdict] = json.loads(done.stdout)
     return found

@@ -16,6 +16,7 @@ from tests.unit.test_status import APPLIED, status
 HEALTH = {
     "Pending": "Healthy",
     "Suspended": "Suspended",
+    "Frozen": "Suspended",
     "Waiting": "Degraded",
     "Retrying": "Healthy",
     "Applied": "Healthy",
@@ -29,6 +30,7 @@ HEALTH = {
 ACTIONS = {
     "Pending": {"suspend"},
     "Suspended": {"resume"},
+    "Frozen": {"suspend"},
     "Waiting": {"suspend"},
     "Retrying": {"suspend", "retry"},
     "Failed": {"suspend", "retry"},

@@ -7,9 +7,8 @@ import pytest
 
 from flagschedule.domain.outcome import Reason, Row
 from tests.gitops import argocd, kstatus
-from tests.gitops.reported import CASES, reported
+from tests.gitops.reported import CASES, TABLE, reported
 from tests.unit.builders import body
-from tests.unit.test_status import ROWS
 
 pytestmark = pytest.mark.kstatus
 
@@ -17,6 +16,7 @@ pytestmark = pytest.mark.kstatus
 VERDICTS = {
     "Pending": "Current",
     "Suspended": "Current",
+    "Frozen": "Current",
     "Waiting": "InProgress",
     "Retrying": "Current",
     "Applied": "Current",
@@ -51,7 +51,7 @@ def test_each_phase_has_its_verdict(found: Row | None, known: dict[str, Any], ph
 
 def test_what_the_operator_has_not_seen_is_in_progress() -> None:
     """A new object and an edited one are never taken for reconciled ones, with any status."""
-    edited = [reported(found, known, phase) for found, known, phase, _ in ROWS]
+    edited = [reported(found, known, phase) for found, known, phase in TABLE]
     for obj in edited:
         obj["metadata"]["generation"] = 2
 
@@ -68,7 +68,7 @@ def test_an_object_that_is_being_deleted_is_terminating() -> None:
 def test_the_page_shows_what_each_tool_says() -> None:
     """The table of docs/how-to/gitops.md has for every phase Argo CD's, kstatus's and Flux's own answers."""
     objects = {"not yet seen in this version": body()}
-    objects |= {_label(known, phase): reported(found, known, phase) for found, known, phase, _ in ROWS}
+    objects |= {_label(known, phase): reported(found, known, phase) for found, known, phase in TABLE}
     verdicts = [verdict["status"] for verdict in kstatus.judge(*objects.values())]
     healths = [argocd.health(obj)["status"] for obj in objects.values()]
     expected = [

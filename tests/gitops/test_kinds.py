@@ -1,0 +1,203 @@
+"""What Argo CD and kstatus say of FlagPlans and FlagFreezes, and what Argo CD offers for plans.
+
+The conditions are those that docs/reference/flagplan.md and flagfreeze.md list.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.gitops import argocd, kstatus
+
+Body = dict[str, Any]
+MEANS: Final = {"Current": "is ready", "InProgress": "waits, until its timeout", "Failed": "fails"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What the tools say of an object with these conditions, each given as `Type status reason`."""
+
+    label: str
+    conditions: tuple[str, ...]
+    health: str
+    verdict: str
+    actions: frozenset[str] = frozenset()
+    spec: Body = field(default_factory=dict)
+    status: Body = field(default_factory=dict)
+
+    @property
+    def body(self) -> Body:
+        """An object of generation 1."""
+        shaped = [dict(zip(("type", "status", "reason"), text.split(), strict=True)) for text in self.conditions]
+        messages = [{"message": f"{condition['type']} is {condition['reason']}."} for condition in shaped]
+        status = {
+            "observedGeneration": 1,
+            "phase": re.split(r"\W", self.label)[0],
+            "conditions": [one | other for one, other in zip(shaped, messages, strict=True)],
+            **self.status,
+        }
+        return {"metadata": {"name": "x", "namespace": "shop", "generation": 1}, "spec": self.spec, "status": status}
+
+
+PLANS: Final = [
+    Case(
+        label="Active",
+        conditions=("Ready True Planned", "Finished False InProgress"),
+        health="Healthy",
+        verdict="Current",
+        actions=frozenset({"suspend"}),
+    ),
+    Case(
+        label="Active, a window open past its end",
+        conditions=("Ready True Planned",),
+        status={"windowOpenPastEnd": True},
+        health="Suspended",
+        verdict="Current",
+        actions=frozenset({"suspend"}),
+    ),
+    Case(
+        label="Suspended",
+        conditions=("Ready True Suspended",),
+        spec={"suspend": True},
+        health="Suspended",
+        verdict="Current",
+        actions=frozenset({"resume"}),
+    ),
+    Case(
+        label="Waiting for an approval",
+        conditions=("Ready True AwaitingApproval", "Finished False InProgress"),
+        status={"waitingFor": {"approval": "all"}},
+        health="Suspended",
+        verdict="Current",
+        actions=frozenset({"suspend", "promote"}),
+    ),
+    Case(
+        label="Waiting for a flag",
+        conditions=("Ready False FlagNotFound", "Finished False InProgress"),
+        status={"waitingFor": {"flag": "checkout"}},
+        health="Degraded",
+        verdict="InProgress",
+        actions=frozenset({"suspend"}),
+    ),
+    Case(
+        label="Finished",
+        conditions=("Ready True Finished", "Finished True Finished"),
+        health="Healthy",
+        verdict="Current",
+    ),
+    Case(
+        label="Cancelled",
+        conditions=("Ready True Cancelled", "Finished False Cancelled"),
+        health="Healthy",
+        verdict="Current",
+    ),
+    Case(
+        label="Failed",
+        conditions=("Ready False StepNotMade", "Finished False StepNotMade", "Stalled True StepNotMade"),
+        health="Degraded",
+        verdict="Failed",
+        actions=frozenset({"suspend", "retry"}),
+    ),
+    Case(
+        label="Invalid",
+        conditions=("Ready False InvalidSpec", "Stalled True InvalidSpec"),
+        health="Degraded",
+        verdict="Failed",
+        actions=frozenset({"suspend"}),
+    ),
+]
+FREEZES: Final = [
+    Case(
+        label="Scheduled",
+        conditions=("Ready True Mirrored", "Active False NotYet"),
+        health="Healthy",
+        verdict="Current",
+    ),
+    Case(
+        label="Pending",
+        conditions=("Ready True Mirrored", "Active Unknown WaitingForProcessors"),
+        health="Progressing",
+        verdict="Current",
+    ),
+    Case(label="Active", conditions=("Ready True Mirrored", "Active True Frozen"), health="Healthy", verdict="Current"),
+    Case(
+        label="Finished", conditions=("Ready True Mirrored", "Active False Over"), health="Healthy", verdict="Current"
+    ),
+    Case(
+        label="Invalid",
+        conditions=("Ready False InvalidSpec", "Active False InvalidSpec", "Stalled True InvalidSpec"),
+        health="Degraded",
+        verdict="Failed",
+    ),
+]
+KINDS: Final = {"FlagPlan": PLANS, "FlagFreeze": FREEZES}
+ALL: Final = [pytest.param(kind, case, id=f"{kind} {case.label}") for kind, cases in KINDS.items() for case in cases]
+PLAN_CASES: Final = [pytest.param(case, id=case.label) for case in PLANS]
+
+
+@pytest.mark.parametrize(("kind", "case"), ALL)
+def test_each_phase_has_its_health(kind: str, case: Case) -> None:
+    """Stalled and Waiting for a flag are Degraded; what waits for a person is Suspended; the message is ours."""
+    seen = argocd.health(case.body, kind)
+
+    assert seen["status"] == case.health
+    assert seen["message"] in {condition["message"] for condition in case.body["status"]["conditions"]}
+
+
+@pytest.mark.parametrize(("kind", "case"), ALL)
+@pytest.mark.kstatus
+def test_each_phase_has_its_verdict(kind: str, case: Case) -> None:
+    """Flux fails for what is Stalled, waits for a missing flag, and goes on for everything else."""
+    (seen,) = kstatus.judge(case.body, kind=kind)
+
+    assert seen["status"] == case.verdict
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.kstatus
+def test_an_unseen_generation_is_in_progress(kind: str) -> None:
+    """A new object and an edited one are never taken for reconciled ones."""
+    new = PLANS[0].body | {"status": {"observedGeneration": -1}}
+    edited = [case.body | {"metadata": {"name": "x", "generation": 2}} for case in KINDS[kind]]
+
+    assert {argocd.health(obj, kind)["status"] for obj in (new, *edited)} == {"Progressing"}
+    assert {seen["status"] for seen in kstatus.judge(new, *edited, kind=kind)} == {"InProgress"}
+
+
+@pytest.mark.parametrize("case", PLAN_CASES)
+def test_each_phase_of_a_plan_has_its_actions(case: Case) -> None:
+    """Each action is offered where it does something."""
+    assert argocd.enabled_actions(case.body, "FlagPlan") == case.actions
+
+
+def test_promote_approves_the_step_that_waits() -> None:
+    """The annotation names the step for which the plan waits, and nothing else changes."""
+    (obj,) = (case.body for case in PLANS if "promote" in case.actions)
+
+    changed = argocd.act("promote", obj, "FlagPlan")
+
+    assert changed["metadata"]["annotations"] == {"flagschedule.io/approved": "all"}
+    assert changed["status"] == obj["status"]
+
+
+def test_suspend_resume_and_retry_do_what_they_do_for_schedules() -> None:
+    """Suspend and resume set the field, retry sets the annotation to the present time."""
+    obj = PLANS[0].body
+
+    assert argocd.act("suspend", obj, "FlagPlan")["spec"] == {"suspend": True}
+    assert argocd.act("resume", obj, "FlagPlan")["spec"] == {"suspend": False}
+    requested = argocd.act("retry", obj, "FlagPlan")["metadata"]["annotations"]["flagschedule.io/retry-requested-at"]
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", requested)
+
+
+def test_the_page_shows_what_each_tool_says() -> None:
+    """The tables of docs/how-to/gitops.md have the answers for every phase of both kinds."""
+    page = Path("docs/how-to/gitops.md").read_text().splitlines()
+    for kind, cases in KINDS.items():
+        start = page.index(f"| {kind} | Argo CD: health | kstatus | Flux: a Kustomization with `wait: true` |")
+        assert page[start + 2 : page.index("", start)] == [
+            f"| {case.label} | {case.health} | {case.verdict} | {MEANS[case.verdict]} |" for case in cases
+        ]
