@@ -14,11 +14,12 @@ from typing import Any
 import psycopg
 
 import flagschedule
-from benchmarks import environments, lateness, mirror, peers, processor, scale
+from benchmarks import environments, forms, lateness, mirror, peers, processor, scale
 from benchmarks.results import Part
 
 PARTS: dict[str, Part] = {
     "processor": processor,
+    "forms": forms,
     "scale": scale,
     "peers": peers,
     "lateness": lateness,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import mirror, processor, scale
+from benchmarks import forms, mirror, processor, scale
 from benchmarks.results import Part
 from benchmarks.stage import stage
 
@@ -13,9 +13,10 @@ from benchmarks.stage import stage
     ("part", "size", "expected"),
     [
         (processor, processor.Size(due=200, history=100, rounds=1), 16),
+        (forms, forms.Size(due=3_000, held=500, looks=3, rounds=1), 3 + (forms.before() is not None)),
         (scale, scale.Size(due=200, histories=(1_000,), future=10, at_once=200, many=200, rounds=1), 9),
     ],
-    ids=["processor", "scale"],
+    ids=["processor", "forms", "scale"],
 )
 def test_every_benchmark_measures_something(part: Part, size: Any, expected: int) -> None:
     """At the smallest size each of them ends with figures above zero, for each round."""
