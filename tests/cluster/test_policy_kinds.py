@@ -105,7 +105,7 @@ def test_a_finished_plan_can_be_extended_and_not_cancelled(plans: Api) -> None:
     assert plans.patch("x", {"spec": ramp()}).ok
 
 
-@pytest.mark.parametrize("obj", [flagplan("x", chain()), flagfreeze("freeze-{}", freeze_corpus.spec())],
+@pytest.mark.parametrize("obj", [flagplan("x", chain()), flagfreeze("freeze-{}", freeze_corpus.once())],
                          ids=["plan", "freeze"])  # fmt: skip
 def test_the_operator_keeps_their_specs(api: Api, obj: Object) -> None:
     """The operator writes its finalizer and the status of plans and freezes, and nothing else."""

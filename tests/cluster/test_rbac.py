@@ -172,7 +172,7 @@ def test_only_freezers_may_freeze(api: Api, everywhere: Callable[[str], Api]) ->
     name = f"freeze-{api.namespace}"
     freezer = everywhere("flagschedule-freezer")
 
-    assert freezer.create(flagfreeze(name, freeze_corpus.spec())).ok
+    assert freezer.create(flagfreeze(name, freeze_corpus.once())).ok
     assert freezer.patch(name, {"spec": {"allowSwitchOff": True}}).ok
     for role in ("flagschedule-viewer", "flagschedule-editor", "view", "admin"):
         user = everywhere(role)

@@ -156,24 +156,56 @@ def samples() -> list[Path]:
     return sorted((ROOT / "manifests" / "samples").glob("*.yaml"))
 
 
+def sample_objects(kind: str) -> list[dict[str, Any]]:
+    """Return the objects of a kind in all sample files."""
+    objects = [obj for path in samples() for obj in yaml.safe_load_all(path.read_text())]
+    return [obj for obj in objects if obj["kind"] == kind]
+
+
 def test_samples_have_names_of_their_own() -> None:
     """All samples can be applied together, and none lies in the near future or in a namespace of ours."""
-    objects = [obj for path in samples() for obj in yaml.safe_load_all(path.read_text())]
+    schedules, plans, freezes = (sample_objects(kind) for kind in ("FlagSchedule", "FlagPlan", "FlagFreeze"))
+    objects = [*schedules, *plans, *freezes]
     names = [obj["metadata"]["name"] for obj in objects]
+    steps = [step for plan in plans for step in plan["spec"]["steps"]]
 
-    assert len(set(names)) == len(names) >= 6
-    assert all(obj["spec"]["scheduledAt"] > "2035" for obj in objects)
+    assert len(set(names)) == len(names) >= 15
+    assert all(obj["spec"]["scheduledAt"] > "2035" for obj in schedules)
+    assert all(step["at"] > "2035" for step in steps if "at" in step)
+    assert all({"environments", "namespaces", "flagKeys"} & freeze["spec"].keys() for freeze in freezes)
     assert not any("namespace" in obj["metadata"] for obj in objects)
 
 
-def test_every_field_of_the_spec_has_a_sample() -> None:
-    """A sample shows every field that a spec can have."""
-    crd = yaml.safe_load((ROOT / "crds" / "flagschedules.yaml").read_text())
-    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
-    specs = [obj["spec"] for path in samples() for obj in yaml.safe_load_all(path.read_text())]
+@pytest.mark.parametrize("kind", ["FlagSchedule", "FlagPlan", "FlagFreeze"])
+def test_every_field_of_the_spec_has_a_sample(kind: str) -> None:
+    """A sample shows every field that a spec can have, to the last level; stopping is the same for all kinds."""
+    crd = yaml.safe_load((ROOT / "crds" / f"{kind}s.yaml".lower()).read_text())
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    not_shown = set() if kind == "FlagSchedule" else {"suspend", "cancel", "steps.changes.then.rolloutPercentage"}
 
-    assert {field for spec in specs for field in spec} == schema.keys()
-    assert {field for spec in specs for field in spec["updates"]} == schema["updates"]["properties"].keys()
+    shown = {path for obj in sample_objects(kind) for path in _paths(obj["spec"])}
+
+    assert set(_described(schema)) - shown == not_shown & set(_described(schema))
+
+
+def _paths(value: Any, path: str = "") -> Iterator[str]:
+    """Yield the path of each field of a document; lists add nothing to a path."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield f"{path}.{name}".removeprefix(".")
+            yield from _paths(inner, f"{path}.{name}")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _paths(inner, path)
+
+
+def _described(schema: dict[str, Any], path: str = "") -> Iterator[str]:
+    """Yield the path of each field of a schema."""
+    for name, inner in schema.get("properties", {}).items():
+        yield f"{path}.{name}".removeprefix(".")
+        yield from _described(inner, f"{path}.{name}")
+    if "items" in schema:
+        yield from _described(schema["items"], path)
 
 
 @pytest.mark.parametrize("path", samples(), ids=lambda path: path.stem)
