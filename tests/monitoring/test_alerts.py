@@ -16,7 +16,12 @@ RULES = ROOT / "manifests" / "components" / "monitoring" / "rules.yaml"
 GROUPS = yaml.safe_load(RULES.read_text())["spec"]["groups"]
 ALERTS = {rule["alert"]: rule for group in GROUPS for rule in group["rules"]}
 
-COUNTED = ("RetriesExhausted", "EditTooLate")  # the alerts on single steps, by the reason of their Event
+# The alerts on single steps, and the reason of the Event that each counts.
+COUNTED = {
+    "FlagScheduleRetriesExhausted": "RetriesExhausted",
+    "FlagScheduleEditTooLate": "EditTooLate",
+    "FlagPlanStepNotMade": "StepNotMade",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,10 @@ CASES = [
     Case("FlagScheduleOperatorDown", "flagschedule_leader", "1", "_", 9),  # gone: its last value counts for 5 minutes
     Case("FlagScheduleCacheStale", 'flagschedule_outbox_entries{outbox="cache"}', "0", "1", 12),
     Case("FlagScheduleStatusesWait", 'flagschedule_outbox_entries{outbox="status"}', "0", "1", 12),
+    Case("FlagPlanHorizon", "flagschedule_plan_horizon_seconds", "1800", "1799", 11),
+    Case("FlagPlanHorizon", "flagschedule_plan_horizon_seconds", "604800", "-60", 11),  # no row is left
+    Case("FlagPlanWindowOpen", "flagschedule_open_windows_past_end", "0", "1", 6),
+    Case("FlagFreezeOrphaned", "flagschedule_orphan_freezes", "0", "1", 2),
 ]
 
 
@@ -75,12 +84,12 @@ def test_it_fires_and_ends(case: Case, tmp_path: Path) -> None:
     _check(tmp_path, case.alert, case.series, values, fires)
 
 
-@pytest.mark.parametrize("reason", COUNTED)
-def test_one_step_alerts_and_then_ends(tmp_path: Path, reason: str) -> None:
+@pytest.mark.parametrize("alert", COUNTED)
+def test_one_step_alerts_and_then_ends(tmp_path: Path, alert: str) -> None:
     """One such step fires for a quarter of an hour; a restart of the operator fires nothing."""
-    series = f'flagschedule_transitions_total{{reason="{reason}"}}'
+    series = f'flagschedule_transitions_total{{reason="{COUNTED[alert]}"}}'
     fires = {29: False, 32: True, 50: False, 95: False}
-    _check(tmp_path, f"FlagSchedule{reason}", series, "3x30 4x60 0x60", fires)
+    _check(tmp_path, alert, series, "3x30 4x60 0x60", fires)
 
 
 def test_schedules_that_every_run_leaves_alert(tmp_path: Path) -> None:
@@ -92,8 +101,7 @@ def test_schedules_that_every_run_leaves_alert(tmp_path: Path) -> None:
 
 def test_every_alert_is_tried() -> None:
     """Every rule has a test in which it fires."""
-    counted = {f"FlagSchedule{reason}" for reason in COUNTED}
-    assert {case.alert for case in CASES} | counted | {"FlagScheduleSkipped"} == set(ALERTS)
+    assert {case.alert for case in CASES} | COUNTED.keys() | {"FlagScheduleSkipped"} == set(ALERTS)
 
 
 def test_the_rules_are_well_formed(tmp_path: Path) -> None:

@@ -19,9 +19,11 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", COMMANDS, ids=lambda page: page.name)
 def test_what_kubectl_sets_stays(page: Path) -> None:
-    """Each command that writes to a FlagSchedule names a field manager: Flux removes what plain kubectl has set."""
+    """Each command that writes to an object names a field manager: Flux removes what plain kubectl has set."""
     text = re.sub(r"\\\n#? *", " ", page.read_text())
-    written = re.findall(r"kubectl (?:patch|annotate|edit) (?!cronjob)(?:.*\W)?(?:fsched|flagschedules?)\b.*", text)
+    written = re.findall(
+        r"kubectl (?:patch|annotate|edit) (?!cronjob)(?:.*\W)?(?:fsched|fplan|flag(?:schedule|plan|freeze)s?)\b.*", text
+    )
 
     assert [line for line in written if "--field-manager=" not in line and "finalizers" not in line] == []
 
