@@ -91,33 +91,38 @@ def _body(*finalizers: str, **fields: Any) -> dict[str, Any]:
     return {**found, "metadata": {**found["metadata"], "finalizers": [*finalizers]}}
 
 
-def _guarded(**fields: Any) -> dict[str, Any]:
+def _with_finalizer(**fields: Any) -> dict[str, Any]:
     return _body(_OTHER, FINALIZER, **fields)
 
 
 _REF = FlagSchedule.from_body(_body()).ref
 
 
-async def test_a_new_object_is_guarded_before_it_is_mirrored() -> None:
+async def test_a_new_object_has_its_finalizer_before_it_is_mirrored() -> None:
     """The object that the mirror gets has our finalizer, next to those of others."""
     new = _body(_OTHER)
     async with _on(new) as on:
         await on.notice(new)
 
         assert on.finalizers == [_OTHER, FINALIZER]
-        assert [obj.guarded for obj in on.mirror.reconciled] == [True]
+        assert [obj.has_finalizer for obj in on.mirror.reconciled] == [True]
 
 
 @pytest.mark.parametrize(
     ("body", "mirrored"),
     [
-        (_guarded(status=_SETTLED), 0),
-        (_guarded(), 1),
-        (_guarded(generation=2, status=_SETTLED), 1),
+        (_with_finalizer(status=_SETTLED), 0),
+        (_with_finalizer(), 1),
+        (_with_finalizer(generation=2, status=_SETTLED), 1),
         (_body(status=_SETTLED), 1),
-        (_guarded(annotations={RETRY_ANNOTATION: "now"}, status=_SETTLED), 1),
-        (_guarded(annotations={RETRY_ANNOTATION: "now"}, status={**_SETTLED, "lastHandledRetryRequest": "now"}), 0),
-        (_guarded(annotations={"argocd.argoproj.io/tracking-id": "x"}, status=_SETTLED), 0),
+        (_with_finalizer(annotations={RETRY_ANNOTATION: "now"}, status=_SETTLED), 1),
+        (
+            _with_finalizer(
+                annotations={RETRY_ANNOTATION: "now"}, status={**_SETTLED, "lastHandledRetryRequest": "now"}
+            ),
+            0,
+        ),
+        (_with_finalizer(annotations={"argocd.argoproj.io/tracking-id": "x"}, status=_SETTLED), 0),
     ],
     ids=["settled", "new", "edited", "finalizer lost", "retry requested", "retry handled", "others' annotation"],
 )
@@ -141,7 +146,7 @@ async def test_only_what_the_object_leaves_open_is_done(body: dict[str, Any], mi
 )
 async def test_annotations_of_a_tenant_do_not_keep_an_object(annotations: dict[str, str]) -> None:
     """A deleted object is released and its finalizer removed, regardless of its annotations."""
-    body = _guarded(deleting=True, annotations=annotations)
+    body = _with_finalizer(deleting=True, annotations=annotations)
     async with _on(body) as on:
         await on.notice(body)
 
@@ -204,13 +209,13 @@ async def test_an_object_that_changed_is_looked_at_again() -> None:
         with capture_logs() as lines:
             await on.notice(old)
 
-        assert [(obj.generation, obj.guarded) for obj in on.mirror.reconciled] == [(2, True)]
+        assert [(obj.generation, obj.has_finalizer) for obj in on.mirror.reconciled] == [(2, True)]
         assert lines == []
 
 
 async def test_a_comparison_hears_when_everything_was_tried() -> None:
     """A caller that waits for several objects continues when each had one try, also one that failed."""
-    body = _guarded()
+    body = _with_finalizer()
     async with _on(body) as on:
         on.mirror.failures = [ConflictError(flag_locked=True)]
         async with asyncio.timeout(10):
@@ -225,8 +230,8 @@ async def test_a_comparison_hears_when_everything_was_tried() -> None:
 @pytest.mark.parametrize("after", [{"status": _SETTLED}, {"status": _SETTLED, "generation": 2}])
 async def test_a_retry_request_that_is_taken_away_at_once_is_not_lost(after: dict[str, Any]) -> None:
     """Flux removes what kubectl has set, and may edit the object with it, while the operator waits for the database."""
-    requesting = _guarded(status=_SETTLED, annotations={RETRY_ANNOTATION: "now"})
-    quiet = _guarded(**after)
+    requesting = _with_finalizer(status=_SETTLED, annotations={RETRY_ANNOTATION: "now"})
+    quiet = _with_finalizer(**after)
     async with _on(quiet) as on:
         on.mirror.failures = [DependencyUnavailableError("away"), ConflictError()]
         await on.notice(requesting, quiet)
@@ -237,7 +242,9 @@ async def test_a_retry_request_that_is_taken_away_at_once_is_not_lost(after: dic
 
 async def test_a_newer_retry_request_counts() -> None:
     """Of two requests the one that stands on the object is acted on."""
-    first, second = (_guarded(status=_SETTLED, annotations={RETRY_ANNOTATION: text}) for text in ("first", "second"))
+    first, second = (
+        _with_finalizer(status=_SETTLED, annotations={RETRY_ANNOTATION: text}) for text in ("first", "second")
+    )
     async with _on(second) as on:
         await on.notice(first, second)
 
@@ -247,7 +254,7 @@ async def test_a_newer_retry_request_counts() -> None:
 async def test_a_finalizer_that_a_policy_refuses_is_reported_once_and_tried_again() -> None:
     """A policy's refusal has the status code of a conflict; an object unchanged at the second read gets the refusal.
 
-    Once the refusal ends, the object is guarded and mirrored.
+    Once the refusal ends, the object gets its finalizer and is mirrored.
     """
     new = _body()
     async with _on(new) as on:
@@ -263,5 +270,5 @@ async def test_a_finalizer_that_a_policy_refuses_is_reported_once_and_tried_agai
         with capture_logs() as lines:
             await on.notice(new)
 
-        assert on.mirror.reconciled[-1].guarded
+        assert on.mirror.reconciled[-1].has_finalizer
         assert [line["event"] for line in lines] == ["Finalizer refused"]

@@ -72,7 +72,7 @@ async def test_objects_that_no_operator_has_seen_are_planned(on: Services) -> No
     assert on.resync.compared
     assert on.resync.listed_at is not None
     objects = [on.obj(f"launch-{number}") for number in range(20)]
-    assert {(on.shows(obj.ref.name)[0], obj.guarded) for obj in objects} == {("Pending", True)}
+    assert {(on.shows(obj.ref.name)[0], obj.has_finalizer) for obj in objects} == {("Pending", True)}
 
 
 async def test_what_is_in_line_is_left_alone(on: Services) -> None:
@@ -177,7 +177,7 @@ async def test_a_comparison_puts_a_status_right(on: Services, status: dict[str, 
 
 
 @pytest.mark.parametrize("forgotten", [False, True], ids=["alone", "with its record"])
-async def test_an_object_without_finalizer_is_guarded_again(on: Services, forgotten: bool) -> None:
+async def test_an_object_without_finalizer_gets_it_again(on: Services, forgotten: bool) -> None:
     """An object that has lost its finalizer, say to a backup tool, gets it back."""
     (before,) = await _settled(on, "launch")
     if forgotten:
@@ -222,7 +222,7 @@ async def test_an_object_that_a_list_has_missed_keeps_its_plan(on: Services) -> 
     await _compare(on)
 
     assert on.row(obj).state is State.PENDING
-    assert on.obj().guarded
+    assert on.obj().has_finalizer
 
 
 async def test_another_object_of_the_name_is_not_taken_for_the_first(on: Services) -> None:

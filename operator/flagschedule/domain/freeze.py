@@ -257,14 +257,14 @@ class FlagFreeze:
     finalizers: tuple[str, ...] = ()
 
     @property
-    def guarded(self) -> bool:
+    def has_finalizer(self) -> bool:
         """Whether it carries our finalizer, so that its deletion cannot go unseen."""
         return FINALIZER in self.finalizers
 
     @property
     def settled(self) -> bool:
         """Whether its status covers its spec."""
-        return not self.deleting and self.guarded and self.status.observed_generation == self.generation
+        return not self.deleting and self.has_finalizer and self.status.observed_generation == self.generation
 
     @property
     def stopping(self) -> bool:

@@ -334,7 +334,7 @@ class FlagPlan:
     finalizers: tuple[str, ...] = ()
 
     @property
-    def guarded(self) -> bool:
+    def has_finalizer(self) -> bool:
         """Whether it carries our finalizer, so that its deletion cannot go unseen."""
         return FINALIZER in self.finalizers
 
@@ -343,7 +343,7 @@ class FlagPlan:
         """Whether the object's status covers everything that it requests."""
         return (
             not self.deleting
-            and self.guarded
+            and self.has_finalizer
             and self.status.observed_generation == self.generation
             and self.retry_request in {None, self.status.last_handled_retry_request}
             and self.approval == self.status.last_handled_approval

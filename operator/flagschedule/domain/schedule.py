@@ -264,7 +264,7 @@ class FlagSchedule:
     finalizers: tuple[str, ...] = ()
 
     @property
-    def guarded(self) -> bool:
+    def has_finalizer(self) -> bool:
         """Whether it carries our finalizer, so that its deletion cannot go unseen."""
         return FINALIZER in self.finalizers
 
@@ -273,7 +273,7 @@ class FlagSchedule:
         """Whether the object's status covers everything that it requests."""
         return (
             not self.deleting
-            and self.guarded
+            and self.has_finalizer
             and self.status.observed_generation == self.generation
             and self.retry_request in {None, self.status.last_handled_retry_request}
         )

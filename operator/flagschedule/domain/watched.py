@@ -31,7 +31,7 @@ class Watched(Protocol):
         """What must be done before it is removed."""
 
     @property
-    def guarded(self) -> bool:
+    def has_finalizer(self) -> bool:
         """Whether it carries our finalizer, so that its deletion cannot go unseen."""
 
     @property

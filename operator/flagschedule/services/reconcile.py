@@ -192,11 +192,11 @@ class Reconciler(Generic[_O]):
         obj = seen.obj
         if obj.deleting:
             await self._mirror.release(obj)
-            if obj.guarded:
+            if obj.has_finalizer:
                 await self._write_finalizers(obj, [name for name in obj.finalizers if name != FINALIZER])
                 self._remember(obj.ref.uid)
             return
-        if not obj.guarded:  # before the first mirroring, so that no deletion goes unseen
+        if not obj.has_finalizer:  # before the first mirroring, so that no deletion goes unseen
             seen.obj = (await self._write_finalizers(obj, [*obj.finalizers, FINALIZER])).with_requests_of(obj)
         await self._mirror.reconcile(seen.obj)
 
@@ -225,7 +225,7 @@ def _note_refusal(seen: _Seen[Any]) -> Backoff:
 def _requests_the_same(obj: Watched, handled: Watched) -> bool:
     """Return whether a later view of an object requests only what was handled: it shows our own writes."""
     requests = [(it.generation, it.requests, it.deleting) for it in (obj, handled)]
-    return requests[0] == requests[1] and (obj.guarded or obj.deleting)
+    return requests[0] == requests[1] and (obj.has_finalizer or obj.deleting)
 
 
 def _rank(obj: Watched) -> Rank:

@@ -175,12 +175,12 @@ class Resync:
 
     def _judge(self, obj: FlagSchedule, snapshot: Snapshot | None, repairs: _Repairs) -> None:
         if obj.deleting:
-            if obj.guarded or snapshot is not None:
+            if obj.has_finalizer or snapshot is not None:
                 repairs.to_mirror.append(obj)
             return
         # The records were read before the objects, so this is no race.
         repairs.behind += bool(snapshot and snapshot.record and snapshot.record.generation > obj.generation)
-        if not obj.guarded or self._mirror.is_stale(obj, snapshot):
+        if not obj.has_finalizer or self._mirror.is_stale(obj, snapshot):
             repairs.to_mirror.append(obj)
         elif snapshot and status.compute(obj, snapshot) != obj.status:
             repairs.to_write.append(obj)
