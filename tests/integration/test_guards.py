@@ -16,10 +16,13 @@ import pytest
 
 from tests.integration.conftest import Run
 from tests.integration.database import Database
+from tests.integration.test_storm import Herd
+from tests.waiting import eventually
 
 FLAGS: Final = 120
 SCHEDULES: Final = 1500
 PROPERTIES: Final = ("enabled", "rolloutPercentage")
+ATTEMPTS: Final = "SELECT count(*) FROM flag_schedule_attempts"
 PLAIN: Final = {"Applied", "Superseded", "PartlySuperseded"}
 
 
@@ -259,15 +262,51 @@ def test_four_processors_judge_like_a_chronological_replay(
     last = flagschedule("process")
 
     assert [run.returncode for run in [*runs, last]] == [0] * 5
+    assert differences(database, scene) == []
+
+
+def test_kills_and_cut_connections_change_no_verdict(
+    database: Database, database_url: str, redis_url: str, flagschedule: Run
+) -> None:
+    """With processors that are killed and connections that are cut the outcome is that of the replay, too."""
+    scene = replay(11)
+    store(database, scene)
+    herd = Herd(database_url, redis_url, random.Random(11))  # noqa: S311 -- a scene, not a secret
+    with disturbed(database_url, 11):
+        for _ in range(6):
+            _wait_for_attempts(database, min(database.value(ATTEMPTS) + 100, SCHEDULES * 3 // 4))
+            database.run(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'flagschedule-processor' AND datname = current_database() LIMIT 1"
+            )
+            herd.replace_the_dead()
+            herd.kill_one()
+    herd.kill_all()
+
+    assert flagschedule("process").returncode == 0
+    assert differences(database, scene) == []
+
+
+def _wait_for_attempts(database: Database, wanted: int) -> None:
+    eventually(lambda: database.value(ATTEMPTS) >= wanted)
+
+
+def differences(database: Database, scene: Scene) -> list[object]:
+    """Return what differs from the replay: rows, flags, and schedules that were processed twice."""
     found = {
         row["id"]: (row["status"], row["reason"])
         for row in database.query("SELECT id, status, reason FROM feature_flag_schedules")
     }
-    assert [(row, found[row.id]) for row in scene.rows if not _is_as_expected(row, *found[row.id])] == []
-    flags = database.query("SELECT enabled, rollout_percentage FROM feature_flags ORDER BY id")
-    assert [tuple(flag.values()) for flag in flags] == [tuple(flag.values.values()) for flag in scene.flags]
-    twice = "SELECT count(*) FROM (SELECT FROM flag_schedule_attempts GROUP BY schedule_id HAVING count(*) > 1) AS t"
-    assert database.value(twice) == 0
+    flags = database.query("SELECT flag_key, enabled, rollout_percentage FROM feature_flags ORDER BY id")
+    return [
+        *((row, found[row.id]) for row in scene.rows if not _is_as_expected(row, *found[row.id])),
+        *(
+            (flag, wanted.values)
+            for flag, wanted in zip(flags, scene.flags, strict=True)
+            if (flag["enabled"], flag["rollout_percentage"]) != tuple(wanted.values.values())
+        ),
+        *database.query("SELECT schedule_id FROM flag_schedule_attempts GROUP BY schedule_id HAVING count(*) > 1"),
+    ]
 
 
 def _is_as_expected(row: Planned, status: str, reason: str | None) -> bool:
