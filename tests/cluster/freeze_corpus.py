@@ -12,7 +12,7 @@ Spec = dict[str, Any]
 
 SHAPE: Final = "a window must have either from and until, or cron, for and timeZone"
 TOGETHER: Final = "cron, for and timeZone must be set together"
-LENGTH: Final = "for must be whole hours and minutes in this order, from 1m to 744h"
+LENGTH: Final = "for must be whole hours, minutes and seconds in this order, more than nothing and at most 8784h"
 FIVE_FIELDS: Final = "cron must have the five fields minute, hour, day of month, month, day of week"
 ENVIRONMENTS: Final = "environments must hold whole names"
 NAMESPACES: Final = "namespaces must hold names of lower-case letters"
@@ -53,15 +53,15 @@ GOOD: Final[Mapping[str, Spec]] = {
     ),
     "longest everything": spec(
         reason="r" * 256,
-        environments=[f"{number:02}".rjust(64, "e") for number in range(32)],
-        namespaces=[f"{number:02}".rjust(62, "n") + "*" for number in range(64)],
-        flagKeys=[f"{number:02}".rjust(127, "k") + "*" for number in range(64)],
+        environments=[f"{number:02}".rjust(64, "e") for number in range(64)],
+        namespaces=[f"{number:02}".rjust(63, "n") + "*" for number in range(64)],
+        flagKeys=[f"{number:02}".rjust(128, "k") + "*" for number in range(64)],
         windows=[*weekly()["windows"]] * 32,
     ),
     "a reason in another script": spec(reason="Störung: kassen er nede 🚨"),
-    "shortest length": weekly(**{"for": "1m"}),
-    "hours and minutes": weekly(**{"for": "1h30m"}),
-    "longest length": weekly(**{"for": "744h"}),
+    "shortest length": weekly(**{"for": "1s"}),
+    "hours, minutes and seconds": weekly(**{"for": "1h30m15s"}),
+    "longest length": weekly(**{"for": "8784h"}),
     "one second": once(**{"from": "2035-01-01T09:00:00Z", "until": "2035-01-01T10:00:01+01:00"}),
 }
 
@@ -77,7 +77,7 @@ BAD: Final[Mapping[str, tuple[Any, str]]] = {
     "reason as a number": (spec(reason=4711), "must be of type string"),
     "unknown field": (spec(colour="red"), 'unknown field "spec.colour"'),
     "no environment": (spec(environments=[]), "should have at least 1 items"),
-    "33 environments": (spec(environments=[f"e{n}" for n in range(33)]), "must have at most 32 items"),
+    "65 environments": (spec(environments=[f"e{n}" for n in range(65)]), "must have at most 64 items"),
     "environment twice": (spec(environments=["a", "a"]), "Duplicate value"),
     "pattern of environments": (spec(environments=["prod*"]), ENVIRONMENTS),
     "empty environment": (spec(environments=[""]), ENVIRONMENTS),
@@ -87,13 +87,13 @@ BAD: Final[Mapping[str, tuple[Any, str]]] = {
     "star first": (spec(namespaces=["*-prod"]), NAMESPACES),
     "namespace in capitals": (spec(namespaces=["Shop"]), NAMESPACES),
     "SQL's pattern in a namespace": (spec(namespaces=["shop%"]), NAMESPACES),
-    "namespace too long": (spec(namespaces=["n" * 64]), "may not be more than 63"),
+    "namespace too long": (spec(namespaces=["n" * 65]), "may not be more than 64"),
     "no flag": (spec(flagKeys=[]), "should have at least 1 items"),
     "65 flags": (spec(flagKeys=[f"f{n}" for n in range(65)]), "must have at most 64 items"),
     "star in the middle of a key": (spec(flagKeys=["a*b"]), FLAGS),
     "two stars": (spec(flagKeys=["a**"]), FLAGS),
     "SQL's pattern in a key": (spec(flagKeys=["checkout%"]), FLAGS),
-    "key too long": (spec(flagKeys=["k" * 129]), "may not be more than 128"),
+    "key too long": (spec(flagKeys=["k" * 130]), "may not be more than 129"),
     "no windows": (spec(windows=[]), "should have at least 1 items"),
     "33 windows": (spec(windows=[*once()["windows"]] * 33), "must have at most 32 items"),
     "empty window": (spec(windows=[{}]), SHAPE),
@@ -114,10 +114,10 @@ BAD: Final[Mapping[str, tuple[Any, str]]] = {
         "cron must not set both day of month and day of week",
     ),
     "length of days": (weekly(**{"for": "2d"}), LENGTH),
-    "length of seconds": (weekly(**{"for": "90s"}), LENGTH),
+    "length of minutes before hours": (weekly(**{"for": "30m1h"}), LENGTH),
     "no length": (weekly(**{"for": "0h"}), LENGTH),
     "empty length": (weekly(**{"for": ""}), LENGTH),
-    "length too long": (weekly(**{"for": "744h1m"}), LENGTH),
+    "length too long": (weekly(**{"for": "8784h1s"}), LENGTH),
     "offset as a zone": (weekly(timeZone="+01:00"), "timeZone must be a name of the IANA database"),
     "switch as a string": (spec(allowSwitchOff="true"), "must be of type boolean"),
 } | {f"from of {text!r}": (once(**{"from": text}), "from must be a real time with an offset") for text in BAD_TIMES}

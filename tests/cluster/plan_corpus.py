@@ -122,7 +122,7 @@ GOOD: Final[Mapping[str, Spec]] = {
     "last Friday": recurring(step(cron="0 0 * * 5L")),
     "second Monday": recurring(step(cron="0 0 * * 1#2")),
     "lists, ranges, steps, names": recurring(step(cron="5,35 */2 1-15 JAN-MAR *")),
-    "blanks between the fields": recurring(step(cron=" 0  9 * * MON-FRI ")),
+    "blanks between the fields": recurring(step(cron=" 0  9 * *\tMON-FRI \n")),
 }
 
 # Each with a part of the sentence that a person gets to read.
@@ -174,7 +174,10 @@ BAD: Final[Mapping[str, tuple[Any, str]]] = {
     "cron of six fields": (recurring(step(cron="0 0 9 * * *")), FIVE_FIELDS),
     "cron with a question mark": (recurring(step(cron="0 9 ? * 1")), FIVE_FIELDS),
     "empty cron": (recurring(step(cron="")), FIVE_FIELDS),
-    "cron with a line feed": (recurring(step(cron="0 9 * * 1\n")), FIVE_FIELDS),
+    "day of month with day of week and other blanks": (
+        recurring(step(cron="\t0 0\n13 *  5\n")),
+        "cron must not set both day of month and day of week",
+    ),
     "cron too long": (recurring(step(cron="0," * 150 + "0 9 * * *")), "may not be more than 256"),
     "day of month with day of week": (
         recurring(step(cron="0 0 13 * 5")),

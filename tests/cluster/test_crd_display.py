@@ -87,8 +87,8 @@ def test_the_columns_of_a_plan_show_what_comes_and_what_was(installed: ControlPl
     assert row[5:] == ["checkout,", "banner", "True", "Planned", "Goes", "on."]
 
 
-def test_the_columns_of_a_freeze_show_since_when_and_what_it_holds(installed: ControlPlane, api: Api) -> None:
-    """`kubectl get ffreeze` shows why, whether it is active, its window and how much it holds."""
+def test_the_columns_of_a_freeze_show_until_when_and_what_it_holds(installed: ControlPlane, api: Api) -> None:
+    """`kubectl get ffreeze` shows why, whether it is active, until when and how much it holds."""
     freezes, name = api.of("flagfreezes"), f"freeze-{api.namespace}"
     assert freezes.create(flagfreeze(name, freeze_corpus.once())).ok
     answer = freezes.set_status(
@@ -96,17 +96,17 @@ def test_the_columns_of_a_freeze_show_since_when_and_what_it_holds(installed: Co
         phase="Active",
         message="Holds.",
         held=3,
-        nextWindow={"from": "2035-12-19T16:00:00Z", "until": "2036-01-04T07:00:00Z"},
+        until="2036-01-04T07:00:00Z",
+        nextWindow={"from": "2036-12-19T16:00:00Z", "until": "2037-01-04T07:00:00Z"},
         conditions=[CONDITION | {"type": "Active", "status": "True", "reason": "Frozen", "message": "Holds."}],
     )
     assert answer.ok, answer.message
 
     header, row = cells(installed.kubectl("get", "ffreeze", name, "--output=wide"))
 
-    assert header == ["NAME", "REASON", "ACTIVE", "FROM", "UNTIL", "HELD", "AGE", "PHASE", "MESSAGE"]
-    window = ["2035-12-19T16:00:00Z", "2036-01-04T07:00:00Z"]
-    assert row[:8] == [name, "INC-4711:", "checkout", "is", "down", "True", *window]
-    assert (row[8], *row[10:]) == ("3", "Active", "Holds.")
+    assert header == ["NAME", "REASON", "ACTIVE", "UNTIL", "HELD", "AGE", "NEXT", "PHASE", "MESSAGE"]
+    assert row[:8] == [name, "INC-4711:", "checkout", "is", "down", "True", "2036-01-04T07:00:00Z", "3"]
+    assert row[9:] == ["2036-12-19T16:00:00Z", "Active", "Holds."]
     assert freezes.delete(name).ok
 
 

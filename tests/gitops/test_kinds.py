@@ -1,17 +1,20 @@
-"""What Argo CD and kstatus say of FlagPlans and FlagFreezes, and what Argo CD offers for plans.
-
-The conditions are those that docs/reference/flagplan.md and flagfreeze.md list.
-"""
+"""What Argo CD and kstatus say of FlagPlans and FlagFreezes, and what Argo CD offers for plans."""
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from uuid import UUID
 
 import pytest
 
+from flagschedule.domain.freeze import FlagFreeze
+from flagschedule.domain.freeze_status import FreezeState, compute
+from tests.cluster import freeze_corpus
 from tests.gitops import argocd, kstatus
+from tests.unit.builders import HOUR, NOW
 
+ACTIVE: Final = FreezeState(active=True)
 Body = dict[str, Any]
 MEANS: Final = {"Current": "is ready", "InProgress": "waits, until its timeout", "Failed": "fails"}
 
@@ -21,7 +24,7 @@ class Case:
     """What the tools say of an object with these conditions, each given as `Type status reason`."""
 
     label: str
-    conditions: tuple[str, ...]
+    conditions: tuple[str, ...] = ()
     health: str
     verdict: str
     actions: frozenset[str] = frozenset()
@@ -109,29 +112,26 @@ PLANS: Final = [
         actions=frozenset({"suspend"}),
     ),
 ]
+
+
+def frozen(state: FreezeState, *, obeyed: bool = True, fault: str | None = None) -> Body:
+    """Return the status that the operator writes for a freeze."""
+    metadata = {"uid": str(UUID(int=7)), "name": "x", "generation": 1, "resourceVersion": "1"}
+    obj = FlagFreeze.from_body({"metadata": metadata, "spec": freeze_corpus.spec()})
+    return compute(obj, state, obeyed=obeyed, fault=fault, now=NOW).as_json()
+
+
 FREEZES: Final = [
     Case(
         label="Scheduled",
-        conditions=("Ready True Mirrored", "Active False NotYet"),
+        status=frozen(FreezeState(next_from=NOW + HOUR, next_until=NOW + 2 * HOUR)),
         health="Healthy",
         verdict="Current",
     ),
-    Case(
-        label="Pending",
-        conditions=("Ready True Mirrored", "Active Unknown WaitingForProcessors"),
-        health="Progressing",
-        verdict="Current",
-    ),
-    Case(label="Active", conditions=("Ready True Mirrored", "Active True Frozen"), health="Healthy", verdict="Current"),
-    Case(
-        label="Finished", conditions=("Ready True Mirrored", "Active False Over"), health="Healthy", verdict="Current"
-    ),
-    Case(
-        label="Invalid",
-        conditions=("Ready False InvalidSpec", "Active False InvalidSpec", "Stalled True InvalidSpec"),
-        health="Degraded",
-        verdict="Failed",
-    ),
+    Case(label="Pending", status=frozen(ACTIVE, obeyed=False), health="Progressing", verdict="Current"),
+    Case(label="Active", status=frozen(ACTIVE), health="Healthy", verdict="Current"),
+    Case(label="Finished", status=frozen(FreezeState()), health="Healthy", verdict="Current"),
+    Case(label="Invalid", status=frozen(FreezeState(), fault="no"), health="Degraded", verdict="Failed"),
 ]
 KINDS: Final = {"FlagPlan": PLANS, "FlagFreeze": FREEZES}
 ALL: Final = [pytest.param(kind, case, id=f"{kind} {case.label}") for kind, cases in KINDS.items() for case in cases]

@@ -1,16 +1,19 @@
 """The CRD and the operator's own parser state the same rules."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from flagschedule.domain.freeze import Spec as FreezeSpec
+from flagschedule.domain.freeze import Status as FreezeStatus
+from flagschedule.domain.plan import PlanSpec, PlanStatus
 from flagschedule.domain.schedule import GROUP, KIND, PLURAL, VERSION, Spec
 from flagschedule.domain.times import parse_time
-from tests.cluster import spec_corpus
+from tests.cluster import freeze_corpus, plan_corpus, spec_corpus
 from tests.cluster.spec_corpus import spec
 
 Schema = dict[str, Any]
@@ -99,6 +102,53 @@ def nodes(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
         yield from nodes(child, f"{path}.{name}")
     if "items" in schema:
         yield from nodes(schema["items"], f"{path}[]")
+
+
+OTHERS: list[tuple[Callable[[Any], Any], Mapping[str, Any], Mapping[str, tuple[Any, str]]]] = [
+    (PlanSpec.model_validate, plan_corpus.GOOD, plan_corpus.BAD),
+    (FreezeSpec.model_validate, freeze_corpus.GOOD, freeze_corpus.BAD),
+]
+
+
+@pytest.mark.parametrize(("parse", "good", "bad"), OTHERS, ids=["plan", "freeze"])
+def test_the_other_models_judge_as_the_crds_do(
+    parse: Callable[[Any], Any], good: Mapping[str, Any], bad: Mapping[str, tuple[Any, str]]
+) -> None:
+    """What the API server stores, the operator can read; what it refuses, the operator refuses, but for repetitions."""
+    for name in good:
+        parse(good[name])
+    accepted = []
+    for name, (spec_, _) in bad.items():
+        try:
+            parse(spec_)
+            accepted.append(name)
+        except ValidationError:
+            pass
+
+    assert [name for name in accepted if not name.endswith("twice")] == []
+
+
+@pytest.mark.parametrize(("plural", "status"), [("flagplans", PlanStatus), ("flagfreezes", FreezeStatus)])
+def test_the_statuses_of_plans_and_freezes_have_room_for_what_is_written(plural: str, status: type[Any]) -> None:
+    """The API server drops unknown fields, and a status that lacks them would be written again and again."""
+    written = TypeAdapter(status).json_schema(by_alias=True)
+    definitions = written.get("$defs", {})
+
+    assert fields(SCHEMAS[plural]["properties"]["status"], {}) == fields(written, definitions) - {".foreign"}
+
+
+def fields(schema: Schema, definitions: Mapping[str, Schema], path: str = "") -> set[str]:
+    """Return the path of every field of a schema; references and lists add nothing to a path."""
+    if "$ref" in schema:
+        return fields(definitions[schema["$ref"].rsplit("/", 1)[-1]], definitions, path)
+    found = {path}
+    for choice in schema.get("anyOf", []):
+        found |= fields(choice, definitions, path)
+    if "items" in schema:
+        found |= fields(schema["items"], definitions, path)
+    for name, inner in schema.get("properties", {}).items():
+        found |= fields(inner, definitions, f"{path}.{name}")
+    return found
 
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
