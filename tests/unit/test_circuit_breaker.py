@@ -7,12 +7,12 @@ import pytest
 from flagschedule.domain.errors import DependencyUnavailableError
 from flagschedule.services import circuit_breaker as module
 from flagschedule.services.circuit_breaker import CircuitBreaker
+from flagschedule.services.queue import Backoff
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.002)
+    monkeypatch.setattr(module, "_BACKOFF", Backoff(0.001, 0.002))
 
 
 class _Database:

@@ -5,20 +5,20 @@ so its errors must not become the failure of thousands of objects.
 """
 
 import asyncio
-import random
+import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import structlog
 
 from flagschedule.domain.errors import DependencyUnavailableError
+from flagschedule.services.queue import Backoff
 
 _log = structlog.get_logger()
 _T = TypeVar("_T")
-_FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 10.0
-_ANSWERS_WITHIN: Final = 3.0
+_BACKOFF: Final = Backoff(0.5, 10)
+_PING_TIMEOUT: Final = 3.0
 _WARN_INTERVAL: Final = 30.0
 
 
@@ -52,21 +52,23 @@ class CircuitBreaker:
         Returns:
             What the operation returns. Errors of the store are never raised.
         """
-        for pause in _pauses():
+        failures = 0
+        while True:
             if self._probe is not None and not self._probe.done():
                 await asyncio.shield(self._probe)
+            slots = self._reserved if urgent and self._slots.locked() else self._slots
             try:
-                async with self._reserved if urgent and self._slots.locked() else self._slots:
+                async with slots:
                     return await operation()
             except DependencyUnavailableError as error:
                 reason = str(error)
-            await self._until_it_answers()
+            await self._wait_for_answer()
             self._warn_rate_limited(reason)
-            await asyncio.sleep(pause)
-        raise AssertionError("the pauses do not end")
+            await asyncio.sleep(_BACKOFF.pause(failures))
+            failures += 1
 
     async def monitor(self, every: float) -> None:
-        """Ping until cancelled, so that `away` is right where no other work finds out."""
+        """Ping until cancelled, so that `away` is right also while no operation runs."""
         while True:
             await self.run(self._ping)
             await asyncio.sleep(every)
@@ -77,16 +79,16 @@ class CircuitBreaker:
         if self._probe is not None:
             self._probe.cancel()
 
-    async def _until_it_answers(self) -> None:
-        """Wait for the one prober that all failed operations share; it goes on if one of them is cancelled."""
+    async def _wait_for_answer(self) -> None:
+        """Wait for the one probe that all failed operations share; it goes on if one of them is cancelled."""
         if self._probe is None or self._probe.done():
-            self._probe = asyncio.create_task(self._ping_until_it_answers(), name="database prober")
+            self._probe = asyncio.create_task(self._ping_until_answered(), name="database prober")
         await asyncio.shield(self._probe)
 
-    async def _ping_until_it_answers(self) -> None:
-        for pause in _pauses():
+    async def _ping_until_answered(self) -> None:
+        for failures in itertools.count():
             try:
-                async with asyncio.timeout(_ANSWERS_WITHIN):
+                async with asyncio.timeout(_PING_TIMEOUT):
                     await self._ping()
             except (DependencyUnavailableError, TimeoutError) as error:
                 if self._closed:  # a pool that is closed meanwhile turns our cancellation into an error of its own
@@ -94,7 +96,7 @@ class CircuitBreaker:
                 if not self.away:
                     _log.error("Database lost", error=str(error) or "the database does not answer a ping")
                 self.away = True
-                await asyncio.sleep(pause)
+                await asyncio.sleep(_BACKOFF.pause(failures))
             else:
                 if self.away:
                     _log.info("Database is back")
@@ -106,11 +108,3 @@ class CircuitBreaker:
         if time.monotonic() - self._warned_at > _WARN_INTERVAL:
             self._warned_at = time.monotonic()
             _log.warning("Operation failed and is repeated", error=reason)
-
-
-def _pauses() -> Iterator[float]:
-    """Yield growing pauses without an end, uneven so that waiting operations do not return all at once."""
-    pause = _FIRST_PAUSE
-    while True:
-        yield pause * random.uniform(0.5, 1)  # noqa: S311 -- spreads load, guards nothing
-        pause = min(pause * 2, _LONGEST_PAUSE)
