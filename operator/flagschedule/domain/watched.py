@@ -1,4 +1,4 @@
-"""What the operator needs to know of an object of any kind, to bring it in line."""
+"""What the operator needs to know of an object of any kind, to reconcile it."""
 
 from collections.abc import Hashable
 from datetime import datetime

@@ -16,8 +16,8 @@ import structlog
 _log = structlog.get_logger()
 _K = TypeVar("_K", bound=Hashable)
 
-Rank = tuple[int, float]  # the class, then the order within it; the lowest goes first
-URGENT: Final = 0  # the class that has slots of its own
+Rank = tuple[int, float]  # the priority, then the order within it; the lowest goes first
+URGENT: Final = 0  # the priority that has slots of its own; all others share theirs
 ORDINARY: Final[Rank] = (1, 0.0)
 
 
@@ -30,7 +30,11 @@ class Backoff:
     jitter: float = 0.25
 
     def pause(self, failures: int) -> float:
-        """The wait after this many earlier failures, in seconds."""
+        """Return the seconds to wait after a failure.
+
+        Args:
+            failures: how many failures came before this one.
+        """
         pause = min(self.first * 2.0 ** min(failures, 32), self.longest)
         return pause * random.uniform(1 - self.jitter, 1 + self.jitter)  # noqa: S311 -- spreads load, guards nothing
 
@@ -42,28 +46,29 @@ _UNEXPECTED: Final = Backoff(1, 60)
 class _Entry:
     rank: Rank = ORDINARY
     failures: int = 0
-    ticket: int = 0  # of its valid place in line; 0: it is not in line
+    ticket: int = 0  # of its valid place in a queue; 0: it is not queued
     working: bool = False
     again: bool = False  # added while it was worked on
     timer: asyncio.TimerHandle | None = None
 
 
-class _Line(Generic[_K]):
-    """Keys in line. The group that had the fewest turns goes first, with its key of the lowest rank."""
+class _FairQueue(Generic[_K]):
+    """Keys that wait for their turn. Next is the group that had the fewest turns, with its key of the lowest rank."""
 
     def __init__(self) -> None:
         self._groups: dict[Hashable, list[tuple[Rank, int, _K]]] = {}
         self._turns: dict[Hashable, int] = {}
         self._turn = 0  # of the group that was served last
-        self._heads: list[tuple[int, Rank, int, Hashable]] = []  # with entries that are outdated
+        self._heads: list[tuple[int, Rank, int, Hashable]] = []  # may hold outdated entries, which `pop` skips
 
     def __bool__(self) -> bool:
         return bool(self._groups)
 
     def push(self, group: Hashable, rank: Rank, ticket: int, key: _K) -> None:
-        """Put a key in line; tickets are unique."""
+        """Queue a key; tickets are unique."""
         keys = self._groups.get(group)
-        if keys is None:  # a group that waited for nothing has no turns saved
+        if keys is None:
+            # A group that had no keys for a time does not get the turns that it missed: it would delay all others.
             keys = self._groups[group] = []
             self._turns[group] = max(self._turns.get(group, 0), self._turn)
         heapq.heappush(keys, (rank, ticket, key))
@@ -71,7 +76,11 @@ class _Line(Generic[_K]):
             self._offer(group)
 
     def pop(self) -> tuple[int, _K]:
-        """Take the next key. Returns its ticket and the key."""
+        """Take the next key.
+
+        Returns:
+            its ticket and the key.
+        """
         while True:
             turn, _, head, group = heapq.heappop(self._heads)
             keys = self._groups.get(group)
@@ -96,17 +105,17 @@ class _Line(Generic[_K]):
 
 
 @dataclass
-class _Class(Generic[_K]):
-    """The keys of one class that are in line, and the tasks at work on others."""
+class _Slots(Generic[_K]):
+    """The keys that wait for one kind of slot, and the tasks that use such slots."""
 
-    line: _Line[_K] = field(default_factory=_Line)
+    waiting: _FairQueue[_K] = field(default_factory=_FairQueue)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
 
 class RetryQueue(Generic[_K]):
-    """Works on at most `at_once` urgent and `at_once` ordinary keys, and on `at_once + reserved` in all.
+    """Works on at most `at_once` urgent and `at_once` other keys, and on `at_once + reserved` in all.
 
-    So neither a flood of stops nor a flood of new objects leaves the other without a turn.
+    So neither a flood of stops nor a flood of new objects keeps the other waiting.
     """
 
     def __init__(
@@ -120,10 +129,10 @@ class RetryQueue(Generic[_K]):
         """Make a queue.
 
         Args:
-            work: brings one key in line. Returns: None when that is done, else the backoff of the next try.
-            at_once: how many keys of one class are worked on at the same time.
-            reserved: how many more of the other class.
-            group: the group of a key; groups take turns.
+            work: does the work for one key; returns None when it is done, else the backoff of the next try.
+            at_once: how many urgent keys, and how many others, are worked on at the same time.
+            reserved: how many slots are left for urgent keys while others use `at_once`, and the reverse.
+            group: returns the group of a key; groups take turns.
         """
         self._work = work
         self._group = group
@@ -131,8 +140,8 @@ class RetryQueue(Generic[_K]):
         self._in_all = at_once + reserved
         self._entries: dict[_K, _Entry] = {}
         self._tickets = 0
-        self._urgent: _Class[_K] = _Class()
-        self._ordinary: _Class[_K] = _Class()
+        self._urgent: _Slots[_K] = _Slots()
+        self._ordinary: _Slots[_K] = _Slots()
         self._open = False
 
     def __contains__(self, key: _K) -> bool:
@@ -146,7 +155,7 @@ class RetryQueue(Generic[_K]):
         return sum(entry.working or bool(entry.ticket) for entry in self._entries.values())
 
     def add(self, key: _K, rank: Rank = ORDINARY) -> None:
-        """Put a key in line, also one that waits for its next try; one that is being worked on gets another turn."""
+        """Queue a key, also one that waits for its next try; one that is being worked on gets another turn."""
         entry = self._entries.setdefault(key, _Entry())
         keeps_its_place = entry.ticket and entry.rank == rank
         entry.rank = rank
@@ -157,7 +166,7 @@ class RetryQueue(Generic[_K]):
             self._enqueue(key, entry)
 
     def retry(self, key: _K, backoff: Backoff, rank: Rank = ORDINARY) -> None:
-        """Keep a key for later; one that is here already is left as it is."""
+        """Queue a key after a pause; one that is here already is left as it is."""
         if key not in self._entries:
             self._entries[key] = entry = _Entry(rank=rank)
             self._wait(key, entry, backoff)
@@ -179,8 +188,8 @@ class RetryQueue(Generic[_K]):
             entry.timer = None
         self._tickets += 1
         entry.ticket = self._tickets
-        line = (self._urgent if entry.rank[0] == URGENT else self._ordinary).line
-        line.push(self._group(key), entry.rank, entry.ticket, key)
+        slots = self._urgent if entry.rank[0] == URGENT else self._ordinary
+        slots.waiting.push(self._group(key), entry.rank, entry.ticket, key)
         self._start()
 
     def _wait(self, key: _K, entry: _Entry, backoff: Backoff) -> None:
@@ -191,8 +200,8 @@ class RetryQueue(Generic[_K]):
     def _start(self) -> None:
         """Start as many tasks as there are slots for."""
         for own, other in ((self._urgent, self._ordinary), (self._ordinary, self._urgent)):
-            while self._open and own.line and len(own.tasks) < min(self._at_once, self._in_all - len(other.tasks)):
-                ticket, key = own.line.pop()
+            while self._open and own.waiting and len(own.tasks) < min(self._at_once, self._in_all - len(other.tasks)):
+                ticket, key = own.waiting.pop()
                 entry = self._entries.get(key)
                 if entry is None or entry.ticket != ticket:
                     continue  # it has another place by now

@@ -1,4 +1,4 @@
-"""Brings objects in line, each by one task at a time. Fed by the watch and by the resync; a root task of the operator.
+"""Reconciles objects, each by one task at a time. Fed by the watch and by the resync; a root task of the operator.
 
 Level-triggered: the work follows from the object's state, not from the event. Nothing that others can write on an
 object is trusted as our own state.
@@ -27,17 +27,17 @@ from flagschedule.services.queue import URGENT, Backoff, Rank, RetryQueue
 _log = structlog.get_logger()
 _O = TypeVar("_O", bound=Watched)
 _O_contra = TypeVar("_O_contra", bound=Watched, contravariant=True)
-_AT_ONCE: Final = 8  # more would not be faster, and each step of an object would wait for more others
+_AT_ONCE: Final = 8  # more would not be faster: each step of an object would wait for the steps of more others
 _RESERVED: Final = 4
-_FRESH: Final = 30.0  # seconds; what was seen longer ago is looked at again, as the watch may have stalled
+_FRESH: Final = 30.0  # seconds; an older copy of an object is read again, because the watch may have stalled
 _CHANGED: Final = Backoff(0.05, 60)  # another client wrote to the object meanwhile
 _STOP: Final = Backoff(0.05, 0.25)  # a person waits, and the row's lock may end at any moment
 _BUSY: Final = Backoff(0.1, 1)  # the row is locked, most likely by the processor
 _LOCKED: Final = Backoff(0.1, 3)  # the flag is locked
-_PASSING: Final = {_CHANGED, _STOP, _BUSY}
+_NO_FAILURE: Final = {_CHANGED, _STOP, _BUSY}  # what caused them is over in a moment
 _FAILED: Final = Backoff(1, 60)
-_PATIENCE: Final = 25.0  # seconds that a comparison waits in vain for what passes by itself
-_REMEMBERED: Final = 10_000
+_PATIENCE: Final = 25.0  # seconds without any progress after which `try_all` gives up
+_REMEMBERED: Final = 10_000  # released objects whose removal was not seen yet
 _LONG_AGO: Final = float("-inf")
 
 
@@ -56,7 +56,7 @@ class KindMirror(Protocol[_O_contra]):
         """
 
     async def release(self, obj: _O_contra) -> None:
-        """Cancel what an object that is being deleted had planned; return once that is committed.
+        """Cancel what an object that is being deleted had planned; returns once that is committed.
 
         Raises:
             ConflictError: another transaction holds a lock.
@@ -65,14 +65,14 @@ class KindMirror(Protocol[_O_contra]):
 
 @dataclass
 class _Seen(Generic[_O]):
-    """An object as it was at a time; the event loop's.
+    """A copy of an object, and the event loop's time when it was read.
 
-    `refusals` counts how often the write to the version `refused` failed.
+    `refusals` counts the refused writes to the object's version `refused_version`.
     """
 
     obj: _O
     at: float
-    refused: str = ""
+    refused_version: str = ""
     refusals: int = 0
 
 
@@ -99,14 +99,14 @@ class Reconciler(Generic[_O]):
         await self._queue.run()
 
     async def try_all(self, objects: Iterable[_O], keep_claim: Callable[[], Awaitable[None]]) -> None:
-        """Bring objects in line, each as it is at its turn; for one caller at a time.
+        """Reconcile objects, each as it is at its turn; for one caller at a time.
 
-        Returns when each is in line or has failed, or when in 25 seconds none was, although the database answers: a
-        locked row is no failure. However many there are, each has its turn before: the processor would make changes
-        again that a restored database has lost.
+        Returns when each is reconciled or has failed, without a limit of time: after a restore of the database, the
+        processor would make lost changes again if it started earlier. Returns also when none was for 25 seconds while
+        the database answers: then the objects that are left meet locked rows, and are tried again in the background.
 
         Args:
-            objects: the objects.
+            objects: what to reconcile.
             keep_claim: awaited every 25 seconds.
         """
         for obj in objects:
@@ -123,7 +123,7 @@ class Reconciler(Generic[_O]):
             await keep_claim()
 
     def notice(self, obj: _O, *, gone: bool = False) -> None:
-        """Take an object from the watch; `gone` is its last state, after it was removed."""
+        """Take an object from the watch; if it is `gone`, as it was before its removal."""
         if gone:
             if obj.ref.uid in self._released:
                 self._released.discard(obj.ref.uid)
@@ -133,7 +133,7 @@ class Reconciler(Generic[_O]):
             self.add(obj)
 
     def add(self, obj: _O, *, fresh: bool = True) -> None:
-        """Bring an object in line at its turn; one that is not `fresh` is read again first."""
+        """Reconcile an object at its turn; one that is not `fresh` is read again first."""
         if previous := self._seen.get(obj.ref):
             obj = obj.with_requests_of(previous.obj)
         self._seen[obj.ref] = _Seen(obj, asyncio.get_running_loop().time() if fresh else _LONG_AGO)
@@ -141,7 +141,7 @@ class Reconciler(Generic[_O]):
 
     async def _work(self, ref: ObjectRef) -> Backoff | None:
         backoff = await self._attempt(ref)
-        if backoff not in _PASSING:
+        if backoff not in _NO_FAILURE:
             self._untried.discard(ref)
             if not self._untried:
                 self._all_tried.set()
@@ -149,11 +149,11 @@ class Reconciler(Generic[_O]):
 
     async def _attempt(self, ref: ObjectRef) -> Backoff | None:
         seen = self._seen.get(ref)
-        if seen is None:  # an event that came during the last turn requested nothing new
+        if seen is None:  # queued again by an event that came during the last turn and requested nothing new
             return None
         try:
             await self._refresh(seen)
-            await self._bring_in_line(seen)
+            await self._reconcile(seen)
         except ConflictError as conflict:
             # Our copy stays current: the watch reports each change.
             return _LOCKED if conflict.flag_locked else _STOP if seen.obj.stopping else _BUSY
@@ -163,7 +163,7 @@ class Reconciler(Generic[_O]):
             backoff = _CHANGED
         except DependencyUnavailableError as error:
             if not self._failing:
-                _log.warning("Objects cannot be brought in line and are tried again", error=str(error))
+                _log.warning("Objects cannot be reconciled and are tried again", error=str(error))
             self._failing = True
             backoff = _FAILED
         except Exception:  # noqa: BLE001 -- an error in one object must not stop the others
@@ -188,7 +188,7 @@ class Reconciler(Generic[_O]):
             seen.obj = seen.obj.as_deleted()
         seen.at = now
 
-    async def _bring_in_line(self, seen: _Seen[_O]) -> None:
+    async def _reconcile(self, seen: _Seen[_O]) -> None:
         obj = seen.obj
         if obj.deleting:
             await self._mirror.release(obj)
@@ -211,10 +211,14 @@ class Reconciler(Generic[_O]):
 
 
 def _note_refusal(seen: _Seen[Any]) -> Backoff:
-    """Distinguish a policy's refusal from a change of the object: the API server's answer is the same."""
+    """Distinguish a policy's refusal from a change of the object, because the API server answers both alike.
+
+    Returns:
+        the backoff: a short one, unless the same version was refused before.
+    """
     version, ref = seen.obj.resource_version, seen.obj.ref
-    seen.refusals = seen.refusals + 1 if seen.refused == version else 1
-    seen.refused = version
+    seen.refusals = seen.refusals + 1 if seen.refused_version == version else 1
+    seen.refused_version = version
     if seen.refusals == 1:
         return _CHANGED
     if seen.refusals == 2:  # noqa: PLR2004 -- logged once: the object was read again and is the same
@@ -229,10 +233,10 @@ def _requests_the_same(obj: Watched, handled: Watched) -> bool:
 
 
 def _rank(obj: Watched) -> Rank:
-    """Rank a person's stop first, then edits, then new objects; in each class the one that is due next.
+    """Rank a person's stop first, then edits, then new objects; of each the one that is due next.
 
-    The local clock only orders.
+    The local clock decides nothing but this order.
     """
-    kind = URGENT if obj.stopping else 1 if obj.observed else 2
+    priority = URGENT if obj.stopping else 1 if obj.observed else 2
     distance = abs((obj.due - datetime.now(UTC)).total_seconds()) if obj.due else 0.0
-    return kind, distance
+    return priority, distance
