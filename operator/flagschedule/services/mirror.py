@@ -1,4 +1,4 @@
-"""Brings record and row of one object in line with the object. Called by the reconciler.
+"""Makes record and row match their object. Called by the reconciler.
 
 `domain.decision` decides what record and row should be, the store stores them, and the status writer writes the status.
 """
@@ -21,7 +21,7 @@ from flagschedule.services.queue import Backoff
 from flagschedule.services.status_writer import StatusWriter
 
 _log = structlog.get_logger()
-_FRESH: Final = 30.0  # seconds
+_FRESH: Final = 30.0  # seconds; an older copy of an object is read again before its plan is armed
 _LOCKED: Final = Backoff(0.5, 3)
 _FLAG_TROUBLES: Final = {Reason.FLAG_LOCKED, Reason.FLAG_AMBIGUOUS}
 
@@ -30,15 +30,20 @@ _Flag = tuple[str, str]  # key and environment
 
 @dataclass
 class _LockedFlag:
-    """When the next object of this flag may try, and how many have tried."""
+    """A flag that another transaction holds: until when its objects wait, and how many tries were allowed so far."""
 
-    until: float
+    until: float = 0.0
     tries: int = 0
+
+    def allow_one_try(self, now: float) -> None:
+        """Let all other objects of the flag wait for another pause."""
+        self.until = now + _LOCKED.pause(self.tries)
+        self.tries += 1
 
 
 @dataclass(frozen=True)
 class _Mirrored:
-    """One committed transaction: what it was decided by, the decision, and what was stored."""
+    """One committed transaction: the facts that it read, the decision on them, and what was stored."""
 
     facts: Facts
     decision: Decision
@@ -69,11 +74,16 @@ class Mirror:
         return self._breaker.away
 
     def is_stale(self, obj: FlagSchedule, snapshot: Snapshot | None) -> bool:
-        """Return whether mirroring the object would change anything: the same decision, on what was read unlocked."""
+        """Return whether mirroring the object would change anything.
+
+        Args:
+            obj: the object.
+            snapshot: what the database has of it, read without a lock.
+        """
         if snapshot is None or snapshot.record is None:
             return True
-        # Flag and replay are left out: they matter only where there is no record, or no row yet, and such an object
-        # is looked at again anyway.
+        # Flag and replay are not looked up: they matter only to an object without a row, and the resync reconciles
+        # all objects that wait for a flag.
         trouble = snapshot.record.reason if snapshot.record.reason in _FLAG_TROUBLES else None
         facts = Facts(
             record=snapshot.record,
@@ -92,44 +102,46 @@ class Mirror:
             ConflictError: another transaction holds a lock; what the object waits for is written to its status.
         """
         flag = _flag_to_find(obj)
-        if flag is not None and self._must_wait_for(flag):
-            await self._note_lock(obj)
+        if flag is not None and not self._may_try(flag):
+            await self._show_lock(obj)
             raise ConflictError(flag_locked=True)
         try:
             mirrored = await self._mirror(obj, "Schedule mirrored")
         except ConflictError as conflict:
             if conflict.flag_locked:
                 if flag is not None and flag not in self._locked:
-                    self._locked[flag] = _LockedFlag(0)
-                    self._must_wait_for(flag)
-                await self._note_lock(obj)
+                    self._locked[flag] = _LockedFlag()
+                    self._locked[flag].allow_one_try(_now())
+                await self._show_lock(obj)
             raise
         if flag is not None:
             self._locked.pop(flag, None)
         await self._write_status(obj, mirrored)
 
     async def release(self, obj: FlagSchedule) -> None:
-        """Cancel what an object that is being deleted had planned; return once that is committed.
+        """Cancel what an object that is being deleted had planned; returns once that is committed.
 
         Raises:
             ConflictError: another transaction holds a lock.
         """
         await self._mirror(obj, "Schedule released")
 
-    def _must_wait_for(self, flag: _Flag) -> bool:
-        """Return whether the flag is locked; one object tries it every few seconds for all, and need not wait."""
-        locked = self._locked.get(flag)
-        now = asyncio.get_running_loop().time()
-        if locked is None:
-            return False
-        if now < locked.until:
-            return True
-        locked.until = now + _LOCKED.pause(locked.tries)
-        locked.tries += 1
-        return False
+    def _may_try(self, flag: _Flag) -> bool:
+        """Allow one object every few seconds to try a flag that was locked.
 
-    async def _note_lock(self, obj: FlagSchedule) -> None:
-        """Record at the first look that the flag is locked, so that the status shows what the object waits for."""
+        Returns:
+            whether the caller may try; if the flag was locked, the other objects wait meanwhile.
+        """
+        locked = self._locked.get(flag)
+        if locked is None:
+            return True
+        if _now() < locked.until:
+            return False
+        locked.allow_one_try(_now())
+        return True
+
+    async def _show_lock(self, obj: FlagSchedule) -> None:
+        """Record that the flag is locked and write it to the status, if no status of this generation exists yet."""
         if obj.status.observed_generation == obj.generation:
             return
         await self._write_status(obj, await self._mirror(obj, "Schedule waits for a locked flag", flag_locked=True))
@@ -143,10 +155,10 @@ class Mirror:
 
     async def _mirror(self, obj: FlagSchedule, event: str, *, flag_locked: bool = False) -> _Mirrored:
         """Run one transaction, and log it if it changed anything."""
-        seen_at = asyncio.get_running_loop().time()
+        began_at = _now()
 
         async def attempt() -> _Mirrored:
-            if not obj.deleting and asyncio.get_running_loop().time() - seen_at > _FRESH:
+            if not obj.deleting and _now() - began_at > _FRESH:
                 # After a long outage the object may have been edited or deleted: an old plan must not be armed.
                 raise ConflictError
             async with self._store.transaction(obj, flag_locked=flag_locked) as transaction:
@@ -155,10 +167,14 @@ class Mirror:
                 return _Mirrored(facts, decided, await transaction.save(decided))
 
         mirrored = await self._breaker.run(attempt, urgent=obj.stopping)
-        self._telemetry.reconciled(asyncio.get_running_loop().time() - seen_at)
+        self._telemetry.reconciled(_now() - began_at)
         if mirrored.changed:
             _log_change("Restored from status" if mirrored.facts.is_forgotten(obj) else event, obj, mirrored.snapshot)
         return mirrored
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _flag_to_find(obj: FlagSchedule) -> _Flag | None:
