@@ -63,9 +63,9 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
         )
         elector = None
         if namespace := settings.lease_namespace or own_namespace():
-            book = await stack.enter_async_context(KubernetesLeaseStore(namespace, settings.lease_name))
+            leases = await stack.enter_async_context(KubernetesLeaseStore(namespace, settings.lease_name))
             # A name of its own for each process: a restarted container must not take over from itself.
-            elector = LeaderElector(book, f"{platform.node()}_{secrets.token_hex(4)}")
+            elector = LeaderElector(leases, f"{platform.node()}_{secrets.token_hex(4)}")
         breaker = CircuitBreaker(store.ping, _OPERATIONS, _RESERVED)
         recorder = EventRecorder(client)
         telemetry = PrometheusTelemetry()

@@ -8,7 +8,11 @@ _T = TypeVar("_T")
 
 
 async def for_each(items: Iterable[_T], work: Callable[[_T], Awaitable[None]], *, at_once: int = 6) -> None:
-    """Call `work` for every item, `at_once` at a time. An error of one ends all."""
+    """Call `work` for every item, `at_once` at a time.
+
+    Raises:
+        ExceptionGroup: the work on an item failed; the work on all others is cancelled.
+    """
     remaining = iter(items)
 
     async def run_worker() -> None:

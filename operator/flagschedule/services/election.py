@@ -41,9 +41,9 @@ class LeaderElector:
     """
 
     def __init__(
-        self, book: LeaseStore, identity: str, terms: Terms = Terms(), clock: Callable[[], float] = time.monotonic
+        self, store: LeaseStore, identity: str, terms: Terms = Terms(), clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._book = book
+        self._store = store
         self._identity = identity
         self._terms = terms
         self._clock = clock
@@ -75,14 +75,18 @@ class LeaderElector:
         """Release the lease, if it is ours, so that a standby need not wait until it runs out."""
         try:
             async with asyncio.timeout(self._terms.answer_within):
-                lease = await self._book.read()
+                lease = await self._store.read()
                 if lease is not None and lease.holder == self._identity:
-                    await self._book.write(lease, "", self._terms.duration)
+                    await self._store.write(lease, "", self._terms.duration)
         except (DependencyUnavailableError, ObjectChangedError, ObjectGoneError, TimeoutError):
             _log.warning("Lease not released; it will run out")
 
     async def attempt(self, *, within: float | None = None) -> bool:
-        """Take or renew the lease if we may. Returns whether it is ours; an error means no, and is logged once."""
+        """Take or renew the lease if we may.
+
+        Returns:
+            whether it is ours; after an error it is not, and a series of errors is logged once.
+        """
         started_at = self._clock()
         longest = self._terms.answer_within
         try:
@@ -104,12 +108,12 @@ class LeaderElector:
 
     async def _take(self) -> bool:
         # Read first each time: it shows a write of ours whose answer was lost.
-        lease = await self._book.read()
+        lease = await self._store.read()
         if lease is not None:
             self._observe(lease)
             if self._belongs_to_another() and not self._has_run_out(lease):
                 return False
-        await self._book.write(lease, self._identity, self._terms.duration)
+        await self._store.write(lease, self._identity, self._terms.duration)
         self._seen = None  # what we saw was before this
         return True
 

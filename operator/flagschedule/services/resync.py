@@ -45,7 +45,7 @@ class _Repairs:
 
 
 class Resync:
-    """Runs a turn every `interval` seconds; every tenth turn compares all objects with all records.
+    """Looks for waiting objects every `interval` seconds; every tenth time it compares all objects with all records.
 
     Attributes:
         listed_at: when (event loop's time) the API server last returned every object; None before the first time.
@@ -84,22 +84,27 @@ class Resync:
         Raises:
             ConfigurationError: another live cluster uses the name.
         """
-        while not await self._turn(self._first_look):  # noqa: ASYNC110 -- no event reports that the API server is back
+        while not await self._run(self._list_once):  # noqa: ASYNC110 -- no event reports that the API server is back
             await asyncio.sleep(1)
 
     async def run_forever(self) -> None:
-        """Run a turn every interval until cancelled; an API server that fails is tried again at the next turn.
+        """Repair every interval until cancelled; what fails is done again at the next one.
 
         Raises:
             ConfigurationError: another cluster has taken the name, because we were away for too long.
         """
-        turns = 0
+        done = 0
         while True:
-            done = await self._turn(self._retry_waiting if turns % _TURNS_PER_COMPARISON else self._compare_all)
-            turns += done  # a resync that failed is due at the next turn
+            if await self._run(self._retry_waiting if done % _TURNS_PER_COMPARISON else self._compare_all):
+                done += 1
             await asyncio.sleep(self._interval)
 
-    async def _turn(self, work: Callable[[], Awaitable[None]]) -> bool:
+    async def _run(self, work: Callable[[], Awaitable[None]]) -> bool:
+        """Renew the claim and do the work.
+
+        Returns:
+            whether it succeeded; a failure is logged.
+        """
         try:
             await self._claim()
             await work()
@@ -123,21 +128,21 @@ class Resync:
         if not await self._breaker.run(partial(self._store.claim_cluster, uid)):
             raise ConfigurationError([_NAME_TAKEN.format(cluster=self._cluster)])
 
-    async def _first_look(self) -> None:
+    async def _list_once(self) -> None:
         async for _ in self._client.list():
             return
 
     async def _retry_waiting(self) -> None:
         """Reconcile waiting objects whose flag exists now, or whose time has passed."""
-        await for_each(await self._breaker.run(self._store.waiting), self._look_again)
+        await for_each(await self._breaker.run(self._store.waiting), self._retry)
 
-    async def _look_again(self, ref: ObjectRef) -> None:
+    async def _retry(self, ref: ObjectRef) -> None:
         if ref in self._reconciler:
-            return  # it has its own turn
+            return  # it is queued there, or is being worked on
         try:
             obj = await self._client.get(ref)
         except (ObjectGoneError, DependencyUnavailableError):
-            return  # the next comparison, or the next turn
+            return  # the next comparison releases it, or the next interval tries again
         self._reconciler.add(obj)
 
     async def _compare_all(self) -> None:
@@ -166,14 +171,14 @@ class Resync:
         async for obj in self._client.list():
             phases[obj.status.phase] += 1
             try:
-                self._judge(obj, known.pop(obj.ref.uid, None), repairs)
+                self._compare_one(obj, known.pop(obj.ref.uid, None), repairs)
             except Exception:  # noqa: BLE001 -- an error in one object must not stop the others
                 _log.exception("Object not compared", uid=str(obj.ref.uid))
         self._telemetry.compared(phases)
         repairs.orphans = [snapshot.record for snapshot in known.values() if snapshot.record]
         return repairs
 
-    def _judge(self, obj: FlagSchedule, snapshot: Snapshot | None, repairs: _Repairs) -> None:
+    def _compare_one(self, obj: FlagSchedule, snapshot: Snapshot | None, repairs: _Repairs) -> None:
         if obj.deleting:
             if obj.has_finalizer or snapshot is not None:
                 repairs.to_mirror.append(obj)

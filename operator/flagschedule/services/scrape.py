@@ -15,7 +15,7 @@ _FRESH: Final = 1.0
 
 
 class Scraper:
-    """Queries the database once at a time and at most once each second, however many scrapes there are."""
+    """Makes one query at a time and at most one each second, however many scrapes there are."""
 
     def __init__(self, store: MirrorStore, metrics: MetricsText) -> None:
         self._store = store

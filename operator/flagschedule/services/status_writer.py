@@ -25,10 +25,10 @@ from flagschedule.services.event_recorder import EventRecorder
 from flagschedule.services.queue import Backoff, RetryQueue
 
 _log = structlog.get_logger()
-_LOOK: Final = 1.0
+_LOOK: Final = 1.0  # seconds
 _BATCH: Final = 1000
 _TRIES: Final = 5
-_AT_ONCE: Final = 6  # more would not be faster, and each step of a person's stop would wait for more others
+_AT_ONCE: Final = 6  # more would not be faster: each step of a person's stop would wait for the steps of more others
 _BACKOFF: Final = Backoff(1, 60)
 
 
@@ -57,7 +57,7 @@ class StatusWriter:
         self._failing = False
 
     async def serve_forever(self) -> None:
-        """Every second, write what the processor or a lost flag has changed in the database."""
+        """Every second, write what the processor or the deletion of a flag has changed in the database."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._queue.run(), name="statuses in line")
             while True:
@@ -74,14 +74,14 @@ class StatusWriter:
 
         Args:
             ref: the object.
-            hint: a recent copy of the object; saves a GET, and is never trusted.
-            snapshot: what the database knew of it after that; saves a query. Where a later status was written
-                meanwhile, the hint's version is refused, and both are read again.
+            hint: a recent copy of the object, to save a GET. If the object has changed since, the API server refuses
+                the write to the copy's version, and object and database are read again.
+            snapshot: what the database has of it, read after the hint, to save a query.
 
         Returns:
-            Whether it was done.
+            whether it succeeded; if not, it is tried again.
         """
-        if await self._written(ref, hint, snapshot):
+        if await self._try_to_write(ref, hint, snapshot):
             return True
         self._queue.retry(ref, _BACKOFF)
         return False
@@ -101,15 +101,15 @@ class StatusWriter:
 
     async def _write_queued(self, ref: ObjectRef) -> Backoff | None:
         # Only entries that were read before the write: a later one may stand for a later change.
-        numbers = self._entries.get(ref, [])[:]
-        if not await self._written(ref, None, None):
+        ids = self._entries.get(ref, [])[:]
+        if not await self._try_to_write(ref, None, None):
             return _BACKOFF
-        self._written_entries += numbers
-        if left := self._entries.pop(ref, [])[len(numbers) :]:
+        self._written_entries += ids
+        if left := self._entries.pop(ref, [])[len(ids) :]:
             self._entries[ref] = left
         return None
 
-    async def _written(self, ref: ObjectRef, hint: FlagSchedule | None, snapshot: Snapshot | None) -> bool:
+    async def _try_to_write(self, ref: ObjectRef, hint: FlagSchedule | None, snapshot: Snapshot | None) -> bool:
         try:
             await self._write(ref, hint, snapshot)
         except DependencyUnavailableError as error:
@@ -129,15 +129,15 @@ class StatusWriter:
         lock = self._locks.setdefault(ref.uid, asyncio.Lock())
         async with lock:
             with suppress(ObjectGoneError):  # there is no object to write to
-                await self._write_alone(ref, hint, snapshot)
+                await self._write_locked(ref, hint, snapshot)
 
-    async def _write_alone(self, ref: ObjectRef, hint: FlagSchedule | None, snapshot: Snapshot | None) -> None:
-        """Read, compute, compare, write; read both again where the object changed in between."""
+    async def _write_locked(self, ref: ObjectRef, hint: FlagSchedule | None, snapshot: Snapshot | None) -> None:
+        """Read, compute, compare, write; read object and database again if the object changed in between."""
         refused: str | None = None
         for _ in range(_TRIES):
             obj = hint or await self._client.get(ref)
             if obj.resource_version == refused:
-                # Not the object has changed: the API server does not accept this status, and will not later.
+                # The object has not changed: it is this status that the API server refuses, and will refuse again.
                 _log.error("Status refused by its schema", namespace=ref.namespace, name=ref.name, uid=str(ref.uid))
                 return
             if snapshot is None:
