@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS flag_plans (
     retry_request text,          -- the value of the annotation that was acted on last
     approval text,               -- the value of the annotation that was seen last
     cancelled boolean NOT NULL DEFAULT false,
+    missing jsonb NOT NULL DEFAULT '[]',  -- flags that it waits for, [key, environment] each
     deleted_at timestamptz
 );
 CREATE INDEX IF NOT EXISTS idx_flag_plans_lineage ON flag_plans (lineage);

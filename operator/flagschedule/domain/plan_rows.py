@@ -140,6 +140,7 @@ class PlanRecord:
     retry_request: str | None = None
     approval: str | None = None
     cancelled: bool = False
+    missing: tuple[Flag, ...] = ()
     deleted: bool = False
 
 
@@ -187,7 +188,6 @@ class Update:
 
     link: Link
     content: Content
-    is_moved: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ to retry: that is why nothing is made twice.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypedDict
 
 from flagschedule.domain.calendar import Occurrence
 from flagschedule.domain.decision import Rules
@@ -102,6 +102,7 @@ def plan(obj: FlagPlan, facts: PlanFacts, rules: Rules) -> PlanDecision:
         plan_hash=obj.plan_hash,
         planned_from=facts.now if edited else record.planned_from,
         cancelled=record.cancelled or obj.cancel,
+        missing=(),
         deleted=obj.deleting,
     )
     if obj.deleting:
@@ -158,6 +159,15 @@ def chain_occurrence(chain: tuple[Step, ...]) -> str:
     return first.astimezone(UTC).isoformat()
 
 
+class _Rules(TypedDict):
+    """What all rows with the same values share."""
+
+    updates: Mapping[str, bool | int]
+    max_retries: int
+    retry_initial_seconds: int | None
+    retry_max_seconds: int | None
+
+
 class _Planner:
     """Plans one object. Collects changes, and the keys of links that stay."""
 
@@ -180,6 +190,7 @@ class _Planner:
         self._notes: list[Note] = []
         self._stays: set[Key] = set()
         self._view = View()
+        self._rendered: dict[int, Mapping[str, bool | int]] = {}
 
     def plan(self) -> PlanDecision:
         """Plan."""
@@ -192,6 +203,7 @@ class _Planner:
             self._view.can_finish = True
             self._view.is_finished = all(done) and not self._has_unfinished()
         self._retry_ends()
+        record = replace(record, missing=tuple(sorted(self._view.missing)))
         held = {link.suspended for link in self._facts.links.values() if link.unfinished}
         changes = Changes(
             inserts=tuple(self._inserts),
@@ -206,28 +218,37 @@ class _Planner:
 
     def _start(self, change: Change, at: datetime) -> Content:
         deadline = self._spec.starting_deadline
-        return replace(
-            self._content(change.updates, at),
-            expect=change.expect.as_json() if change.expect else None,
+        return Content(
+            **self._rules_for(change.updates),
+            scheduled_at=at,
+            expect=self._json(change.expect) if change.expect else None,
             on_mismatch=change.on_mismatch,
             not_after=None if deadline is None else at + deadline,
         )
 
     def _content(self, values: Values, at: datetime) -> Content:
+        return Content(**self._rules_for(values), scheduled_at=at)
+
+    def _rules_for(self, values: Values) -> _Rules:
         retry = self._spec.retry
-        return Content(
-            scheduled_at=at,
-            updates=values.as_json(),
-            max_retries=self._rules.max_retries if self._spec.max_retries is None else self._spec.max_retries,
-            retry_initial_seconds=retry.initial_seconds if retry else None,
-            retry_max_seconds=retry.max_seconds if retry else None,
-        )
+        return {
+            "updates": self._json(values),
+            "max_retries": self._rules.max_retries if self._spec.max_retries is None else self._spec.max_retries,
+            "retry_initial_seconds": retry.initial_seconds if retry else None,
+            "retry_max_seconds": retry.max_seconds if retry else None,
+        }
+
+    def _json(self, values: Values) -> Mapping[str, bool | int]:
+        """Render values once: a plan has thousands of rows with the same."""
+        if id(values) not in self._rendered:
+            self._rendered[id(values)] = values.as_json()
+        return self._rendered[id(values)]
 
     def _keep(self, link: Link, content: Content) -> None:
         """A row that is there stays, with the content of the spec."""
         self._stays.add(link.key)
         if link.unfinished and link.content != content:
-            self._updates.append(Update(link=link, content=content, is_moved=link.is_moved))
+            self._updates.append(Update(link=link, content=content))
 
     def _insert(
         self, key: Key, content: Content, *, began_at: datetime, is_chain: bool, is_moved: bool = False
@@ -296,7 +317,7 @@ class _Planner:
                 latest[link.key.step, link.key.flag] = link
         for link in latest.values():
             if link.state is State.FAILED and link.content is not None:
-                self._updates.append(Update(link=link, content=link.content, is_moved=link.is_moved))
+                self._updates.append(Update(link=link, content=link.content))
 
     # Steps with cron.
 
@@ -415,7 +436,7 @@ class _Planner:
         }
 
     def _differs(self, step: Step, links: Mapping[Flag, Link], occurrence: str, chain: tuple[Step, ...]) -> bool:
-        wanted = {change.flag: change.updates.as_json() for change in step.changes}
+        wanted = {change.flag: self._json(change.updates) for change in step.changes}
         moved = step is chain[0] and occurrence != chain_occurrence(chain)
         return moved or wanted != {flag: link.updates for flag, link in links.items()}
 
@@ -498,10 +519,10 @@ class _Planner:
 
     def _make_again(self, step: Step, change: Change, link: Link) -> bool:
         """Plan a change again that was not made: on request, or with the values of an edit. Returns whether."""
-        edited = link.updates != change.updates.as_json() or (
+        edited = link.updates != self._json(change.updates) or (
             link.content is not None
             and (link.content.expect, link.content.on_mismatch)
-            != (change.expect.as_json() if change.expect else None, change.on_mismatch)
+            != (self._json(change.expect) if change.expect else None, change.on_mismatch)
         )
         over = step.ends_at is not None and step.ends_at <= self._now
         if over or not (self._retry or edited):

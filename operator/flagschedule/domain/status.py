@@ -184,9 +184,9 @@ def _change(obj: FlagSchedule, record: Record, row: Row | None, phase: Phase) ->
     if phase is Phase.INVALID:  # the row's change is not requested any more, and the requested one cannot be parsed
         return None
     if row is not None:
-        return _describe(row.updates)
+        return describe(row.updates)
     if obj.spec is not None and obj.spec.change_hash == record.change_hash:
-        return _describe(obj.spec.updates.as_json())
+        return describe(obj.spec.updates.as_json())
     # Where the row is gone and the spec is another one, the status of a handled schedule stays true.
     return obj.status.change if phase in _HANDLED and obj.status.phase is phase else None
 
@@ -198,8 +198,8 @@ def _scheduled(record: Record, row: Row | None, previous: Status, phase: Phase) 
     return _in_seconds(row.scheduled_at if row else previous.scheduled_at or record.scheduled_at)
 
 
-def _describe(updates: object) -> str:
-    """For people; another program may have written anything that is JSON."""
+def describe(updates: object) -> str:
+    """A change for people; another program may have written anything that is JSON."""
     if not isinstance(updates, Mapping):
         return messages.cut(json.dumps(updates), _LONGEST_CHANGE)
     text = ", ".join(f"{key}={json.dumps(value)}" for key, value in sorted(updates.items()))

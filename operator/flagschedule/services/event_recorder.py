@@ -6,7 +6,7 @@ mirror, and is logged once.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -18,6 +18,12 @@ from flagschedule.services.queue import RetryQueue
 
 _log = structlog.get_logger()
 _WAITING: Final = 10_000  # some megabytes; a first adoption of more objects than that loses Events
+
+
+class _Transition(Protocol):
+    @property
+    def events(self) -> tuple[events.Event, ...]:
+        """What happened that people wait for."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class EventRecorder:
         )
         self._warned: set[str] = set()
 
-    def record(self, ref: ObjectRef, transition: events.Transition, at: datetime) -> None:
+    def record(self, ref: ObjectRef, transition: _Transition, at: datetime) -> None:
         """Post the Events of a transition that this replica has written to the status, at the time of its look."""
         for event in transition.events:
             if len(self._waiting) < _WAITING:

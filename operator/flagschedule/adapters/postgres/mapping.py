@@ -1,7 +1,7 @@
 """From the columns of records and rows to what the domain knows them as, and back. Used by the operator's store."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from psycopg.rows import DictRow
@@ -10,6 +10,9 @@ from psycopg.types.json import Jsonb
 from flagschedule.domain.decision import Replay
 from flagschedule.domain.outcome import Holding, Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
+
+_REASONS: Final[dict[str, Reason]] = {reason.value: reason for reason in Reason}
+_STATES: Final[dict[str, State]] = {state.value: state for state in State}
 
 
 def identity(obj: FlagSchedule) -> dict[str, Any]:
@@ -79,14 +82,14 @@ def to_ref(found: DictRow) -> ObjectRef:
     return ObjectRef(uid=Uid(found["uid"]), namespace=found["namespace"], name=found["name"])
 
 
-def _reason(text: str | None) -> Reason | None:
-    # Another program may have written any word.
-    return Reason(text) if text in set(Reason) else None
+def to_reason(text: str | None) -> Reason | None:
+    """Read a reason; another program may have written any word."""
+    return _REASONS.get(text) if text is not None else None
 
 
-def _state(text: str | None) -> State | None:
-    # A word that is no state counts as an end: the object can be deleted, and nothing is applied by mistake.
-    return None if text is None else State(text) if text in set(State) else State.FAILED
+def to_state(text: str | None) -> State | None:
+    """Read a state. A word that is none counts as an end: the object can be deleted, nothing is applied by mistake."""
+    return None if text is None else _STATES.get(text, State.FAILED)
 
 
 def to_snapshot(found: DictRow) -> Snapshot:
@@ -107,8 +110,8 @@ def to_snapshot(found: DictRow) -> Snapshot:
         change_hash=found["change_hash"],
         retry_request=found["retry_request"],
         deleted=found["deleted"],
-        state=_state(found["outcome"]),
-        reason=_reason(found["outcome_reason"]),
+        state=to_state(found["outcome"]),
+        reason=to_reason(found["outcome_reason"]),
         applied_at=found["outcome_applied_at"],
     )
     row = _row(found) if found["id"] else None
@@ -134,7 +137,7 @@ def _row(found: DictRow) -> Row:
         suspended=found["suspended"],
         not_after=found["not_after"],
         arming=found["arming"],
-        reason=_reason(found["reason"]),
+        reason=to_reason(found["reason"]),
         applied_at=found["applied_at"],
         retry_count=found["retry_count"],
         next_retry_at=found["next_retry_at"],
