@@ -34,9 +34,9 @@ class InMemory:
         self.cluster_uid = self._server.uid
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator[MemoryObjectClient]:
+    async def client(self) -> AsyncIterator[MemoryObjectClient[FlagSchedule]]:
         """A client of this namespace."""
-        yield MemoryObjectClient(self._server, [self.namespace])
+        yield MemoryObjectClient(self._server, FlagSchedule.from_body, [self.namespace])
 
     @asynccontextmanager
     async def leases(self) -> AsyncIterator[MemoryLeaseStore]:
@@ -44,11 +44,11 @@ class InMemory:
         yield self._leases
 
     @asynccontextmanager
-    async def without_server(self) -> AsyncIterator[tuple[MemoryObjectClient, MemoryLeaseStore]]:
+    async def without_server(self) -> AsyncIterator[tuple[MemoryObjectClient[FlagSchedule], MemoryLeaseStore]]:
         """A client and a store whose API server does not answer."""
         server, leases = MemoryApiServer(), MemoryLeaseStore()
         server.away = leases.away = True
-        yield MemoryObjectClient(server), leases
+        yield MemoryObjectClient(server, FlagSchedule.from_body), leases
 
     def create(self, name: str = "launch", *, namespace: str = namespace) -> Mapping[str, Any]:
         """Create an object."""

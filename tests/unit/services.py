@@ -32,7 +32,7 @@ class Services:
         self.database = database or MemoryDatabase()
         self.server = server or MemoryApiServer()
         self.store = MemoryMirrorStore(self.database)
-        self.client = MemoryObjectClient(self.server)
+        self.client = MemoryObjectClient(self.server, FlagSchedule.from_body)
         self.telemetry = PrometheusTelemetry()
         self.breaker = CircuitBreaker(self.store.ping, 5, 2)
         self.recorder = EventRecorder(self.client)

@@ -51,7 +51,7 @@ class _Scene:
 
     def __init__(self, body: Mapping[str, Any] | None) -> None:
         self.server = MemoryApiServer()
-        self.client = MemoryObjectClient(self.server)
+        self.client = MemoryObjectClient(self.server, FlagSchedule.from_body)
         self.mirror = _Mirror()
         self.reconciler = Reconciler(self.client, cast("Mirror", self.mirror))
         if body is not None:

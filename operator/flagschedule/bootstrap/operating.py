@@ -9,15 +9,18 @@ from datetime import timedelta
 from typing import Final
 
 from flagschedule.adapters.kubernetes.lease_store import KubernetesLeaseStore, own_namespace
-from flagschedule.adapters.kubernetes.object_client import FLAG_SCHEDULES, KubernetesObjectClient
+from flagschedule.adapters.kubernetes.object_client import FLAG_FREEZES, FLAG_SCHEDULES, KubernetesObjectClient
+from flagschedule.adapters.postgres.freeze_store import PostgresFreezeStore
 from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
 from flagschedule.adapters.prometheus import PrometheusTelemetry
 from flagschedule.domain.decision import Rules
+from flagschedule.domain.freeze import FlagFreeze
 from flagschedule.domain.schedule import FlagSchedule
 from flagschedule.ports.mirroring import MirrorStore
 from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.election import LeaderElector
 from flagschedule.services.event_recorder import EventRecorder
+from flagschedule.services.freezing import FreezeMonitor, Freezing
 from flagschedule.services.mirror import Mirror
 from flagschedule.services.reconcile import Reconciler
 from flagschedule.services.resync import Resync
@@ -43,6 +46,8 @@ class Operator:
     writer: StatusWriter
     recorder: EventRecorder
     resync: Resync
+    freezes: Reconciler[FlagFreeze]
+    monitor: FreezeMonitor
     scraper: Scraper
 
 
@@ -60,6 +65,9 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
         )
         client = await stack.enter_async_context(
             KubernetesObjectClient(FLAG_SCHEDULES, settings.namespaces, settings.identity_namespace)
+        )
+        freeze_client = await stack.enter_async_context(
+            KubernetesObjectClient(FLAG_FREEZES, (), settings.identity_namespace)
         )
         elector = None
         if namespace := settings.lease_namespace or own_namespace():
@@ -83,6 +91,9 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
             cluster=settings.cluster,
             interval=settings.sweep_seconds,
         )
+        freeze_store = PostgresFreezeStore(store, settings.cluster, settings.namespaces)
+        freezing = Freezing(freeze_store, freeze_client, breaker)
+        freezes = Reconciler(freeze_client, freezing)
         try:
             yield Operator(
                 elector=elector,
@@ -93,6 +104,8 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
                 writer=writer,
                 recorder=recorder,
                 resync=resync,
+                freezes=freezes,
+                monitor=FreezeMonitor(freeze_store, freeze_client, breaker, freezing, freezes, writer),
                 scraper=Scraper(store, telemetry),
             )
         finally:

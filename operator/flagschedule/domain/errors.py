@@ -34,6 +34,10 @@ class AccessForbiddenError(DependencyUnavailableError):
     """The API server knows us, and does not allow the request."""
 
 
+class KindMissingError(DependencyUnavailableError):
+    """The API server does not serve the kind; apply its CRD."""
+
+
 class StatementRefusedError(FlagScheduleError):
     """The database refused a statement of ours; nothing was changed.
 

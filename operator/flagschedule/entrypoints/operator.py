@@ -17,7 +17,9 @@ import structlog
 
 from flagschedule.adapters.kubernetes import login, storage
 from flagschedule.bootstrap import operating
+from flagschedule.domain import freeze
 from flagschedule.domain.errors import FlagScheduleError
+from flagschedule.domain.freeze import FlagFreeze
 from flagschedule.domain.schedule import GROUP, PLURAL, VERSION, FlagSchedule
 from flagschedule.entrypoints import health, leadership, probes, tasks
 from flagschedule.ports.mirroring import MirrorStore
@@ -55,8 +57,10 @@ def run(settings: Settings) -> None:
     asyncio.run(_serve(settings))
 
 
-def build_registry(reconciler: Reconciler[FlagSchedule]) -> kopf.OperatorRegistry:
-    """Return everything that Kopf calls."""
+def build_registry(
+    reconciler: Reconciler[FlagSchedule], freezes: Reconciler[FlagFreeze] | None = None
+) -> kopf.OperatorRegistry:
+    """Return everything that Kopf calls; without `freezes` no FlagFreeze is watched."""
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(login.login)
 
@@ -69,6 +73,18 @@ def build_registry(reconciler: Reconciler[FlagSchedule]) -> kopf.OperatorRegistr
         except Exception:  # noqa: BLE001 -- an error in one object must not stop the others
             _log.exception("Object not understood", uid=body["metadata"].get("uid"))
         storage.drop_what_others_write(body)
+
+    if freezes is None:
+        return registry
+
+    @kopf.on.event(GROUP, VERSION, freeze.PLURAL, registry=registry)
+    async def notice_freeze(event: kopf.RawEvent, **_: Any) -> None:
+        """Handle a freeze in the same way."""
+        body = event["object"]
+        try:
+            freezes.notice(FlagFreeze.from_body(body), gone=event["type"] == "DELETED")
+        except Exception:  # noqa: BLE001 -- an error in one object must not stop the others
+            _log.exception("Object not understood", uid=body["metadata"].get("uid"))
 
     return registry
 
@@ -124,15 +140,20 @@ async def _serve(settings: Settings) -> None:
 
 
 async def _work(services: operating.Operator, settings: Settings, stop: asyncio.Event) -> None:
-    if await leadership.unless_stopped(services.resync.prepare(), stop):
+    if await leadership.unless_stopped(_prepare(services), stop):
         await _run_kopf(services, settings, stop)
+
+
+async def _prepare(services: operating.Operator) -> None:
+    await services.resync.prepare()
+    await services.monitor.prepare()
 
 
 async def _run_kopf(services: operating.Operator, settings: Settings, stop: asyncio.Event) -> None:
     """Run Kopf and our root tasks until `stop`, or until one of them ends, which ends all."""
     others = asyncio.all_tasks()
     kopf_tasks = await kopf.spawn_tasks(
-        registry=build_registry(services.reconciler),
+        registry=build_registry(services.reconciler, services.freezes if services.monitor.served else None),
         settings=kopf_settings(),
         # For peering, which is off. By default Kopf looks up the user's name, and a container's uid has none.
         identity=cast("Any", "flagschedule"),
@@ -147,6 +168,8 @@ async def _run_kopf(services: operating.Operator, settings: Settings, stop: asyn
         asyncio.create_task(services.writer.serve_forever(), name="status writer"),
         asyncio.create_task(services.recorder.run_forever(), name="event recorder"),
         asyncio.create_task(services.resync.run_forever(), name="resync"),
+        asyncio.create_task(services.freezes.run_forever(), name="reconciler of freezes"),
+        asyncio.create_task(services.monitor.run_forever(), name="freeze monitor"),
         asyncio.create_task(_close_at(stop, services.breaker), name="breaker keeper"),
     ]
     _log.info("Operator started", namespaces=list(settings.namespaces) or "all", cluster=settings.cluster)

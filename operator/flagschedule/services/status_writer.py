@@ -5,9 +5,10 @@ the status follows from object, record and row by `domain.status.compute`.
 """
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -53,6 +54,7 @@ class StatusWriter:
             self._write_queued, at_once=_AT_ONCE, group=lambda ref: ref.namespace
         )
         self._entries: dict[ObjectRef, list[int]] = {}  # the outbox's, until they are written
+        self._later: dict[ObjectRef, None] = {}  # behind the outbox's
         self._written_entries: list[int] = []  # until they are deleted from the outbox
         self._failing = False
 
@@ -63,6 +65,7 @@ class StatusWriter:
             while True:
                 try:
                     await self._read_outbox()
+                    self._take_later()
                 except Exception:  # noqa: BLE001 -- one failure must not stop other statuses
                     _log.exception("Statuses not served")
                 await asyncio.sleep(_LOOK)
@@ -85,6 +88,16 @@ class StatusWriter:
             return True
         self._queue.retry(ref, _BACKOFF)
         return False
+
+    def refresh(self, refs: Iterable[ObjectRef]) -> None:
+        """Compare the statuses of objects with the database, when outcomes leave time for it."""
+        self._later |= dict.fromkeys(refs)
+
+    def _take_later(self) -> None:
+        room = _BATCH // 2 - self._queue.in_line()
+        for ref in list(islice(self._later, max(room, 0))):
+            del self._later[ref]
+            self._queue.add(ref)
 
     async def _read_outbox(self) -> None:
         """Delete the entries that were served, and put the objects of further ones in line."""

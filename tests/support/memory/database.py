@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 from flagschedule.domain.errors import DependencyUnavailableError
-from flagschedule.domain.outcome import Reason, Record, Row, State
+from flagschedule.domain.outcome import Holding, Reason, Record, Row, State
 from tests.unit.builders import NOW
 
 if TYPE_CHECKING:
-    from flagschedule.domain.schedule import Uid
+    from flagschedule.domain.schedule import ObjectRef, Uid
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class MemoryDatabase:
         records: by uid, each with its cluster's name.
         rows: by id, each with its flag's id.
         status_entries: the outbox: entries with the ids of their rows.
+        holdings: what holds the schedules of objects, while they are due.
     """
 
     def __init__(self, now: datetime = NOW) -> None:
@@ -50,6 +51,7 @@ class MemoryDatabase:
         self.records: dict[Uid, tuple[str, Record]] = {}
         self.rows: dict[UUID, tuple[UUID, Row]] = {}
         self.status_entries: dict[int, UUID] = {}
+        self.holdings: dict[ObjectRef, Holding] = {}
         self.cache_entries = 0
         self.clusters: dict[str, tuple[str, datetime]] = {}
         self.runs: list[Run] = []

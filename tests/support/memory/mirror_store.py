@@ -134,7 +134,9 @@ class MemoryMirrorStore:
         ]
 
     def _snapshot(self, record: Record) -> Snapshot:
-        return Snapshot(record=record, row=self.database.row(record.schedule_id), now=self.database.now)
+        row = self.database.row(record.schedule_id)
+        holding = self.database.holdings.get(record.ref) if row and row.scheduled_at <= self.database.now else None
+        return Snapshot(record=record, row=row, now=self.database.now, holding=holding)
 
 
 class _Transaction:

@@ -4,18 +4,20 @@ It knows no schema, no policy and no rights: it stores what it is given.
 """
 
 import itertools
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
 from flagschedule.domain.events import Event
-from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Status
+from flagschedule.domain.schedule import ObjectRef
+from flagschedule.domain.watched import Watched
 from tests.unit.builders import NOW, rfc3339
 
 _Body = dict[str, Any]
+_O = TypeVar("_O", bound=Watched)
 
 
 class MemoryApiServer:
@@ -45,7 +47,7 @@ class MemoryApiServer:
             **made["metadata"],
             "resourceVersion": str(next(self._versions)),
         }
-        self.objects[made["metadata"]["namespace"], made["metadata"]["name"]] = made
+        self.objects[made["metadata"].get("namespace", ""), made["metadata"]["name"]] = made
         return made
 
     def edit(self, namespace: str, name: str, **spec: Any) -> _Body:
@@ -74,7 +76,7 @@ class MemoryApiServer:
         """Store an object under its next version; an object that is deleted and has no finalizers left is removed."""
         meta = {**body["metadata"], "resourceVersion": str(next(self._versions))}
         stored = {**body, "metadata": meta}
-        place = meta["namespace"], meta["name"]
+        place = meta.get("namespace", ""), meta["name"]
         if "deletionTimestamp" in meta and not meta.get("finalizers"):
             del self.objects[place]
         else:
@@ -82,38 +84,41 @@ class MemoryApiServer:
         return stored
 
 
-class MemoryObjectClient:
-    """The operator's view of an API server."""
+class MemoryObjectClient(Generic[_O]):
+    """The operator's view of an API server that serves one kind."""
 
-    def __init__(self, server: MemoryApiServer, namespaces: Sequence[str] = ()) -> None:
+    def __init__(
+        self, server: MemoryApiServer, parse: Callable[[Mapping[str, Any]], _O], namespaces: Sequence[str] = ()
+    ) -> None:
         self.server = server
+        self._parse = parse
         self._namespaces = namespaces
 
-    async def get(self, ref: ObjectRef) -> FlagSchedule:
+    async def get(self, ref: ObjectRef) -> _O:
         """See ports.cluster.ObjectClient."""
-        found = FlagSchedule.from_body(self._find(ref))
+        found = self._parse(self._find(ref))
         if found.ref.uid != ref.uid:
             raise ObjectGoneError
         return found
 
-    async def list(self) -> AsyncIterator[FlagSchedule]:
+    async def list(self) -> AsyncIterator[_O]:
         """See ports.cluster.ObjectClient."""
         self._check()
         for (namespace, _), body in sorted(self.server.objects.items()):
             if not self._namespaces or namespace in self._namespaces:
-                yield FlagSchedule.from_body(body)
+                yield self._parse(body)
 
-    async def write_status(self, ref: ObjectRef, resource_version: str, status: Status) -> None:
+    async def write_status(self, ref: ObjectRef, resource_version: str, status: Any) -> None:
         """See ports.cluster.ObjectClient."""
         self.server.store({**self._find_version(ref, resource_version), "status": status.as_json()})
 
-    async def write_finalizers(self, ref: ObjectRef, resource_version: str, finalizers: Sequence[str]) -> FlagSchedule:
+    async def write_finalizers(self, ref: ObjectRef, resource_version: str, finalizers: Sequence[str]) -> _O:
         """See ports.cluster.ObjectClient."""
         body = self._find_version(ref, resource_version)
         if "deletionTimestamp" in body["metadata"] and {*finalizers} - {*body["metadata"]["finalizers"]}:
             raise ObjectChangedError  # an object that is deleted gets no new ones
         meta = {**body["metadata"], "finalizers": [*finalizers]}
-        return FlagSchedule.from_body(self.server.store({**body, "metadata": meta}))
+        return self._parse(self.server.store({**body, "metadata": meta}))
 
     async def post_event(self, ref: ObjectRef, event: Event, at: datetime) -> None:
         """See ports.cluster.ObjectClient."""

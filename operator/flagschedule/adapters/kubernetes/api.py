@@ -17,6 +17,7 @@ from flagschedule.adapters.kubernetes import login
 from flagschedule.domain.errors import (
     AccessForbiddenError,
     DependencyUnavailableError,
+    KindMissingError,
     ObjectChangedError,
     ObjectGoneError,
 )
@@ -140,7 +141,7 @@ def _cause(error: Exception) -> str:
 
 def _meaning(status: int, text: bytes) -> Exception:
     if status == HTTPStatus.NOT_FOUND:
-        return ObjectGoneError() if _names_what_is_missing(text) else DependencyUnavailableError(KIND_MISSING)
+        return ObjectGoneError() if _names_what_is_missing(text) else KindMissingError(KIND_MISSING)
     if status in _CHANGED:
         return ObjectChangedError()
     if status == HTTPStatus.UNAUTHORIZED:

@@ -16,6 +16,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
 
 from flagschedule.adapters.kubernetes.proxy import proxy_for
+from flagschedule.domain import freeze
 from flagschedule.domain.errors import ConfigurationError
 from flagschedule.domain.schedule import PLURAL
 
@@ -65,9 +66,9 @@ async def login(**_: object) -> kopf.AiohttpSession:
 async def _outlast_the_kind(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """Let Kopf wait for a kind that is deleted and made again as for a server that is away: a 404 would end it."""
     answer = await send(request)
-    if answer.status == HTTPStatus.NOT_FOUND and request.url.name == PLURAL:
+    if answer.status == HTTPStatus.NOT_FOUND and request.url.name in {PLURAL, freeze.PLURAL}:
         answer.close()
-        raise aiohttp.ClientConnectionError("the kind FlagSchedule is not installed; apply its CRD")
+        raise aiohttp.ClientConnectionError(f"the kind of {request.url.name} is not installed; apply its CRD")
     return answer
 
 

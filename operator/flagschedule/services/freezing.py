@@ -1,0 +1,274 @@
+"""Brings the database in line with FlagFreezes, and objects with what freezes hold.
+
+`Freezing` is what the reconciler of FlagFreezes calls for each of them. `FreezeMonitor` is a root task of the operator:
+every few seconds it compares all FlagFreezes with the database and writes their statuses, and finds the FlagSchedules
+that a freeze begins or ceases to hold. Neither holds a change itself: the processor's statement does.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from functools import partial
+from typing import Any, Final
+
+import structlog
+
+from flagschedule.domain import freeze_status
+from flagschedule.domain.errors import (
+    AccessForbiddenError,
+    DependencyUnavailableError,
+    KindMissingError,
+    ObjectChangedError,
+    ObjectGoneError,
+)
+from flagschedule.domain.freeze import FlagFreeze, Status
+from flagschedule.domain.freeze_status import FreezeState
+from flagschedule.domain.outcome import Holding
+from flagschedule.domain.schedule import ObjectRef, Uid
+from flagschedule.ports.cluster import ObjectClient
+from flagschedule.ports.freezing import FreezeLook, FreezeStore
+from flagschedule.services.circuit_breaker import CircuitBreaker
+from flagschedule.services.reconcile import Reconciler
+from flagschedule.services.status_writer import StatusWriter
+
+_log = structlog.get_logger()
+_LOOK: Final = 5.0  # seconds
+_REST: Final = 20  # times a turn's duration, so that thousands of held schedules cost the database little
+_TURNS_PER_COMPARISON: Final = 60
+_RELEASED_AFTER: Final = 10.0  # seconds; by then the processor has applied most of what was held
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """What was written for a freeze: of which spec, on which day, and why not."""
+
+    generation: int
+    day: date
+    fault: str | None
+
+
+class Freezing:
+    """The operator's use case: make the database match a FlagFreeze."""
+
+    def __init__(self, store: FreezeStore, client: ObjectClient[FlagFreeze, Status], breaker: CircuitBreaker) -> None:
+        self._store = store
+        self._client = client
+        self._breaker = breaker
+        self._planned: dict[Uid, _Planned] = {}
+
+    @property
+    def is_held(self) -> bool:
+        """Whether all work waits, because the database does not answer."""
+        return self._breaker.away
+
+    async def reconcile(self, obj: FlagFreeze) -> None:
+        """Write the intervals of an object and its status. A spec that cannot be used leaves them as they are.
+
+        Raises:
+            ConflictError: another transaction works on the same freeze.
+        """
+        now = (await self._look()).now
+        fault, intervals = obj.fault, None
+        if obj.spec is not None:
+            try:
+                intervals = obj.spec.intervals(now)
+            except ValueError as error:
+                fault = str(error)
+        if obj.spec is not None and intervals is not None:
+            replaced = partial(self._store.replace, obj.ref, obj.spec.scope, intervals)
+            await self._breaker.run(replaced, urgent=True)
+        self._planned[obj.ref.uid] = _Planned(obj.generation, now.date(), fault)
+        if not obj.settled:
+            _log.info("Freeze mirrored", name=obj.ref.name, uid=str(obj.ref.uid), generation=obj.generation)
+        look = await self._look()
+        await self.write_status(obj, look, obj.status.held or 0)
+
+    async def release(self, obj: FlagFreeze) -> None:
+        """End a freeze whose object is being deleted; return once that is committed.
+
+        Raises:
+            ConflictError: another transaction works on the same freeze.
+        """
+        await self._breaker.run(partial(self._store.forget, obj.ref), urgent=True)
+        self._planned.pop(obj.ref.uid, None)
+        _log.info("Freeze released", name=obj.ref.name, uid=str(obj.ref.uid))
+
+    def is_current(self, obj: FlagFreeze, now: datetime) -> bool:
+        """Return whether the intervals of this spec were written today: each day those of one more day are known."""
+        planned = self._planned.get(obj.ref.uid)
+        return planned is not None and (planned.generation, planned.day) == (obj.generation, now.date())
+
+    def forget(self) -> None:
+        """Write all intervals again, where they differ: the database may have been restored from a backup."""
+        self._planned.clear()
+
+    async def write_status(self, obj: FlagFreeze, look: FreezeLook, held: int) -> None:
+        """Write the status of an object that was mirrored, if it differs."""
+        state = look.states.get(obj.ref, FreezeState())
+        fault = self._planned[obj.ref.uid].fault
+        shown = replace(state, held=held if state.active else 0)
+        wanted = freeze_status.compute(obj, shown, obeyed=look.obeyed, fault=fault, now=look.now)
+        if wanted == obj.status:
+            return
+        with suppress(ObjectChangedError, ObjectGoneError):  # the next turn
+            await self._client.write_status(obj.ref, obj.resource_version, wanted)
+
+    async def _look(self) -> FreezeLook:
+        return await self._breaker.run(self._store.look, urgent=True)
+
+
+class FreezeMonitor:
+    """Looks every five seconds, at the most a twentieth of the time.
+
+    Attributes:
+        served: whether the API server serves FlagFreezes to the operator, at the last look.
+    """
+
+    def __init__(
+        self,
+        store: FreezeStore,
+        client: ObjectClient[FlagFreeze, Status],
+        breaker: CircuitBreaker,
+        freezing: Freezing,
+        reconciler: Reconciler[FlagFreeze],
+        writer: StatusWriter,
+    ) -> None:
+        self._store = store
+        self._client = client
+        self._breaker = breaker
+        self._freezing = freezing
+        self._reconciler = reconciler
+        self._schedules = _HeldSchedules(store, breaker, writer)
+        self._held: Mapping[Uid, int] = {}
+        self._failing = False
+        self.served: bool | None = None
+
+    async def prepare(self) -> None:
+        """Find out whether the API server serves FlagFreezes, and what is held before anything is compared."""
+        await self._schedules.prepare(await self._breaker.run(self._store.look))
+        while self.served is None:
+            with suppress(DependencyUnavailableError):
+                await self._objects()
+                return
+            await asyncio.sleep(1)
+
+    async def run_forever(self) -> None:
+        """Look until cancelled."""
+        turns = 0
+        while True:
+            started = asyncio.get_running_loop().time()
+            if turns % _TURNS_PER_COMPARISON == 0:
+                self._freezing.forget()
+                self._schedules.forget()
+            turns += 1
+            try:
+                await self._turn()
+            except DependencyUnavailableError as error:
+                if not self._failing:
+                    _log.warning("FlagFreezes cannot be compared now", error=str(error))
+                self._failing = True
+            except Exception:  # noqa: BLE001 -- an error in one turn must not stop the next one
+                _log.exception("FlagFreezes not compared")
+            else:
+                self._failing = False
+            took = asyncio.get_running_loop().time() - started
+            await asyncio.sleep(max(_LOOK, _REST * took))
+
+    async def _turn(self) -> None:
+        # The database first: a freeze that appears in between then only looks new.
+        look = await self._breaker.run(self._store.look)
+        await self._schedules.turn(look)
+        objects = await self._objects()
+        if objects is not None:
+            await self._compare(look, objects)
+
+    async def _objects(self) -> Sequence[FlagFreeze] | None:
+        """Return all FlagFreezes; None where they are not served, which is said once."""
+        try:
+            found = [obj async for obj in self._client.list()]
+        except (AccessForbiddenError, KindMissingError) as error:
+            if self.served is not False:
+                what = "their CRD is not installed" if isinstance(error, KindMissingError) else "it may not list them"
+                _log.warning(
+                    "The operator works without FlagFreezes",
+                    error=f"{what}; what is frozen in the database stays so. To use them, apply crds/flagfreezes.yaml "
+                    "and let the operator get, list, watch and patch flagfreezes, also their status",
+                )
+            self.served = False
+            return None
+        if self.served is False:
+            _log.info("FlagFreezes are served now, and read every 5 seconds; restart the operator to watch them")
+        self.served = True
+        return found
+
+    async def _compare(self, look: FreezeLook, objects: Sequence[FlagFreeze]) -> None:
+        if any(state.active for state in look.states.values()):
+            # Not behind the breaker: it reads the host's table, which may be locked. The last figures serve as well.
+            with suppress(DependencyUnavailableError):
+                self._held = await self._store.held()
+        gone = look.states.keys() - {obj.ref for obj in objects}
+        for obj in objects:
+            if obj.ref in self._reconciler:
+                continue  # it has its own turn
+            if not obj.settled or not self._freezing.is_current(obj, look.now):
+                self._reconciler.add(obj)
+            else:
+                await self._freezing.write_status(obj, look, self._held.get(obj.ref.uid, 0))
+        for ref in gone:
+            if ref not in self._reconciler:
+                self._reconciler.add(_as_deleted(ref), fresh=False)  # it is looked up once more before it is released
+
+
+class _HeldSchedules:
+    """Which FlagSchedules show that they are held, and which have to."""
+
+    def __init__(self, store: FreezeStore, breaker: CircuitBreaker, writer: StatusWriter) -> None:
+        self._store = store
+        self._breaker = breaker
+        self._writer = writer
+        self._shown: dict[ObjectRef, Holding] = {}
+        self._released: dict[ObjectRef, float] = {}  # when, by the event loop's time
+        self._active: Sequence[int] | None = None
+        self._looked_at: datetime | None = None
+
+    async def prepare(self, look: FreezeLook) -> None:
+        """Take what is held for shown: the comparison at the start repairs where it is not."""
+        self._active, self._looked_at = look.active, look.now
+        self._shown = {**await self._find(look, None)}
+
+    def forget(self) -> None:
+        """Look at everything that is held at the next turn."""
+        self._active = None
+
+    async def turn(self, look: FreezeLook) -> None:
+        """Let statuses be written that change: each once, when a freeze begins or ceases to hold its schedule."""
+        if look.active == self._active:  # only what came due since the last look can be held newly
+            found = await self._find(look, self._looked_at)
+        else:
+            found = await self._find(look, None)
+            self._released |= dict.fromkeys(self._shown.keys() - found.keys(), asyncio.get_running_loop().time())
+            self._shown = {ref: holding for ref, holding in self._shown.items() if ref in found}
+        changed = [ref for ref, holding in found.items() if self._shown.get(ref) != holding]
+        self._shown |= found
+        self._active, self._looked_at = look.active, look.now
+        self._writer.refresh([*changed, *await self._waiting()])
+
+    async def _find(self, look: FreezeLook, since: datetime | None) -> Mapping[ObjectRef, Holding]:
+        return await self._breaker.run(partial(self._store.held_objects, since)) if look.active else {}
+
+    async def _waiting(self) -> Iterable[ObjectRef]:
+        """Return what was released a while ago and is not finished; the rest shows its outcome already."""
+        now = asyncio.get_running_loop().time()
+        done = [ref for ref, at in self._released.items() if now - at >= _RELEASED_AFTER]
+        for ref in done:
+            del self._released[ref]
+        left = [ref for ref in done if ref not in self._shown]
+        return await self._breaker.run(partial(self._store.unfinished, left)) if left else []
+
+
+def _as_deleted(ref: ObjectRef) -> FlagFreeze:
+    """Return a removed object as far as the database knows it: enough to release it."""
+    absent: dict[str, Any] = {"spec": None, "fault": None}
+    return FlagFreeze(ref=ref, generation=0, resource_version="", deleting=True, status=Status(), **absent)
