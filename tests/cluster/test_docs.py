@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from dev.localkind.control_plane import ControlPlane
-from tests.cluster.api import Api, eventually, flagschedule
+from tests.cluster.api import Api, Object, eventually, flagschedule
 from tests.cluster.spec_corpus import spec
 
 pytestmark = pytest.mark.apiserver
@@ -19,23 +19,21 @@ OBJECTS = [
     for page in PAGES
     for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
     for obj in yaml.safe_load_all(block)
-    if obj.get("kind") == "FlagSchedule"
+    if obj.get("kind") in {"FlagSchedule", "FlagPlan", "FlagFreeze"}
 ]
 
 
 @pytest.mark.parametrize("obj", OBJECTS)
-def test_the_examples_are_accepted(api: Api, obj: dict[str, object]) -> None:
-    """Every FlagSchedule on a page could be applied as it stands, but for a time that may have passed since."""
+def test_the_examples_are_accepted(api: Api, obj: Object) -> None:
+    """Every object of ours on a page could be applied as it stands, but for a time that may have passed since."""
     spec = obj["spec"]
-    assert isinstance(spec, dict)
-    assert spec["scheduledAt"][:4].isdecimal()
-    later = {
-        **obj,
-        "metadata": {"name": "example"},
-        "spec": {**spec, "scheduledAt": "2035" + spec["scheduledAt"][4:]},
-    }
+    if obj["kind"] == "FlagSchedule":
+        assert spec["scheduledAt"][:4].isdecimal()
+        spec = {**spec, "scheduledAt": "2035" + spec["scheduledAt"][4:]}
 
-    answer = api.create(later, dry_run=True)
+    answer = api.of(f"{obj['kind']}s".lower()).create(
+        {**obj, "metadata": {"name": "example"}, "spec": spec}, dry_run=True
+    )
 
     assert answer.ok, answer.message
 

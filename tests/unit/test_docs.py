@@ -4,6 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+
+from flagschedule.domain import freeze, plan, schedule
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "dev/localkind/README.md"])
@@ -54,3 +57,19 @@ def test_links_lead_somewhere(page: Path) -> None:
         file = (page.parent / target).resolve() if target else page
         assert file.exists(), target
         assert not anchor or anchor in anchors(file), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("kind", ["FlagSchedule", "FlagPlan", "FlagFreeze"])
+def test_the_page_of_a_kind_names_all_of_it(kind: str) -> None:
+    """Each field of the spec has a section, and each phase and each reason of a condition is on the page of phases."""
+    domain = {"FlagSchedule": schedule, "FlagPlan": plan, "FlagFreeze": freeze}[kind]
+    page = (ROOT / "docs" / "reference" / f"{kind.lower()}.md").read_text()
+    crd = yaml.safe_load((ROOT / "crds" / f"{kind.lower()}s.yaml").read_text())
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    sections = " ".join(re.findall(r"^### (.*)$", page, re.MULTILINE))
+    phases = page if kind != "FlagSchedule" else page + (ROOT / "docs" / "reference" / "state-machine.md").read_text()
+
+    assert {field for field in schema["spec"]["properties"] if not re.search(rf"\b{field}\b", sections)} == set()
+    assert {field for field in schema["status"]["properties"] if f"`{field}`" not in page} == set()
+    assert {phase for phase in domain.Phase if f"| {phase}" not in phases} == set()
+    assert {reason for reason in domain.ConditionReason if f"`{reason}`" not in phases} == set()
