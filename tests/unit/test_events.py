@@ -19,6 +19,8 @@ REASONS = {
     "FlagNotFound",
     "FlagAmbiguous",
     "EditTooLate",
+    "ExpectationNotMet",
+    "Skipped",
 }
 NEW: dict[str, Any] = {"observedGeneration": -1}
 
