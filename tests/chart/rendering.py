@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,17 +79,30 @@ class Helm:
             check=False,
         )
 
-    def text(self, values: Document | None = None, *, release: str = "flagschedule", namespace: str = NAMESPACE) -> str:
-        """Return the rendered objects as YAML."""
-        done = self("template", release, str(CHART), f"--namespace={namespace}", values=values or {})
+    def text(
+        self,
+        values: Document | None = None,
+        *,
+        release: str = "flagschedule",
+        namespace: str = NAMESPACE,
+        serves: Sequence[str] = (),
+    ) -> str:
+        """Return the rendered objects as YAML, for a cluster that serves these in addition to what all serve."""
+        options = (f"--namespace={namespace}", *(f"--api-versions={kind}" for kind in serves))
+        done = self("template", release, str(CHART), *options, values=values or {})
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def render(
-        self, values: Document | None = None, *, release: str = "flagschedule", namespace: str = NAMESPACE
+        self,
+        values: Document | None = None,
+        *,
+        release: str = "flagschedule",
+        namespace: str = NAMESPACE,
+        serves: Sequence[str] = (),
     ) -> "Render":
-        """Return the rendered objects."""
-        text = self.text(values, release=release, namespace=namespace)
+        """Return the rendered objects, for a cluster that serves these in addition to what all serve."""
+        text = self.text(values, release=release, namespace=namespace, serves=serves)
         return Render(filter(None, yaml.load_all(text, yaml.CSafeLoader)))  # in C: Python's takes a second
 
     def refusal(self, values: Document) -> str:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dev.chart import kubernetes
+from dev.chart.files import CHART
 from dev.localkind import programs
 from dev.localkind.control_plane import ControlPlane
 from tests.chart.rendering import EVERYTHING, Document, Helm, Render
@@ -85,6 +87,18 @@ def test_the_server_takes_every_object(helm: Helm, cluster: ControlPlane, values
     )
 
     assert said.count("serverside-applied") == len(objects)
+
+
+def test_what_a_cluster_serves_decides_on_actors(helm: Helm, cluster: ControlPlane) -> None:
+    """From Kubernetes 1.36 on the policy is installed and the operator records; below neither is there."""
+    done = helm("template", "flags", str(CHART), "--dry-run=server", f"--kubeconfig={cluster.kubeconfig()}",
+                f"--namespace={SYSTEM}", values={"fullnameOverride": "flags", "crds": {"enabled": False}})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    render = Render(filter(None, yaml.load_all(done.stdout, yaml.CSafeLoader)))
+
+    is_newest = programs.control_plane() is programs.NODE
+    assert bool(render.of("MutatingAdmissionPolicy")) == is_newest
+    assert ("FLAG_SCHEDULE_RECORD_ACTORS" in render.environment("operator")) == is_newest
 
 
 def test_every_pod_is_let_in(installed: tuple[str, Render], helm: Helm, cluster: ControlPlane) -> None:

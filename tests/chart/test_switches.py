@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.chart.rendering import EVERYTHING, KINDS, Helm, Render
+from dev.chart.base import MUTATING
+from tests.chart.rendering import EVERYTHING, KINDS, NAMESPACED, Helm, Render
 
 pytestmark = pytest.mark.helm
 
@@ -13,8 +14,8 @@ CLUSTER_SCOPED = {
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
 }
-POLICIES = ["allowed-edits", "allowed-plan-edits", "bounded-metadata", "freeze-overrides", "operator-keeps-spec",
-            "scheduled-in-future", "steps-in-future"]  # fmt: skip
+POLICIES = ["allowed-edits", "allowed-plan-edits", "bounded-metadata", "flag-ownership", "freeze-overrides",
+            "operator-keeps-spec", "own-name", "scheduled-in-future", "steps-in-future"]  # fmt: skip
 DEFAULT = [
     ("ClusterRole", "flagschedule-editor"),
     ("ClusterRole", "flagschedule-freezer"),
@@ -204,6 +205,36 @@ def test_a_policy_of_some_namespaces_holds_in_those_only(namespaced: Render, def
                 {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["shop", "search"]}
             ]
         assert "matchResources" not in bindings[1]
+
+
+ACTORS = {("MutatingAdmissionPolicy", "flagschedule-actors"), ("MutatingAdmissionPolicyBinding", "flagschedule-actors")}
+
+
+def test_actors_are_recorded_where_the_cluster_serves_the_policy(helm: Helm, default: Render) -> None:
+    """Policy and setting come and go together: without the policy the annotations are any tenant's text."""
+    serving = helm.render(serves=[MUTATING])
+
+    assert set(serving.names) - set(default.names) == ACTORS
+    assert serving.environment("operator")["FLAG_SCHEDULE_RECORD_ACTORS"] == "true"
+    assert "FLAG_SCHEDULE_RECORD_ACTORS" not in default.environment("operator")
+    assert serving.one(*min(ACTORS))["spec"]["failurePolicy"] == "Fail"
+
+
+@pytest.mark.parametrize("off", ["enabled", "recordActors"])
+def test_actors_need_not_be_recorded(helm: Helm, off: str) -> None:
+    """Each of the two switches takes away the policy and the setting."""
+    render = helm.render({"admissionPolicies": {off: False}}, serves=[MUTATING])
+
+    assert ACTORS.isdisjoint(render.names)
+    assert "FLAG_SCHEDULE_RECORD_ACTORS" not in render.environment("operator")
+
+
+def test_actors_of_some_namespaces_are_recorded_there_only(helm: Helm) -> None:
+    """The objects of other teams are not written to."""
+    binding = helm.render(NAMESPACED, serves=[MUTATING]).one("MutatingAdmissionPolicyBinding", "flagschedule-actors")
+
+    [only] = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
+    assert only["values"] == NAMESPACED["namespaces"]
 
 
 def test_monitors_scrape_the_operators_port(everything: Render) -> None:

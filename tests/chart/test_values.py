@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import flagschedule
-from dev.chart import files, schema, values
+from dev.chart import base, files, schema, values
 from tests.chart.rendering import EVERYTHING, Document, Helm
 from tests.chart.test_switches import merged, nested
 
@@ -33,6 +33,8 @@ OTHERS: dict[str, Any] = {
     "metrics.podMonitor.interval": "7s",
     "operator.topologySpreadConstraints": [],
     "image.pullPolicy": "Always",
+    "ownership.default": "Deny",
+    "admissionPolicies.recordActors": False,
 }
 # The same for the names of Kubernetes' shapes.
 SHAPES: dict[str, Any] = {
@@ -76,13 +78,14 @@ def test_every_value_has_an_effect(helm: Helm) -> None:
         "rbac.clusterScoped": {"namespaces": ["shop"]},
     }
 
-    before = functools.cache(lambda name: helm.text(merged(everything, hidden.get(name, {}))))
+    text = functools.partial(helm.text, serves=[base.MUTATING])
+    before = functools.cache(lambda name: text(merged(everything, hidden.get(name, {}))))
 
     def is_seen(leaf: values.Value) -> bool:
-        base = merged(everything, hidden.get(leaf.dotted, {}))
-        is_on = _at(base, leaf.path) is True
-        changed = merged(base, nested(leaf.dotted, False if is_on else other(leaf)))
-        return before(leaf.dotted if leaf.dotted in hidden else "") != helm.text(changed)
+        given = merged(everything, hidden.get(leaf.dotted, {}))
+        is_on = _at(given, leaf.path) is True
+        changed = merged(given, nested(leaf.dotted, False if is_on else other(leaf)))
+        return before(leaf.dotted if leaf.dotted in hidden else "") != text(changed)
 
     with ThreadPoolExecutor(2) as pool:
         seen = dict(zip((leaf.dotted for leaf in LEAVES), pool.map(is_seen, LEAVES), strict=True))

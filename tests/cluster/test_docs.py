@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dev.localkind.control_plane import ControlPlane
-from tests.cluster.api import Api, Object, eventually, flagschedule
-from tests.cluster.spec_corpus import spec
+from tests.cluster.api import Api, Object
 
 pytestmark = pytest.mark.apiserver
 
@@ -36,30 +34,3 @@ def test_the_examples_are_accepted(api: Api, obj: Object) -> None:
     )
 
     assert answer.ok, answer.message
-
-
-def test_the_example_policy_keeps_flags_apart(api: Api, installed: ControlPlane) -> None:
-    """The policy on the page about threats lets a namespace schedule flags that bear its name, and no others."""
-    page = (ROOT / "docs" / "explanation" / "threat-model.md").read_text()
-    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    policy, binding = yaml.safe_load_all(block)
-    # For this test's namespace alone: others share the API server.
-    policy["spec"]["matchConstraints"]["namespaceSelector"] = {
-        "matchLabels": {"kubernetes.io/metadata.name": api.namespace}
-    }
-    text = yaml.safe_dump_all([policy, binding])
-    theirs, ours = (flagschedule("one", spec(flagKey=key)) for key in ("other.banner", f"{api.namespace}.banner"))
-
-    installed.kubectl("apply", "--filename=-", input=text)
-    try:
-        sentence = f"flagKey must start with {api.namespace}."
-        eventually(lambda: sentence in api.create(theirs, dry_run=True).message, "the policy is in effect")
-        answer = api.create(ours)
-        # A label of Argo CD's lets edits of flagKey in; this policy must not.
-        taken = {"metadata": {"labels": {"argocd.argoproj.io/instance": "x"}}, "spec": {"flagKey": "other.banner"}}
-        edited = api.patch("one", taken)
-    finally:
-        installed.kubectl("delete", "--filename=-", input=text)
-
-    assert answer.ok, answer.message
-    assert sentence in edited.message

@@ -315,3 +315,9 @@ spec:
     {{- toYaml . | nindent 4 }}
     {{- end }}
 {{- end }}
+
+{{/* Not empty where the policy that writes who created and changed an object is installed. */}}
+{{- define "flagschedule.recordsActors" -}}
+{{- $served := .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" -}}
+{{- if and .Values.admissionPolicies.enabled .Values.admissionPolicies.recordActors $served }}true{{ end -}}
+{{- end }}
