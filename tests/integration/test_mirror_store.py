@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
 from flagschedule.domain.errors import ConflictError, DependencyUnavailableError, StatementRefusedError
+from flagschedule.domain.history import FlagValues
 from flagschedule.domain.outcome import Reason, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule
 from tests import roles
@@ -374,5 +375,46 @@ def test_the_rows_cluster_follows_its_name(database_url: str) -> None:
         async with PostgresMirrorStore(roles.url(database_url, "operator"), "renamed", ()) as store:
             await mirror(store, obj)
         assert on.database.value("SELECT cluster FROM feature_flag_schedules") == "renamed"
+
+    played(database_url, play)
+
+
+def test_a_status_can_show_what_was_tried(database_url: str, flagschedule: Run) -> None:
+    """The last ten attempts, the newest first, and the flag before and after the one that was applied."""
+
+    async def play(on: Scene) -> None:
+        flag = on.database.flag("checkout-v2")
+        on.database.run("UPDATE feature_flags SET rollout_percentage = 5")
+        obj = on.obj(updates={"rolloutPercentage": 25}, maxRetries=10)
+        schedule = row_of(await on.mirror(obj)).id
+        refuse = "ALTER TABLE feature_flags ADD CONSTRAINT no CHECK (rollout_percentage < 25)"
+        on.database.connection.execute(refuse.encode())
+        for _ in range(11):
+            on.database.run(
+                "UPDATE feature_flag_schedules "
+                "SET scheduled_at = now(), next_retry_at = next_retry_at - interval '2 hours'"
+            )
+            await asyncio.to_thread(flagschedule, "process")
+        on.database.run("ALTER TABLE feature_flags DROP CONSTRAINT no")
+        on.database.run(
+            "UPDATE feature_flag_schedules SET status = 'pending', arming = 1, retry_count = 0, next_retry_at = NULL"
+        )
+        await asyncio.to_thread(flagschedule, "process")
+
+        found = await on.store.snapshot(obj.ref.uid)
+
+        assert found
+        assert found.history
+        newest, *others = found.history.attempts
+        assert (newest.number, newest.arming, newest.outcome, newest.error) == (1, 1, "applied", None)
+        assert [(each.number, each.outcome) for each in others] == [(number, "failed") for number in range(11, 2, -1)]
+        assert all(each.error == "the database refused the change (check_violation)" for each in others)
+        assert found.history.flag
+        assert (found.history.flag.before, found.history.flag.after) == (
+            FlagValues(enabled=False, rollout_percentage=5),
+            FlagValues(enabled=False, rollout_percentage=25),
+        )
+        assert schedule
+        assert flag
 
     played(database_url, play)

@@ -14,13 +14,13 @@ REASONS = {
     "Applied",
     "AttemptFailed",
     "RetriesExhausted",
+    "ExpectationNotMet",
+    "Skipped",
     "Cancelled",
     "Expired",
     "FlagNotFound",
     "FlagAmbiguous",
     "EditTooLate",
-    "ExpectationNotMet",
-    "Skipped",
 }
 NEW: dict[str, Any] = {"observedGeneration": -1}
 

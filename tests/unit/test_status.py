@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flagschedule.domain.history import Attempt, FlagChange, FlagValues, History
 from flagschedule.domain.outcome import Holding, Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule
 from flagschedule.domain.status import compute
@@ -508,3 +509,36 @@ def test_a_lost_row_does_not_lend_its_words_to_another_outcome() -> None:
 
     assert "flag was deleted" in made["conditions"][1]["message"]
     assert not made.keys() & {"retryCount", "lastError"}
+
+
+def test_a_late_change_says_how_late() -> None:
+    """`latenessSeconds` counts from the scheduled time; the message names a lateness that is more than a run's."""
+    late = row(**{**APPLIED, "applied_at": NOW + HOUR + timedelta(hours=3, minutes=5)}, reason=Reason.APPLIED)
+    in_time = row(**{**APPLIED, "applied_at": NOW + HOUR + timedelta(seconds=20)}, reason=Reason.APPLIED)
+
+    assert (status(late)["latenessSeconds"], status(in_time)["latenessSeconds"]) == (11_100, 20)
+    assert ", 3 h 5 min after its time." in status(late)["message"]
+    assert "after its time" not in status(in_time)["message"]
+
+
+def test_what_was_tried_stays_where_it_was_not_read() -> None:
+    """The attempts and the flag's values come with the outcome, and stay when a later look does not read them."""
+    history = History(
+        attempts=(Attempt(number=1, arming=0, at=NOW, outcome="applied", reason="Applied"),),
+        flag=FlagChange(before=FlagValues(enabled=False, rollout_percentage=0), after=FlagValues(enabled=True)),
+    )
+    found = row(**APPLIED, reason=Reason.APPLIED)
+    first = compute(obj(), Snapshot(record=record(), row=found, now=NOW, history=history))
+    assert first
+
+    again = compute(obj(status=first.as_json()), Snapshot(record=record(), row=found, now=NOW + HOUR))
+
+    assert again
+    assert again.as_json() == first.as_json()
+    assert first.as_json()["flag"] == {
+        "before": {"enabled": False, "rolloutPercentage": 0},
+        "after": {"enabled": True},
+    }
+    assert first.as_json()["attempts"] == [
+        {"number": 1, "arming": 0, "at": "2026-12-01T09:00:00Z", "outcome": "applied", "reason": "Applied"}
+    ]

@@ -3,6 +3,7 @@
 Called by the status function. No text of an exception, no host and no secret may reach them.
 """
 
+from datetime import timedelta
 from typing import Final
 
 from flagschedule.domain.outcome import Holding, Outcome, Reason, Record, Row
@@ -13,6 +14,7 @@ _RETRY: Final = (
     f"Fix the cause, then request a retry with the annotation {RETRY_ANNOTATION}, or set a later scheduledAt."
 )
 _ENOUGH: Final = 1024  # of a text that is not ours; the API server refuses a status whose texts are too long
+_LATE: Final = timedelta(minutes=2)  # a run of the processor each minute, and its start
 _FINAL: Final = {
     Reason.FLAG_DELETED: "The flag was deleted before its change was made. Create the flag again, then request a retry "
     f"with the annotation {RETRY_ANNOTATION} or set a later scheduledAt; or delete this object.",
@@ -148,8 +150,18 @@ def _applied(row: Row | None, outcome: Outcome) -> str:
     when = rfc3339(outcome.applied_at) if outcome.applied_at else "an unknown time"
     if outcome.reason is Reason.PARTLY_SUPERSEDED:
         kept = " and ".join(row.sets) if row and row.sets else "a part"
-        return f"Applied at {when}: set {kept}; {_LATER} had already set the rest."
-    return _APPLIED.get(outcome.reason or Reason.APPLIED, "Applied at {at}.").format(at=when)
+        return f"Applied at {when}{_lateness(row, outcome)}: set {kept}; {_LATER} had already set the rest."
+    text = _APPLIED.get(outcome.reason or Reason.APPLIED, "Applied at {at}{late}.")
+    return text.format(at=when, late=_lateness(row, outcome))
+
+
+def _lateness(row: Row | None, outcome: Outcome) -> str:
+    """How late a change was made, if that is worth a word."""
+    if row is None or outcome.applied_at is None or outcome.applied_at - row.scheduled_at < _LATE:
+        return ""
+    minutes = int((outcome.applied_at - row.scheduled_at).total_seconds()) // 60
+    hours, minutes = divmod(minutes, 60)
+    return f", {hours} h {minutes} min after its time" if hours else f", {minutes} min after its time"
 
 
 def _cancelled(reason: Reason | None) -> str:

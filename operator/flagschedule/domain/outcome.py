@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the processor needs the words below in a quarter of a secon
     from datetime import datetime
     from uuid import UUID
 
+    from flagschedule.domain.history import History
     from flagschedule.domain.schedule import FlagSchedule, ObjectRef
 
 
@@ -153,13 +154,14 @@ class Record:
 class Snapshot:
     """Record and row of one object as one transaction saw them, and the database's time of that look.
 
-    `holding` is what holds the row, which is due then.
+    `holding` is what holds the row, which is due then; `history` is None where it was not read.
     """
 
     record: Record | None
     row: Row | None
     now: datetime
     holding: Holding | None = None
+    history: History | None = None
 
     @property
     def outcome(self) -> Outcome:

@@ -7,7 +7,7 @@ the two.  It must not know where the object came from or what becomes of it.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Literal, NewType, Self
@@ -19,6 +19,7 @@ from pydantic.alias_generators import to_camel
 
 from flagschedule.domain import lenient
 from flagschedule.domain.conditions import Conditions
+from flagschedule.domain.history import Attempts, FlagChange
 from flagschedule.domain.times import parse_time
 
 GROUP: Final = "flagschedule.io"
@@ -215,6 +216,9 @@ class Status:
     reason: lenient.OptionalText = None
     message: lenient.OptionalText = None
     conditions: Conditions = ()
+    lateness_seconds: lenient.OptionalNumber = None
+    attempts: Attempts = field(default=(), compare=False)
+    flag: Annotated[FlagChange | None, lenient.OR_NONE] = field(default=None, compare=False)
     foreign: Annotated[bool | None, Field(exclude=True), lenient.OR_NONE] = False
 
     @staticmethod

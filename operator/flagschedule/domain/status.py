@@ -13,7 +13,8 @@ from typing import Final
 
 from flagschedule.domain import messages
 from flagschedule.domain.conditions import Condition, ConditionStatus, find, with_transition_times
-from flagschedule.domain.outcome import Reason, Record, Row, Snapshot, State
+from flagschedule.domain.history import History
+from flagschedule.domain.outcome import Outcome, Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import ConditionReason, ConditionType, FlagSchedule, Phase, Status
 
 _TRUE, _FALSE, _UNKNOWN = ConditionStatus
@@ -88,6 +89,8 @@ def compute(obj: FlagSchedule, snapshot: Snapshot) -> Status | None:
     change = _change(obj, record, row, phase)
     too_late = _edit_too_late(obj, record, phase, reason)
     notice = messages.edit_too_late(outcome, phase, change) if too_late else None
+    # What retention has deleted, or was not read, stays as it is shown.
+    history = snapshot.history or History(attempts=obj.status.attempts, flag=obj.status.flag)
     return Status(
         observed_generation=observed,
         schedule_id=str(record.schedule_id) if record.schedule_id else None,
@@ -95,6 +98,9 @@ def compute(obj: FlagSchedule, snapshot: Snapshot) -> Status | None:
         change=change,
         scheduled_at=_scheduled(record, row, previous, phase),
         applied_at=_in_seconds(applied_at),
+        lateness_seconds=_lateness(row, outcome) if row else previous.lateness_seconds,
+        attempts=history.attempts,
+        flag=history.flag,
         retry_count=(row or previous).retry_count,
         max_retries=(row or previous).max_retries,
         next_retry_at=_in_seconds(row.set_aside_until if row.aside else row.next_retry_at) if row else None,
@@ -231,6 +237,15 @@ def _applied_reason(phase: Phase, reason: Reason | None) -> ConditionReason:
     if reason is not None and reason in _FINER.get(phase, set()):
         return ConditionReason(reason)
     return _shape(phase, reason).applied_reason
+
+
+def _lateness(row: Row, outcome: Outcome) -> int | None:
+    """The seconds from the scheduled time to the change, where this row has made it."""
+    if outcome.state is not State.APPLIED or outcome.applied_at is None:
+        return None
+    late = outcome.applied_at - row.scheduled_at
+    # Another program may have written any time; the CRD's bound is that of a whole number of 32 bits.
+    return min(max(int(late.total_seconds()), 0), 2**31 - 1)
 
 
 def _in_seconds(instant: datetime | None) -> datetime | None:

@@ -147,6 +147,7 @@ class StatusWriter:
     async def _write_locked(self, ref: ObjectRef, hint: FlagSchedule | None, snapshot: Snapshot | None) -> None:
         """Read, compute, compare, write; read object and database again if the object changed in between."""
         refused: str | None = None
+        has_history = snapshot is None
         for _ in range(_TRIES):
             obj = hint or await self._client.get(ref)
             if obj.resource_version == refused:
@@ -162,6 +163,9 @@ class StatusWriter:
             wanted = status.compute(obj, snapshot)
             if wanted is None or wanted == obj.status:
                 return
+            if snapshot.history is None and _shows_attempts(wanted, obj.status) and not has_history:
+                snapshot, has_history = None, True  # read once more, with the attempts that the status shall show
+                continue
             try:
                 await self._client.write_status(ref, obj.resource_version, wanted)
             except ObjectChangedError:
@@ -172,3 +176,8 @@ class StatusWriter:
                 self._telemetry.status_written(transition)
                 return
         raise DependencyUnavailableError("the object changes all the time")
+
+
+def _shows_attempts(wanted: Status, shown: Status) -> bool:
+    """Whether an attempt was made that the stored status does not know."""
+    return (wanted.applied_at, wanted.retry_count or 0) != (shown.applied_at, shown.retry_count or 0)

@@ -1,5 +1,6 @@
 """From the columns of records and rows to what the domain knows them as, and back. Used by the operator's store."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
@@ -8,6 +9,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from flagschedule.domain.decision import Replay
+from flagschedule.domain.history import Attempt, FlagChange, FlagValues, History
 from flagschedule.domain.outcome import Holding, Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 
@@ -120,6 +122,31 @@ def to_snapshot(found: DictRow) -> Snapshot:
         record = replace(record, state=State.FAILED, reason=Reason.FLAG_DELETED)
     holding = Holding(found["freeze"], found["freeze_reason"], found["freeze_ends_at"]) if found["freeze"] else None
     return Snapshot(record=record, row=row, now=found["now"], holding=holding)
+
+
+def to_history(attempts: Sequence[DictRow]) -> History | None:
+    """The history of a schedule; None where the database has none, or has none any more."""
+    if not attempts:
+        return None
+    applied = [found for found in attempts if found["outcome"] == State.APPLIED]
+    return History(
+        attempts=tuple(
+            Attempt(
+                number=found["attempt"],
+                arming=found["arming"],
+                at=found["attempted_at"].replace(microsecond=0),
+                outcome=found["outcome"],
+                reason=found["reason"],
+                error=found["error"],
+            )
+            for found in attempts
+        ),
+        flag=FlagChange(before=_values(applied[0], "before"), after=_values(applied[0], "after")) if applied else None,
+    )
+
+
+def _values(found: DictRow, when: str) -> FlagValues:
+    return FlagValues(enabled=found[f"{when}_enabled"], rollout_percentage=found[f"{when}_rollout_percentage"])
 
 
 def _row(found: DictRow) -> Row:

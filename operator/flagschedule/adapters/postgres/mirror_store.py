@@ -5,6 +5,7 @@
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import Any, Final, LiteralString, Self
 from uuid import UUID
 
@@ -106,7 +107,11 @@ class PostgresMirrorStore:
     async def snapshot(self, uid: Uid) -> Snapshot | None:
         """See ports.mirroring.MirrorStore."""
         async with self.serving_one() as session:
-            return await _read(session, uid)
+            found = await _read(session, uid)
+            if found is None:
+                return None
+            attempts = await (await session.execute(statements.read("mirror/history"), {"uid": uid})).fetchall()
+            return replace(found, history=mapping.to_history(attempts))
 
     async def snapshots(self) -> AsyncIterator[Snapshot]:
         """See ports.mirroring.MirrorStore. Page by page, so that a slow reader holds no transaction open.
