@@ -9,12 +9,19 @@ from datetime import timedelta
 from typing import Final
 
 from flagschedule.adapters.kubernetes.lease_store import KubernetesLeaseStore, own_namespace
-from flagschedule.adapters.kubernetes.object_client import FLAG_FREEZES, FLAG_SCHEDULES, KubernetesObjectClient
+from flagschedule.adapters.kubernetes.object_client import (
+    FLAG_FREEZES,
+    FLAG_PLANS,
+    FLAG_SCHEDULES,
+    KubernetesObjectClient,
+)
 from flagschedule.adapters.postgres.freeze_store import PostgresFreezeStore
 from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
+from flagschedule.adapters.postgres.plan_store import PostgresPlanStore
 from flagschedule.adapters.prometheus import PrometheusTelemetry
 from flagschedule.domain.decision import Rules
 from flagschedule.domain.freeze import FlagFreeze
+from flagschedule.domain.plan import FlagPlan
 from flagschedule.domain.schedule import FlagSchedule
 from flagschedule.ports.mirroring import MirrorStore
 from flagschedule.services.circuit_breaker import CircuitBreaker
@@ -22,6 +29,9 @@ from flagschedule.services.election import LeaderElector
 from flagschedule.services.event_recorder import EventRecorder
 from flagschedule.services.freezing import FreezeMonitor, Freezing
 from flagschedule.services.mirror import Mirror
+from flagschedule.services.plan_mirror import PlanMirror
+from flagschedule.services.plan_resync import PlanResync
+from flagschedule.services.plan_status import PlanStatusWriter
 from flagschedule.services.reconcile import Reconciler
 from flagschedule.services.resync import Resync
 from flagschedule.services.scrape import Scraper
@@ -48,6 +58,9 @@ class Operator:
     resync: Resync
     freezes: Reconciler[FlagFreeze]
     monitor: FreezeMonitor
+    plans: Reconciler[FlagPlan]
+    plan_recorder: EventRecorder
+    plan_resync: PlanResync
     scraper: Scraper
 
 
@@ -68,6 +81,9 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
         )
         freeze_client = await stack.enter_async_context(
             KubernetesObjectClient(FLAG_FREEZES, (), settings.identity_namespace)
+        )
+        plan_client = await stack.enter_async_context(
+            KubernetesObjectClient(FLAG_PLANS, settings.namespaces, settings.identity_namespace)
         )
         elector = None
         if namespace := settings.lease_namespace or own_namespace():
@@ -94,6 +110,11 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
         freeze_store = PostgresFreezeStore(store, settings.cluster, settings.namespaces)
         freezing = Freezing(freeze_store, freeze_client, breaker)
         freezes = Reconciler(freeze_client, freezing)
+        plan_store = PostgresPlanStore(store, settings.cluster, settings.namespaces)
+        plan_recorder = EventRecorder(plan_client)
+        plan_mirror = PlanMirror(plan_store, breaker, rules, PlanStatusWriter(plan_client, plan_recorder), telemetry)
+        plans = Reconciler(plan_client, plan_mirror)
+        plan_resync = PlanResync(plan_store, plan_client, breaker, plan_mirror, plans, interval=settings.sweep_seconds)
         try:
             yield Operator(
                 elector=elector,
@@ -106,6 +127,9 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
                 resync=resync,
                 freezes=freezes,
                 monitor=FreezeMonitor(freeze_store, freeze_client, breaker, freezing, freezes, writer),
+                plans=plans,
+                plan_recorder=plan_recorder,
+                plan_resync=plan_resync,
                 scraper=Scraper(store, telemetry),
             )
         finally:

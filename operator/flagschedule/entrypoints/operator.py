@@ -9,18 +9,20 @@ import gc
 import logging
 import random
 import signal
-from collections.abc import Iterable
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeVar, cast
 
 import kopf
 import structlog
 
 from flagschedule.adapters.kubernetes import login, storage
 from flagschedule.bootstrap import operating
-from flagschedule.domain import freeze
+from flagschedule.domain import freeze, plan
 from flagschedule.domain.errors import FlagScheduleError
 from flagschedule.domain.freeze import FlagFreeze
+from flagschedule.domain.plan import FlagPlan
 from flagschedule.domain.schedule import GROUP, PLURAL, VERSION, FlagSchedule
+from flagschedule.domain.watched import Watched
 from flagschedule.entrypoints import health, leadership, probes, tasks
 from flagschedule.ports.mirroring import MirrorStore
 from flagschedule.services.circuit_breaker import CircuitBreaker
@@ -28,6 +30,7 @@ from flagschedule.services.reconcile import Reconciler
 from flagschedule.settings import Settings
 
 _log = structlog.get_logger()
+_O = TypeVar("_O", bound=Watched)
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _LOG_LEVELS: Final = {
     "kopf": logging.WARNING,  # below that, its lines grow with the number of objects
@@ -58,35 +61,36 @@ def run(settings: Settings) -> None:
 
 
 def build_registry(
-    reconciler: Reconciler[FlagSchedule], freezes: Reconciler[FlagFreeze] | None = None
+    reconciler: Reconciler[FlagSchedule],
+    freezes: Reconciler[FlagFreeze] | None = None,
+    plans: Reconciler[FlagPlan] | None = None,
 ) -> kopf.OperatorRegistry:
-    """Return everything that Kopf calls; without `freezes` no FlagFreeze is watched."""
+    """Return everything that Kopf calls; a kind without a reconciler is not watched."""
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(login.login)
+    _watch(registry, PLURAL, FlagSchedule.from_body, reconciler)
+    if freezes is not None:
+        _watch(registry, freeze.PLURAL, FlagFreeze.from_body, freezes)
+    if plans is not None:
+        _watch(registry, plan.PLURAL, FlagPlan.from_body, plans)
+    return registry
 
-    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+
+def _watch(
+    registry: kopf.OperatorRegistry,
+    plural: str,
+    parse: Callable[[Mapping[str, Any]], _O],
+    reconciler: Reconciler[_O],
+) -> None:
+    @kopf.on.event(GROUP, VERSION, plural, registry=registry)
     async def notice(event: kopf.RawEvent, **_: Any) -> None:
         """Handle an object that was there at the start, is new, has changed, or is gone."""
         body = event["object"]
         try:
-            reconciler.notice(FlagSchedule.from_body(body), gone=event["type"] == "DELETED")
+            reconciler.notice(parse(body), gone=event["type"] == "DELETED")
         except Exception:  # noqa: BLE001 -- an error in one object must not stop the others
             _log.exception("Object not understood", uid=body["metadata"].get("uid"))
         storage.drop_what_others_write(body)
-
-    if freezes is None:
-        return registry
-
-    @kopf.on.event(GROUP, VERSION, freeze.PLURAL, registry=registry)
-    async def notice_freeze(event: kopf.RawEvent, **_: Any) -> None:
-        """Handle a freeze in the same way."""
-        body = event["object"]
-        try:
-            freezes.notice(FlagFreeze.from_body(body), gone=event["type"] == "DELETED")
-        except Exception:  # noqa: BLE001 -- an error in one object must not stop the others
-            _log.exception("Object not understood", uid=body["metadata"].get("uid"))
-
-    return registry
 
 
 def kopf_settings() -> kopf.OperatorSettings:
@@ -147,13 +151,18 @@ async def _work(services: operating.Operator, settings: Settings, stop: asyncio.
 async def _prepare(services: operating.Operator) -> None:
     await services.resync.prepare()
     await services.monitor.prepare()
+    await services.plan_resync.prepare()
 
 
 async def _run_kopf(services: operating.Operator, settings: Settings, stop: asyncio.Event) -> None:
     """Run Kopf and our root tasks until `stop`, or until one of them ends, which ends all."""
     others = asyncio.all_tasks()
     kopf_tasks = await kopf.spawn_tasks(
-        registry=build_registry(services.reconciler, services.freezes if services.monitor.served else None),
+        registry=build_registry(
+            services.reconciler,
+            services.freezes if services.monitor.served else None,
+            services.plans if services.plan_resync.served else None,
+        ),
         settings=kopf_settings(),
         # For peering, which is off. By default Kopf looks up the user's name, and a container's uid has none.
         identity=cast("Any", "flagschedule"),
@@ -170,6 +179,9 @@ async def _run_kopf(services: operating.Operator, settings: Settings, stop: asyn
         asyncio.create_task(services.resync.run_forever(), name="resync"),
         asyncio.create_task(services.freezes.run_forever(), name="reconciler of freezes"),
         asyncio.create_task(services.monitor.run_forever(), name="freeze monitor"),
+        asyncio.create_task(services.plans.run_forever(), name="reconciler of plans"),
+        asyncio.create_task(services.plan_recorder.run_forever(), name="event recorder of plans"),
+        asyncio.create_task(services.plan_resync.run_forever(), name="resync of plans"),
         asyncio.create_task(_close_at(stop, services.breaker), name="breaker keeper"),
     ]
     _log.info("Operator started", namespaces=list(settings.namespaces) or "all", cluster=settings.cluster)

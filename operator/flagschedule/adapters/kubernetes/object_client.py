@@ -11,7 +11,7 @@ from typing import Any, Final, Generic, Protocol, Self, TypeVar
 import structlog
 
 from flagschedule.adapters.kubernetes.api import JSON_PATCH, AnswerTooLargeError, ApiServer
-from flagschedule.domain import freeze
+from flagschedule.domain import freeze, plan
 from flagschedule.domain.errors import (
     AccessForbiddenError,
     DependencyUnavailableError,
@@ -42,6 +42,7 @@ class Kind(Generic[_O]):
 
 FLAG_SCHEDULES: Final = Kind(kind=KIND, plural=PLURAL, parse=FlagSchedule.from_body)
 FLAG_FREEZES: Final = Kind(kind=freeze.KIND, plural=freeze.PLURAL, parse=freeze.FlagFreeze.from_body)
+FLAG_PLANS: Final = Kind(kind=plan.KIND, plural=plan.PLURAL, parse=plan.FlagPlan.from_body)
 
 
 class _Status(Protocol):
