@@ -9,7 +9,7 @@ from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
 from flagschedule.ports.measuring import Backlog
 from tests import roles
 from tests.integration.conftest import Run
-from tests.integration.database import Database
+from tests.integration.database import Database, connected
 
 
 def _backlogs(url: str, *between: object) -> list[Backlog]:
@@ -46,6 +46,44 @@ def test_it_counts_what_waits(database: Database, database_url: str) -> None:
     assert (found.due, found.retrying, found.status_entries, found.cache_entries) == (2, 1, 3, 1)
     assert 180 <= found.oldest_due < 240
     assert (found.run_age, found.run_duration) == (None, None)
+
+
+def test_what_a_freeze_holds_is_counted_apart(database: Database, database_url: str) -> None:
+    """Held schedules are no backlog, in number and in age; a freeze of a cluster without a sign of life is counted."""
+    held, free = database.flag("checkout"), database.flag("other")
+    database.schedule(held, {"enabled": True}, due=timedelta(hours=-3))
+    retry = database.schedule(held, {"enabled": True}, status="failed")
+    database.run("UPDATE feature_flag_schedules SET next_retry_at = now() WHERE id = %s", retry)
+    database.schedule(free, {"enabled": True}, due=timedelta(minutes=-3))
+    database.run(
+        "INSERT INTO flag_schedule_freezes (cluster, uid, name, reason, starts_at, flag_keys) "
+        "VALUES ('c', gen_random_uuid(), 'incident', '', now(), '{check%}')"
+    )
+
+    def show_a_sign_of_life() -> None:
+        database.run("INSERT INTO flag_schedule_clusters (name, kube_system_uid) VALUES ('c', 'x')")
+        database.run("DELETE FROM feature_flags WHERE flag_key = 'other'")
+
+    first, second = _backlogs(database_url, show_a_sign_of_life)
+
+    assert (first.due, first.retrying, first.held, first.active_freezes, first.orphan_freezes) == (1, 0, 2, 1, 1)
+    assert 180 <= first.oldest_due < 240
+    assert (second.due, second.held, second.oldest_due, second.orphan_freezes) == (0, 2, 0, 0)
+
+
+def test_a_lock_on_the_flags_hides_no_metrics(database: Database, database_url: str) -> None:
+    """While the application locks its table what is held counts as due, and all else is as it is."""
+    database.schedule(database.flag("checkout"), {"enabled": True})
+    database.run(
+        "INSERT INTO flag_schedule_freezes (cluster, uid, name, reason, starts_at) "
+        "VALUES ('c', gen_random_uuid(), 'incident', '', now())"
+    )
+
+    with connected(database_url) as other, other.connection.transaction():
+        other.run("LOCK TABLE feature_flags")
+        (found,) = _backlogs(database_url)
+
+    assert (found.due, found.held, found.active_freezes) == (1, 0, 1)
 
 
 def test_it_counts_each_run_once(database: Database, database_url: str, flagschedule: Run) -> None:

@@ -52,9 +52,16 @@ class PrometheusTelemetry:
             buckets=_RECONCILE,
             registry=self._registry,
         )
-        self._due = self._gauge("due_schedules", "Schedules whose time has come and that were not tried yet.")
+        self._due = self._gauge(
+            "due_schedules", "Schedules whose time has come, that were not tried yet, and that no FlagFreeze holds."
+        )
         self._oldest = self._gauge("oldest_due_seconds", "For how long the oldest of them has been due.")
         self._retrying = self._gauge("retrying_schedules", "Schedules that wait for a retry.")
+        self._held = self._gauge("held_schedules", "Schedules that are due and that a FlagFreeze holds.")
+        self._freezes = self._gauge("active_freezes", "Times of FlagFreezes that are active now, of all clusters.")
+        self._orphans = self._gauge(
+            "orphan_freezes", "Those of clusters whose operator has shown no sign of life for 10 minutes."
+        )
         self._outbox = Gauge(
             "flagschedule_outbox_entries",
             "What must follow a commit and has not yet: statuses to write, cache keys to delete.",
@@ -108,6 +115,9 @@ class PrometheusTelemetry:
         self._due.set(backlog.due)
         self._oldest.set(backlog.oldest_due)
         self._retrying.set(backlog.retrying)
+        self._held.set(backlog.held)
+        self._freezes.set(backlog.active_freezes)
+        self._orphans.set(backlog.orphan_freezes)
         self._outbox.labels("status").set(backlog.status_entries)
         self._outbox.labels("cache").set(backlog.cache_entries)
         # No run at all is as bad as none for long.

@@ -13,9 +13,13 @@ class Backlog:
     """What waits in the database, and what the processor did lately. Ages and durations in seconds.
 
     Attributes:
-        due: schedules whose time has come and that were not tried yet; counted up to 100,000, like all of these.
+        due: schedules whose time has come and that were not tried yet, without those that a freeze holds; counted up
+            to 100,000, like all of these.
         oldest_due: since when the oldest of them is due; 0 if there is none.
-        retrying: schedules that wait for a retry.
+        retrying: schedules that wait for a retry, without those that a freeze holds.
+        held: schedules, retries included, that are due and that a freeze holds.
+        active_freezes: intervals of freezes that are active, of all clusters.
+        orphan_freezes: those of clusters that have not shown themselves for ten minutes.
         status_entries: outcomes that wait to be written to an object.
         cache_entries: cache keys that wait to be deleted.
         run_age: how long ago a run finished last; None if none ever did.
@@ -26,6 +30,9 @@ class Backlog:
     due: int
     oldest_due: float
     retrying: int
+    held: int
+    active_freezes: int
+    orphan_freezes: int
     status_entries: int
     cache_entries: int
     run_age: float | None

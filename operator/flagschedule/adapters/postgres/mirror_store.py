@@ -34,6 +34,7 @@ _SNAPSHOT: Final = statements.read("mirror/snapshots", which=statements.read("mi
 _SNAPSHOTS, _RECORDS = (
     statements.read(name, which=statements.read("mirror/next_page")) for name in ("mirror/snapshots", "mirror/records")
 )
+_BACKLOG_OF_FREEZES: Final = statements.read("freeze/backlog", due=statements.read("freeze/due"))
 _TIMEOUT: Final = 5.0  # seconds, for a connection
 _PING_TIMEOUT: Final = 2.0  # seconds; the circuit breaker waits for three, and logs why there is no connection
 _PAGE: Final = 1000
@@ -191,7 +192,21 @@ class PostgresMirrorStore:
         (found,) = await self._fetch("mirror/backlog", mark=self._runs_counted_to)
         self._runs_counted_to = found.pop("mark")
         runs = {name: int(found.pop(name)) for name in _RUN_COUNTS}
-        return Backlog(**found, runs=runs)
+        held = await self._held() if found["active_freezes"] else None
+        if held is not None:  # it is in its place, and nothing waits for a processor
+            found["due"] = max(found["due"] - held["first_attempts"], 0)
+            found["retrying"] = max(found["retrying"] - held["retries"], 0)
+            found["oldest_due"] = held["oldest_due"]
+        return Backlog(**found, held=held["first_attempts"] + held["retries"] if held else 0, runs=runs)
+
+    async def _held(self) -> DictRow | None:
+        """Return what is due and held; None while the table of flags is locked."""
+        try:
+            async with self.serving_one() as session, session.transaction():
+                await session.execute(statements.read("freeze/patience"))
+                return await (await session.execute(_BACKLOG_OF_FREEZES)).fetchone()
+        except (StatementRefusedError, DependencyUnavailableError):
+            return None
 
     async def wait_until_refused(self) -> FlagScheduleError:
         """See ports.mirroring.MirrorStore."""

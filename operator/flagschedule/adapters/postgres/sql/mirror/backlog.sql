@@ -16,6 +16,7 @@ SELECT
         WHERE s.status = 'failed' AND s.next_retry_at IS NOT NULL AND NOT s.suspended
         ORDER BY s.next_retry_at, s.id LIMIT 100000
     ) AS found) AS retrying,
+    freezes.active AS active_freezes, freezes.orphaned AS orphan_freezes,
     (SELECT count(*) FROM (SELECT FROM flag_schedule_status_outbox LIMIT 100000) AS found) AS status_entries,
     (SELECT count(*) FROM (SELECT FROM flag_schedule_cache_outbox LIMIT 100000) AS found) AS cache_entries,
     (SELECT extract(epoch FROM now() - max(r.finished_at))::float FROM flag_schedule_runs AS r
@@ -33,3 +34,12 @@ FROM (
     FROM flag_schedule_runs AS r
     WHERE r.finished_at > %(mark)s AND r.finished_at <= now() - interval '2 seconds'
 ) AS since
+CROSS JOIN (
+    SELECT count(*) AS active,
+           count(*) FILTER (WHERE NOT EXISTS (
+               SELECT FROM flag_schedule_clusters AS c
+               WHERE c.name = z.cluster AND c.heartbeat_at > now() - interval '10 minutes'
+           )) AS orphaned
+    FROM flag_schedule_freezes AS z
+    WHERE z.starts_at <= now() AND (z.ends_at IS NULL OR z.ends_at > now())
+) AS freezes
