@@ -21,6 +21,7 @@ from dev.localkind import cache, kind_binary, system
 DEMO_NAMESPACE: Final = "flagschedule-demo"
 OVERLAY: Final = Path(__file__).parent / "overlay"
 _OWN_NAME: Final = "flagschedule-demo"
+_KINDS: Final = "flagschedules.flagschedule.io,flagplans.flagschedule.io,flagfreezes.flagschedule.io"
 _MARK: Final = "flagschedule.io/demo"
 _FINALIZERS_SECONDS: Final = 15
 
@@ -172,7 +173,7 @@ class GivenCluster:
             # The objects are deleted first, while the operator still runs and removes its finalizer.
             with suppress(CommandFailedError):
                 timeout = f"--timeout={_FINALIZERS_SECONDS}s"
-                self._kubectl("delete", "flagschedules.flagschedule.io", "--all", "--all-namespaces", timeout)
+                self._kubectl("delete", _KINDS, "--all", "--all-namespaces", timeout)
             self._drop_finalizers()
             self._kubectl("delete", "namespace", DEMO_NAMESPACE, NAMESPACE, "--ignore-not-found")
             self._kubectl("delete", "-k", str(OVERLAY), "--ignore-not-found")
@@ -204,12 +205,12 @@ class GivenCluster:
     def _drop_finalizers(self) -> None:
         """Free the objects that no operator is there to free."""
         with suppress(CommandFailedError):  # the kind is gone
-            names = '{range .items[*]}{.metadata.namespace} {.metadata.name}{"\\n"}{end}'
-            left = self._kubectl("get", "flagschedules.flagschedule.io", "-A", f"--output=jsonpath={names}")
+            names = '{range .items[*]}{.kind} {.metadata.name} {.metadata.namespace}{"\\n"}{end}'
+            left = self._kubectl("get", _KINDS, "-A", f"--output=jsonpath={names}")
             for line in left.splitlines():
-                namespace, name = line.split()
+                kind, name, *namespace = line.split()
                 free = ("--type=merge", '--patch={"metadata":{"finalizers":null}}')
-                self._kubectl("patch", "flagschedules.flagschedule.io", name, f"--namespace={namespace}", *free)
+                self._kubectl("patch", kind.lower(), name, *(f"--namespace={each}" for each in namespace), *free)
 
 
 def mark(kubectl: Run, namespace: str) -> None:

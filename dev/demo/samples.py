@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 LAUNCH, MISSING, DELETED = "checkout-v2-launch", "new-search-launch", "banner-off"
+RAMP, FREEZE = "new-search-ramp", "incident"
 LAUNCH_FLAG, MISSING_FLAG, DELETED_FLAG = "checkout-v2", "new-search", "winter-banner"
 
 _SOON: Final = timedelta(seconds=5)
@@ -21,6 +22,39 @@ spec:
   flagKey: {flag}
   scheduledAt: "{scheduled_at}"
   updates: {updates}
+"""
+
+
+def ramp(now: datetime) -> str:
+    """Return a FlagPlan of three steps, each some seconds after the one before was made."""
+    return f"""\
+apiVersion: flagschedule.io/v1alpha1
+kind: FlagPlan
+metadata:
+  name: {RAMP}
+spec:
+  steps:
+    - name: five
+      at: "{clock(soon(now))}"
+      changes: [{{flagKey: {MISSING_FLAG}, updates: {{rolloutPercentage: 5}}}}]
+    - name: half
+      after: 5s
+      changes: [{{flagKey: {MISSING_FLAG}, expect: {{rolloutPercentage: 5}}, updates: {{rolloutPercentage: 50}}}}]
+    - name: all
+      after: 5s
+      changes: [{{flagKey: {MISSING_FLAG}, expect: {{rolloutPercentage: 50}}, updates: {{rolloutPercentage: 100}}}}]
+"""
+
+
+def freeze() -> str:
+    """Return a FlagFreeze that holds all changes until it is deleted."""
+    return f"""\
+apiVersion: flagschedule.io/v1alpha1
+kind: FlagFreeze
+metadata:
+  name: {FREEZE}
+spec:
+  reason: "INC-4711: the search is slow"
 """
 
 

@@ -80,6 +80,7 @@ class Story:
         self._show_refusals()
         self._wait_for_the_cronjob(due)
         self._show_effect(stores)
+        self._show_a_ramp_and_a_freeze(stores)
         self._say_how_to_go_on(installation)
 
     def _build(self) -> None:
@@ -248,6 +249,28 @@ class Story:
         self._narrator.expect(not is_cached, "The cached copy is gone.")
         for name in (samples.LAUNCH, samples.MISSING):
             self._expect_in_time(name)
+
+    def _show_a_ramp_and_a_freeze(self, stores: Stores) -> None:
+        self._narrator.headline(
+            "A ramp, and a stop button",
+            "A FlagPlan makes several changes: each step counts from the moment at which the one before was made. A "
+            "FlagFreeze holds everything, plans and schedules, until it is deleted.",
+        )
+        plan, freeze = f"flagplan/{samples.RAMP}", f"flagfreeze/{samples.FREEZE}"
+        for name, text in (("ramp", samples.ramp(datetime.now(UTC))), ("freeze", samples.freeze())):
+            (self._folder / f"{name}.yaml").write_text(text)
+        self._cat("ramp.yaml")
+        self._kubectl_here("apply", "-f", "ramp.yaml")
+        self._kubectl("wait", plan, "--for=jsonpath={.status.last.step}=five", _PATIENCE)
+        self._removal.callback(self._quiet, "delete", freeze, "--ignore-not-found")
+        self._kubectl_here("apply", "-f", "freeze.yaml")
+        self._kubectl("wait", freeze, "--for=jsonpath={.status.held}=1", _PATIENCE)
+        self._kubectl("get", "flagplans,flagfreezes")
+        self._narrator.expect(stores.flag(samples.MISSING_FLAG) == (True, 5), "The second step is due, and held.")
+        self._kubectl("delete", freeze)
+        self._kubectl("wait", plan, "--for=condition=Finished", _PATIENCE)
+        self._kubectl("get", "flagplans")
+        self._narrator.expect(stores.flag(samples.MISSING_FLAG) == (True, 100), "The ramp went on by itself.")
 
     def _expect_in_time(self, name: str) -> None:
         obj: dict[str, Any] = json.loads(self._quiet("get", f"flagschedule/{name}", "--output=json"))
