@@ -15,6 +15,7 @@ from tests.cluster.walks import (
     expired,
     expired_without_flag,
     failed,
+    frozen,
     invalid,
     invalid_without_flag,
     long_past,
@@ -117,8 +118,30 @@ def _never_seen_waiting(walker: Walker) -> Iterator[Seen]:
     yield Seen("Expired", "FlagNotFound")
 
 
+def _freeze_between_attempts(walker: Walker) -> None:
+    walker.freeze()
+    walker.retry_due()
+
+
+def _miss_the_deadline_frozen(walker: Walker) -> None:
+    walker.miss_deadline()
+    walker.wants_run = True
+
+
+def _suspend_frozen(walker: Walker) -> Iterator[Seen]:
+    walker.edit(suspend=True)
+    yield Seen("Suspended")
+    walker.edit(suspend=False)
+
+
 _REPLANNED: Final = {"scheduledAt": "2036-01-01T09:00:00Z", "maxRetries": 3}
-_PLANNED: Final = {"Pending": pending, "Suspended": suspended, "Waiting": waiting, "Retrying": retrying}
+_PLANNED: Final = {
+    "Pending": pending,
+    "Suspended": suspended,
+    "Waiting": waiting,
+    "Retrying": retrying,
+    "Frozen": frozen,
+}
 _UNHANDLED: Final = {**_PLANNED, "Failed": failed, "Expired": expired, "Invalid": invalid}
 _HANDLED: Final[Mapping[str, Walk]] = {
     "Applied": applied,
@@ -185,6 +208,18 @@ WALKS: Final[Mapping[Edge, Walk]] = {
     ("Suspended", "Retrying", "suspend is taken back, a retry is planned"): then(
         retrying, _be_held_between_attempts, "Retrying"
     ),
+    ("Pending", "Frozen", "a freeze is active when it is due"): frozen,
+    ("Retrying", "Frozen", "a freeze is active when the retry is due"): then(
+        retrying, _freeze_between_attempts, "Frozen", retryCount=1
+    ),
+    ("Suspended", "Frozen", "suspend is taken back, a freeze is active"): then(frozen, _suspend_frozen, "Frozen"),
+    ("Frozen", "Applied", "the freeze ends, the change is made"): then(frozen, Walker.unfreeze, "Applied", "Applied"),
+    ("Frozen", "Suspended", "suspend is set"): then(frozen, edit(suspend=True), "Suspended"),
+    ("Frozen", "Pending", "edited to a later time"): then(frozen, edit(**_REPLANNED), "Pending"),
+    ("Frozen", "Failed", "startingDeadlineSeconds have passed"): then(
+        frozen, _miss_the_deadline_frozen, "Failed", "Expired"
+    ),
+    ("Frozen", "Failed", "the flag is deleted"): then(frozen, Walker.delete_flag, "Failed", "FlagNotFound"),
     ("Retrying", "Pending", "edited"): then(retrying, edit(**_REPLANNED), "Pending"),
     ("Retrying", "Pending", "retry requested"): then(retrying, Walker.request_retry, "Pending"),
     ("Failed", "Pending", "edited"): then(failed, edit(**_REPLANNED), "Pending", "Mirrored"),

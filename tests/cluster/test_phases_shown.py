@@ -32,6 +32,8 @@ def cast(scene: Scene) -> dict[Walker, Walk]:
         return Walker(scene, name, flag, scheduledAt=f"2035-12-{at}:00:00Z", updates=updates)
 
     expired = Walker(scene, "old-menu-off", "old-menu", updates={"enabled": False})
+    frozen = walker("gift-cards-launch", "gift-cards", "01T09", enabled=True)
+    frozen.freeze_name = "incident-4711"
     return {
         walker("checkout-v2-launch", "checkout-v2", "01T09", enabled=True, rolloutPercentage=25): walks.applied,
         walker("checkout-v2-to-50", "checkout-v2", "02T09", rolloutPercentage=50): _planned,
@@ -39,6 +41,8 @@ def cast(scene: Scene) -> dict[Walker, Walk]:
         walker("dark-mode-launch", "dark-mode", "04T09", enabled=True): walks.suspended,
         walker("new-prices-launch", "new-prices", "01T09", enabled=True): walks.retrying,
         walker("banner-to-10", "banner", "01T08", rolloutPercentage=10): walks.superseded,
+        walker("footer-to-50", "footer", "01T09", rolloutPercentage=50): walks.skipped,
+        frozen: walks.frozen,
         walker("summer-sale-end", "summer-sale", "05T23", enabled=False): walks.cancelled,
         walker("beta-invites-on", "beta-invites", "01T09", enabled=True): walks.failed,
         expired: walks.expired,
@@ -62,6 +66,7 @@ def tables(
     walks.prepare(scene)
     walks.walk_all(scene, cast(scene))
     scene.operator.stop()
+    walks.end_freezes(scene)
     place = f"--namespace={scene.api.namespace}"
     # A walk moves rows in the database so that they are processed; the page shows the objects' times.
     planned = {name: obj["spec"]["scheduledAt"] for name, obj in scene.api.list().items()}
@@ -115,7 +120,7 @@ def block(page: Path, name: str, text: str) -> tuple[str, str]:
 
 
 def test_the_pages_show_what_kubectl_prints(tables: tuple[list[list[str]], list[list[str]]]) -> None:
-    """All ten phases stand on the page as a real API server prints them, and three of them in the README."""
+    """All phases stand on the page as a real API server prints them, and three of them in the README."""
     narrow, wide = tables
     assert {row[wide[0].index("PHASE")] for row in wide[1:]} == set(Phase)
 

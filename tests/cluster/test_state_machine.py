@@ -46,6 +46,7 @@ def stage(api: Api, database_url: str, new_operator: Callable[..., Operator]) ->
         walks.prepare(scene)
         scene.operator.start()
         yield scene
+        walks.end_freezes(scene)
 
 
 def events(api: Api) -> list[Object]:

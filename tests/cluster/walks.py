@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, LiteralString
 
-from tests.cluster.api import Object, flagschedule
+from tests.cluster.api import Object, eventually, flagfreeze, flagschedule
 from tests.cluster.operator_fixtures import Scene
 from tests.cluster.spec_corpus import spec
 from tests.waiting import PATIENCE
@@ -54,6 +54,7 @@ class Walker:
         self.flag_key = flag or name
         self.wants_run = False
         self.fields = fields
+        self.freeze_name = f"{name}-{scene.api.namespace}"
         self._scene = scene
 
     def flag(self) -> None:
@@ -96,6 +97,25 @@ class Walker:
             self.name, {"metadata": {"annotations": {"flagschedule.io/retry-requested-at": "now"}}}
         )
         assert answer.ok, answer.message
+
+    def freeze(self) -> None:
+        """Hold all changes of the flag."""
+        freeze = flagfreeze(self.freeze_name, {"reason": "INC-4711", "flagKeys": [self.flag_key]}, labels=self._mark)
+        answer = self._scene.api.of("flagfreezes").create(freeze)
+        assert answer.ok, answer.message
+        held = "SELECT count(*) FROM flag_schedule_freezes WHERE name = %s"
+        eventually(lambda: self._scene.database.value(held, self.freeze_name), "the database holds them")
+
+    def unfreeze(self) -> None:
+        """Hold them no longer, and let the processor make them."""
+        freezes = self._scene.api.of("flagfreezes")
+        assert freezes.delete(self.freeze_name).ok
+        eventually(lambda: freezes.get(self.freeze_name)["kind"] == "Status", "the freeze is gone")
+        self.wants_run = True
+
+    @property
+    def _mark(self) -> dict[str, str]:
+        return {"made-by": self._scene.api.namespace}
 
     def delete(self) -> None:
         """Delete the object."""
@@ -162,6 +182,14 @@ def suspended(walker: Walker) -> Iterator[Seen]:
     walker.flag()
     walker.create(suspend=True)
     yield Seen("Suspended", "Mirrored")
+
+
+def frozen(walker: Walker) -> Iterator[Seen]:
+    """Walk until it is due while a freeze is active."""
+    yield from pending(walker)
+    walker.freeze()
+    walker.due()
+    yield Seen("Frozen")
 
 
 def waiting(walker: Walker) -> Iterator[Seen]:
@@ -267,6 +295,15 @@ def invalid(walker: Walker) -> Iterator[Seen]:
 def prepare(scene: Scene) -> None:
     """Give the database the trigger that can refuse to change a flag."""
     scene.database.connection.execute(_REFUSALS)
+
+
+def end_freezes(scene: Scene) -> None:
+    """Delete the freezes that walks left, also without an operator: the API server is shared, and they hold others."""
+    freezes = scene.api.of("flagfreezes")
+    for name, obj in freezes.list().items():
+        if obj["metadata"].get("labels", {}).get("made-by") == scene.api.namespace:
+            freezes.delete(name)
+            freezes.patch(name, {"metadata": {"finalizers": None}})
 
 
 def walk_all(scene: Scene, walkers: Mapping[Walker, Walk]) -> dict[str, list[Seen]]:
