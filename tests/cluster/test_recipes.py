@@ -80,6 +80,25 @@ def test_it_goes_on_after_a_long_stop(stopped: ControlPlane, shell: Shell) -> No
     eventually(lambda: shell(f"kubectl get jobs {PROCESSOR} --output=name"), "a run is started")
 
 
+def test_what_is_in_trouble_is_frozen_and_released(shop: Scene, shell: Shell) -> None:
+    """The freeze is active when the commands return, the next ones list what it holds, the last ones release it."""
+    freeze, look, end = recipe("Freeze what is in trouble", shop.api.namespace)
+    try:
+        shell(freeze)
+        shop.create_by_git("launch", flagKey=FLAG)
+        shop.create_by_git("other")
+        shop.reaches("launch", "Frozen")
+        shop.reaches("other", "Pending")
+        shop.process()
+
+        shop.reaches("other", "Applied")
+        assert f"{shop.api.namespace}/launch {FLAG} enabled=true" in shell(look)
+    finally:
+        shell(end)
+    shop.process()
+    shop.reaches("launch", "Applied")
+
+
 def test_a_flag_is_held_and_let_go(shop: Scene, shell: Shell) -> None:
     """Everything that waits for its time is held; what was held before stays so, and other flags go on."""
     hold, let_go = recipe("Hold all schedules of one flag", shop.api.namespace)
