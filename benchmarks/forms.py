@@ -26,7 +26,8 @@ _BEFORE: Final = "0913807"  # the last commit before the rules for other people'
 _OLD: Final = "operator/flagschedule/adapters/postgres/"
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "run_id": 0,
-    "suspects": [],
+    "suspects": [],  # of the older statement
+    "left_out": [],
     "set_aside": [],
     "since_id": "00000000-0000-0000-0000-000000000000",
 }
@@ -133,7 +134,7 @@ def _held(on: Scene, size: Size) -> list[float]:
     found = []
     with PostgresProcessStore(on.url) as store:
         store.start_run()
-        assert not store.apply(retries=False, limit=_BATCH, suspects=[]).handled
+        assert not store.apply(retries=False, limit=_BATCH, left_out=[]).handled
         for _ in range(size.rounds):
             assert store.what_is_due([]) is Due.WAITING
             looks = []

@@ -98,7 +98,7 @@ def _look(on: Scene, text: str) -> float:
         ((plan,),) = on.session.execute(
             f"EXPLAIN (ANALYZE, FORMAT JSON) {text}".encode(),
             {
-                "suspects": [],
+                "left_out": [],
                 "run_id": 0,
                 "since": "-infinity",
                 "since_id": "00000000-0000-0000-0000-000000000000",

@@ -220,7 +220,7 @@ def bare_loop(scene: Scene) -> Drained:
         set_json_loads(orjson.loads, session)
         started, used = time.monotonic(), time.thread_time()
         while claimed:
-            values: dict[str, Any] = {"run_id": 0, "suspects": [], "since": since, "since_id": zero}
+            values: dict[str, Any] = {"run_id": 0, "left_out": [], "since": since, "since_id": zero}
             cursor = psycopg.RawCursor(session).execute(text, [values[name] for name in names])
             ((handled, _, (since,), claimed, _),) = cursor.fetchall()
             done += len(handled[0] or [])

@@ -59,6 +59,7 @@ def explain(database: Database, text: LiteralString, user: LiteralString = "flag
     """
     values = {
         "suspects": "'{}'",
+        "left_out": "'{}'",
         "stuck": "'{}'",
         "run_id": "1",
         "since": "'-infinity'",

@@ -295,11 +295,11 @@ def test_what_a_lost_connection_held_is_applied_by_the_same_run(database: Databa
                 held.wait(0.2)  # some batches pass until it is called
             return super().apply(**how)
 
-        def what_is_due(self, suspects: Sequence[UUID]) -> Due:
+        def what_is_due(self, left_out: Sequence[UUID]) -> Due:
             self._looks += 1
             if self._looks == 49:
                 given_up.set()
-            return super().what_is_due(suspects)
+            return super().what_is_due(left_out)
 
         _looks = 0
 
@@ -376,7 +376,7 @@ def test_a_batch_begins_where_the_last_full_one_ended_and_forgets_nothing(
     ]
 
     def batch() -> list[UUID]:
-        return [UUID(handled.schedule_id) for handled in store.apply(retries=False, limit=1, suspects=[]).handled]
+        return [UUID(handled.schedule_id) for handled in store.apply(retries=False, limit=1, left_out=[]).handled]
 
     with PostgresProcessStore(roles.url(database_url, "process")) as store:
         with database.connection.transaction():
@@ -413,7 +413,7 @@ def test_any_time_can_be_the_end_of_a_batch(database: Database, database_url: st
         database.run("UPDATE feature_flag_schedules SET scheduled_at = %s WHERE id = %s", time, schedule)
 
     with PostgresProcessStore(roles.url(database_url, "process")) as store:
-        sizes = [len(store.apply(retries=False, limit=1, suspects=[]).handled) for _ in range(3)]
+        sizes = [len(store.apply(retries=False, limit=1, left_out=[]).handled) for _ in range(3)]
 
     assert sizes == [1, 1, 0]
 

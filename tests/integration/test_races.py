@@ -160,7 +160,7 @@ def staged(url: str, play: Callable[[Stage], Awaitable[None]]) -> None:
 def look(store: PostgresProcessStore, limit: int = 100) -> None:
     """Do what the processor does in each round of its work."""
     for retries in (True, False):
-        store.apply(retries=retries, limit=limit, suspects=[])
+        store.apply(retries=retries, limit=limit, left_out=[])
 
 
 @contextmanager

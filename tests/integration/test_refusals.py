@@ -173,7 +173,7 @@ def test_a_slow_flag_makes_no_other_one_late(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While a trigger sleeps for 40 s on one flag, the others are changed; the slow one steps aside."""
-    monkeypatch.setattr(refusals, "LONGEST", 5.0)  # as 30 s would be
+    monkeypatch.setattr(refusals, "LONGEST_TRY", 5.0)  # as 30 s would be
     refuse(database, "PERFORM pg_sleep(40)")
     slow = [database.schedule(database.flag("refused"), {"enabled": True}, due=LONG_AGO)]
     slow += [

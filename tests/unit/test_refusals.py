@@ -13,7 +13,7 @@ from flagschedule.services.processing.report import Report
 if TYPE_CHECKING:
     from flagschedule.ports.processing import ProcessStore
 
-_TOO_SLOW = UnexpectedRefusalError("57014", "query_canceled", passing=True, timed_out=True)
+_TOO_SLOW = UnexpectedRefusalError("57014", "query_canceled", momentary=True, timed_out=True)
 
 
 class _Store:
@@ -44,8 +44,8 @@ def test_what_has_just_come_due_is_tried_before_what_is_late() -> None:
     refusals = Refusals(Report(CacheKeys(None)), lambda: 60.0, lambda: None, show_host_texts=False)
     rows = [_row(1, flag=7), _row(2, flag=8), _row(3, flag=7), _row(4, flag=9)]
 
-    refusals.hold(cast("ProcessStore", store), _TOO_SLOW, lambda: rows)
-    while refusals.is_holding:
+    refusals.quarantine(cast("ProcessStore", store), _TOO_SLOW, lambda: rows)
+    while refusals.has_quarantine:
         refusals.isolate(cast("ProcessStore", store))
 
     assert [[id_.int for id_ in ids] for ids in store.tried] == [[4], [2], [1], [3]]

@@ -1,10 +1,14 @@
 """Every error the project raises on purpose; the docstring of each is its default message.
 
-The type carries the decision: what is no object's fault (`DependencyUnavailableError`) is waited for, what a
-person must correct (`ConfigurationError`) ends the program, and what concerns one object ends with that object.
+The type carries the decision. An unavailable service (`DependencyUnavailableError`) is no object's fault: programs wait
+for it. What a person must correct (`ConfigurationError`) ends the program. All other errors concern one object only.
 """
 
 from collections.abc import Sequence
+from typing import Final
+
+ADVICE: Final = "run `flagschedule migrate`, and check the database and the rights of its role"
+"""What to do when the database refuses a statement for all rows."""
 
 
 class FlagScheduleError(Exception):
@@ -45,10 +49,16 @@ class StatementRefusedError(FlagScheduleError):
         sqlstate: the error's code.
         host_text: what a trigger of the host wrote for people, bounded and escaped; None where the text is the
             server's own, which may hold values. Show it only where a setting allows it.
+        momentary: whether a lock, a conflict or a timeout caused it, which may be over at once.
+        timed_out: whether the statement was cancelled, most likely because it took longer than it may.
     """
 
+    template: str = "the database refused the change ({})"
+    momentary: bool = False
+    timed_out: bool = False
+
     def __init__(self, sqlstate: str, condition: str, host_text: str | None = None) -> None:
-        super().__init__(f"the database refused the change ({condition})")
+        super().__init__(self.template.format(condition))
         self.sqlstate = sqlstate
         self.host_text = host_text
 
@@ -60,34 +70,27 @@ class RowRefusedError(StatementRefusedError):
 class ChangeNotMadeError(RowRefusedError):
     """The database accepted the change of a flag and did not make it as requested; it was rolled back."""
 
-    def __init__(self, sqlstate: str, effect: str) -> None:
-        super().__init__(sqlstate, effect)
-        self.args = (f"the database did not make the change: a trigger, rule or policy {effect}",)
+    template = "the database did not make the change: a trigger, rule or policy {}"
 
 
 class UnexpectedRefusalError(StatementRefusedError):
-    """The database failed on a statement for another reason; no attempt is consumed.
-
-    Attributes:
-        passing: a lock, a conflict or a timeout, which may be over at once.
-        timed_out: the statement was cancelled, most likely because it took longer than it may.
-    """
+    """The database failed on a statement for another reason; no attempt is consumed."""
 
     def __init__(
-        self, sqlstate: str, condition: str, host_text: str | None = None, *, passing: bool, timed_out: bool = False
+        self, sqlstate: str, condition: str, host_text: str | None = None, *, momentary: bool, timed_out: bool = False
     ) -> None:
-        super().__init__(sqlstate, condition, host_text)
         if timed_out:
-            self.args = (f"the change was cancelled, most likely because it took too long ({condition})",)
-        self.passing = passing
+            self.template = "the change was cancelled, most likely because it took too long ({})"
+        super().__init__(sqlstate, condition, host_text)
+        self.momentary = momentary
         self.timed_out = timed_out
 
 
 class ConflictError(FlagScheduleError):
-    """Another transaction is at work on what this object needs; the same operation succeeds later.
+    """Another transaction holds a lock that this object needs; the same operation succeeds later.
 
     Attributes:
-        flag_locked: whether the flag, or a table, is locked that a new row needs; an existing row does not need it.
+        flag_locked: whether the lock is on the flag, or on a table that a new row needs; an existing row needs neither.
     """
 
     def __init__(self, *, flag_locked: bool = False) -> None:
@@ -98,9 +101,10 @@ class ConflictError(FlagScheduleError):
 class ConnectionLostError(UnexpectedRefusalError):
     """The connection ended while a change was made: by the change itself, or by chance. It may have been committed."""
 
+    template = "the connection to the database ended while the change was made"
+
     def __init__(self) -> None:
-        super().__init__("", "", passing=False)
-        self.args = ("the connection to the database ended while the change was made",)
+        super().__init__("", "", momentary=False)
 
 
 class ObjectGoneError(FlagScheduleError):

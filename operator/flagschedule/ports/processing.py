@@ -89,13 +89,13 @@ class ProcessStore(Protocol):
     def finish_run(self, summary: Mapping[str, Any]) -> None:
         """Record what the run did."""
 
-    def apply(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Batch:
+    def apply(self, *, retries: bool, limit: int, left_out: Sequence[UUID]) -> Batch:
         """Claim up to `limit` due rows (first attempts, or retries) and bring each to its outcome, atomically.
 
-        Rows of the flags in `suspects` and rows that stepped aside are left out.
+        Rows of the flags in `left_out` and rows that are set aside are not claimed.
 
-        First attempts go on behind the last full batch, so that what another transaction held then is passed; as soon
-        as nothing is left behind it, and before nothing is returned, everything is looked at.
+        Each call begins behind the last row of the call before, so that rows which another transaction held then are
+        not tried each time. At the end, and before an empty batch is returned, it begins with the first row again.
 
         Raises:
             RowRefusedError: a constraint or trigger refused some row of the batch; nothing was changed.
@@ -103,14 +103,14 @@ class ProcessStore(Protocol):
             UnexpectedRefusalError: the database failed otherwise; nothing was changed.
         """
 
-    def claimable(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Sequence[ClaimedRow]:
+    def claimable(self, *, retries: bool, limit: int, left_out: Sequence[UUID]) -> Sequence[ClaimedRow]:
         """The rows that `apply` would claim now; they are not locked when this returns."""
 
-    def what_is_due(self, suspects: Sequence[UUID]) -> Due:
-        """Look for rows that are due; those that stepped aside and those of the flags in `suspects` are left out."""
+    def what_is_due(self, left_out: Sequence[UUID]) -> Due:
+        """Look for rows that are due, except those that are set aside and those of the flags in `left_out`."""
 
     def is_aside_due(self) -> bool | None:
-        """Of the rows that stepped aside one is to be tried again (True), none is yet (False); None if none did."""
+        """Return whether a row that was set aside is to be tried again; None if no row is set aside."""
 
     def suspects(self, flags: Sequence[UUID], stuck: Sequence[UUID], limit: int) -> Sequence[ClaimedRow]:
         """Rows to be tried alone: due ones of these flags, and those that stepped aside and whose time has come.
@@ -128,28 +128,40 @@ class ProcessStore(Protocol):
         """As `apply`, for those of `ids` that are still due and free; within so many seconds, or as long as a batch."""
 
     def check(self) -> None:
-        """Run the statement that applies over no row: what it raises is raised for any rows."""
+        """Run the statement that applies over no row; what it raises, it would raise for any rows."""
 
     def record_failure(self, row: ClaimedRow, *, error: str, attempt_error: str) -> Batch:
-        """A transient failure of one due row: count it, plan the retry or end it; nothing if the row has changed.
+        """Record a failed attempt of one due row, with its retry if one is left; do nothing if the row has changed.
 
         `error` is for the row, which many may read; `attempt_error` for the history.
         """
 
     def set_aside(self, row: ClaimedRow, *, error: str, delays: Sequence[float]) -> SetAside | None:
-        """Let a due row step aside; `delays` are seconds by how often it did. None if the row has changed."""
+        """Set a due row aside.
+
+        Args:
+            row: the row.
+            error: why the database refused it.
+            delays: for how many seconds, the first time, the second time and so on.
+
+        Returns:
+            None if the row has changed.
+        """
 
     def drain_cache(self, after: int, limit: int, invalidate: Callable[[Sequence[str]], Collection[str]]) -> int | None:
-        """Serve leftover cache entries behind the id `after`; entries of one environment become one.
+        """Invalidate what earlier runs left in the outbox, each environment once, and delete the entries.
 
-        `invalidate` deletes the keys of environments and returns those that are done; their entries are forgotten.
+        Args:
+            after: only entries with a higher id.
+            limit: how many entries.
+            invalidate: deletes the keys of environments, and returns the environments whose key is deleted.
 
         Returns:
             the last entry's id if there may be more behind it.
         """
 
     def forget_cache_entries(self, ids: Sequence[int]) -> None:
-        """The cache keys of these entries were deleted."""
+        """Delete entries whose cache keys were deleted."""
 
     def prune_status_entries(self) -> bool:
         """Delete status entries of rows without an object, a minute old or more. Returns whether more may be left."""

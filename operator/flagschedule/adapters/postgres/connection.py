@@ -54,7 +54,7 @@ _LOST: Final = {"08", "25", "28", "3D", "53", "58"}
 _SHUTDOWN: Final = "57P"
 _READ_ONLY_STATE: Final = "25006"
 # A conflict, a lock or a timeout: may be over at once.
-_PASSING: Final = {"40001", "40P01", "55P03", "57014"}
+_MOMENTARY: Final = {"40001", "40P01", "55P03", "57014"}
 _TIMED_OUT: Final = "57014"
 # Raised by our own statement, where the row that an UPDATE returned is not the requested one (apply.sql).
 _NOT_MADE: Final = "FSNOT"
@@ -166,7 +166,7 @@ def refusal(error: psycopg.Error) -> StatementRefusedError | None:
     condition, text = describe(error), _host_text(error)
     if state[:2] in _REFUSALS:
         return RowRefusedError(state, condition, text)
-    return UnexpectedRefusalError(state, condition, text, passing=state in _PASSING, timed_out=state == _TIMED_OUT)
+    return UnexpectedRefusalError(state, condition, text, momentary=state in _MOMENTARY, timed_out=state == _TIMED_OUT)
 
 
 @contextmanager
@@ -206,7 +206,7 @@ def _meaning(error: psycopg.Error) -> FlagScheduleError:
     if state is None:
         # psycopg itself refuses some values before they reach the server; all else is the connection.
         if isinstance(error, psycopg.DataError):
-            return UnexpectedRefusalError("", "the value cannot be sent", passing=False)
+            return UnexpectedRefusalError("", "the value cannot be sent", momentary=False)
         return DependencyUnavailableError(AWAY)
     if state == _READ_ONLY_STATE:
         return DependencyUnavailableError(READ_ONLY)

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import repeat
+from itertools import starmap
 from typing import Any, Final, LiteralString, NamedTuple, Self
 from uuid import UUID
 
@@ -17,19 +17,20 @@ from flagschedule.adapters.postgres.session import Session
 from flagschedule.domain.errors import DependencyUnavailableError
 from flagschedule.ports.processing import Batch, ClaimedRow, Due, ProcessedSchedule, SetAside, Skipped
 
-_NOTHING: Final = Batch(handled=(), cache_entries={})
+_EMPTY: Final = Batch(handled=(), cache_entries={})
 _NEEDS_NEWER: Final = (
     "the database needs a newer version of the processor: a FlagFreeze exists, which this version would not obey; "
     "upgrade FlagSchedule here, too"
 )
-PROTOCOL: Final = 1  # 0 knows plain changes only, 1 also expectations, windows and freezes
-_PRUNED: Final = 10_000  # as prune_status_entries.sql
-_SLOW_LOOK: Final = 0.002  # seconds: a look that passes that many held rows is not repeated each time
-_RESCAN: Final = 10.0  # seconds for which looks begin behind what was found held
+# 0 knows plain changes only, 1 also expectations, windows and freezes. The claims take rows that require no more.
+PROTOCOL: Final = 1
+_PRUNED: Final = 10_000  # entries at a time
+_SLOW_LOOK: Final = 0.002  # seconds; after a slower look the next ones begin behind the rows that a freeze holds
+_RESCAN: Final = 10.0  # seconds after which they begin with the first row again
 
 
 class _Place(NamedTuple):
-    """Where a batch begins, in the order of its index; its fields are parameters of the claims."""
+    """Where a batch begins, in the order of its index; the fields are parameters of the claims."""
 
     since: str
     since_id: str
@@ -40,7 +41,7 @@ _FIRST: Final = _Place("-infinity", "00000000-0000-0000-0000-000000000000", "-in
 
 
 class _Answer(NamedTuple):
-    """What one statement did; the last row that it claimed, and how many; whether the full text is needed."""
+    """What one statement did, the place of its last claimed row, how many it claimed, and if it needs the full text."""
 
     batch: Batch
     place: _Place
@@ -118,19 +119,20 @@ class PostgresProcessStore:
         """See ports.processing.ProcessStore."""
         self._run(statements.read("process/finish_run"), run_id=self._run_id, **summary)
 
-    def apply(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Batch:
+    def apply(self, *, retries: bool, limit: int, left_out: Sequence[UUID]) -> Batch:
         """See ports.processing.ProcessStore."""
         if retries:
             # To start the whole statement for nothing takes a tenth of a full batch, and retries are rare.
-            ((due,),) = self._fetch(self._is_retry_due, suspects=list(suspects))
+            ((due,),) = self._fetch(self._is_retry_due, left_out=list(left_out))
             if not due:
-                return _NOTHING
-        # What others held when a former batch passed it may be free by now: once around.
+                return _EMPTY
+        # Rows that another transaction held when earlier batches skipped them may be free now. So before an empty batch
+        # is returned, the claim begins once more with the first row.
         begin_again = self._places[retries] != self._first
         while True:
             statement = statements.limited(self._apply[self._needs_full, retries], limit)
             with connection.translated_for_rows(self._connection):
-                answer = self._batch(statement, suspects=list(suspects), **self._places[retries]._asdict())
+                answer = self._batch(statement, left_out=list(left_out), **self._places[retries]._asdict())
             if answer.needs_full and not self._needs_full:
                 self._needs_full = True
                 continue
@@ -142,33 +144,34 @@ class PostgresProcessStore:
                 return answer.batch
             begin_again = begin_again and not at_end
 
-    def claimable(self, *, retries: bool, limit: int, suspects: Sequence[UUID]) -> Sequence[ClaimedRow]:
-        """See ports.processing.ProcessStore. In autocommit the claim's locks are gone with its answer."""
+    def claimable(self, *, retries: bool, limit: int, left_out: Sequence[UUID]) -> Sequence[ClaimedRow]:
+        """See ports.processing.ProcessStore. In autocommit the locks of the claim end with its statement."""
         text = statements.limited(self._claimable[self._needs_full, retries], limit)
-        rows = self._fetch(text, suspects=list(suspects), **self._places[retries]._asdict())
+        rows = self._fetch(text, left_out=list(left_out), **self._places[retries]._asdict())
         return [ClaimedRow(schedule_id=row[0], flag_id=row[1], version=row[2]) for row in rows]
 
-    def what_is_due(self, suspects: Sequence[UUID]) -> Due:
+    def what_is_due(self, left_out: Sequence[UUID]) -> Due:
         """See ports.processing.ProcessStore."""
-        ((due,),) = self._fetch(self._is_anything_due, suspects=list(suspects))
+        ((due,),) = self._fetch(self._is_anything_due, left_out=list(left_out))
         if self._needs_full and not due:
             self._leave_full()
         if not due:
             return Due.NOTHING
-        return Due.NOW if not self._needs_full or self._can_anything_be_applied(suspects) else Due.WAITING
+        return Due.NOW if not self._needs_full or self._can_anything_be_applied(left_out) else Due.WAITING
 
-    def _can_anything_be_applied(self, suspects: Sequence[UUID]) -> bool:
-        """Look in the full text: what a freeze holds, or waits for an earlier change, is due and cannot be applied.
+    def _can_anything_be_applied(self, left_out: Sequence[UUID]) -> bool:
+        """Look with the full text, which leaves out rows that a freeze holds or that wait for an earlier change.
 
-        Thousands of held rows are passed every ten seconds only, and when the freezes change.
+        To read thousands of held rows takes long. After a slow look the next ones begin behind these rows, for ten
+        seconds or until the freezes change.
         """
         if time.monotonic() - self._scanned >= _RESCAN:
             self._begin_at(_FIRST)
         started = time.monotonic()
-        ((due, at, freezes),) = self._fetch(self._look, suspects=list(suspects), **self._first._asdict())
+        ((due, at, freezes),) = self._fetch(self._look, left_out=list(left_out), **self._first._asdict())
         if freezes != self._freezes and self._first != _FIRST:
             self._begin_at(_FIRST)
-            return self._can_anything_be_applied(suspects)
+            return self._can_anything_be_applied(left_out)
         self._freezes = freezes
         if not due and self._first == _FIRST and time.monotonic() - started > _SLOW_LOOK:
             self._begin_at(_FIRST._replace(since=at, since_retry=at))
@@ -224,30 +227,26 @@ class PostgresProcessStore:
     def _batch(self, statement: LiteralString, **values: object) -> _Answer:
         """Run a statement that applies.
 
-        A statement of this length takes psycopg's usual cursor longer to look through than to send.
+        By a raw cursor: psycopg's usual one searches the text for parameters, which takes longer than to send it.
         """
         text, names = statements.numbered(statement)
         values["run_id"] = self._run_id
         with self._connection.transaction() if self._has_after_triggers else self._connection.unit():
             cursor = psycopg.RawCursor(self._connection).execute(text, [values[name] for name in names])
             if self._has_after_triggers:
-                self._refuse_undone(cursor)
+                # AFTER triggers run after the statement has returned the flags: read them again before the commit.
+                ((handled, *_),) = cursor.fetchall()
+                cursor.scroll(0, "absolute")
+                self._connection.execute(statements.read("process/refuse_undone"), {"ids": handled[0] or []})
         ((handled, cache_entries, latest, claimed, needs_full),) = cursor.fetchall()
-        place = _Place(*latest, *_FIRST[len(latest) :]) if claimed else _FIRST
+        place = _Place(*latest, *_FIRST[len(latest) :]) if claimed else _FIRST  # the plain text returns the time alone
         if not handled[0]:
-            return _Answer(_NOTHING, place, claimed, needs_full)
-        never = repeat(None, len(handled[0]))  # what the statement brings to its end is not tried again
+            return _Answer(_EMPTY, place, claimed, needs_full)
         batch = Batch(
-            handled=list(map(ProcessedSchedule._make, zip(*handled, never, strict=True))),
+            handled=list(starmap(ProcessedSchedule, zip(*handled, strict=True))),
             cache_entries={int(entry): environment for entry, environment in (cache_entries or {}).items()},
         )
         return _Answer(batch, place, claimed, needs_full)
-
-    def _refuse_undone(self, applied: psycopg.Cursor[Any]) -> None:
-        """Read the flags once more in the same transaction: AFTER triggers run behind what the statement returns."""
-        ((ids, *_), *_) = applied.fetchone() or ((None,),)
-        applied.scroll(-1)
-        self._connection.execute(statements.read("process/refuse_undone"), {"ids": ids or []})
 
     def record_failure(self, row: ClaimedRow, *, error: str, attempt_error: str) -> Batch:
         """See ports.processing.ProcessStore."""
@@ -281,7 +280,7 @@ class PostgresProcessStore:
         return SetAside._make(found[0]) if found else None
 
     def drain_cache(self, after: int, limit: int, invalidate: Callable[[Sequence[str]], Collection[str]]) -> int | None:
-        """See ports.processing.ProcessStore. The entries stay locked, so that two runs do not do the same work."""
+        """See ports.processing.ProcessStore. The entries stay locked meanwhile, so that another run skips them."""
         with connection.translated(), self._connection.transaction():
             text = statements.limited(statements.read("process/lock_cache_entries"), limit)
             entries = self._connection.execute(text, {"after": after}).fetchall()
@@ -300,11 +299,11 @@ class PostgresProcessStore:
 
     def prune_status_entries(self) -> bool:
         """See ports.processing.ProcessStore."""
-        return self._run(statements.read("process/prune_status_entries")) == _PRUNED
+        return self._run(statements.limited(statements.read("process/prune_status_entries"), _PRUNED)) == _PRUNED
 
 
 def _texts(name: str) -> Mapping[tuple[bool, bool], LiteralString]:
-    """Return the texts of a statement: by whether the full one is needed, and whether it claims retries."""
+    """Return the four texts of a statement, by whether it is the full one and whether it claims retries."""
     claims = {True: "process/claim_retries", False: "process/claim_due"}
     plain = {(False, retries): statements.plain_claim(name, claim) for retries, claim in claims.items()}
     return plain | {(True, retries): statements.full_claim(name, claim) for retries, claim in claims.items()}

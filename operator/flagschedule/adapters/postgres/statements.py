@@ -1,6 +1,6 @@
-"""Reads the .sql files of the folder `sql`, and joins them to the statements of the processor.
+"""Reads the .sql files of the folder `sql`, and builds the processor's statements from them.
 
-Called by the stores; each file is read once.
+Called by the stores; each file is read once. Some files have two texts, plain and full: see process/apply.sql.
 """
 
 import re
@@ -13,14 +13,14 @@ _LIMIT: Final = "/* limit */ 100"
 _HELD: Final = "/* held */ false"
 _HOLDS: Final = "/* holds */ false"
 _LOCK: Final = re.compile(r"^ *FOR (NO KEY )?UPDATE.*\n", re.MULTILINE)
-_LOOKED_AT: Final = 1000  # rows, of which one that can be applied is enough
+_LOOKED_AT: Final = 1000  # rows of each claim among which `look` searches for one that can be applied
 
 
 @cache
 def read(name: str, **parts: LiteralString) -> LiteralString:
-    """Return the text of `sql/name.sql`, with each part in its place: that of `/* part */` and the word behind it.
+    """Return the text of `sql/name.sql`; each part replaces the comment `/* part */` and the word that follows it.
 
-    The text is part of the package, so it is as literal as the code.
+    Typed as literal, because the files are a part of the package and hold nothing from outside.
 
     Raises:
         ValueError: the file has no place for a part.
@@ -48,20 +48,20 @@ def _with_held(text: LiteralString) -> LiteralString:
 
 @cache
 def plain(name: str) -> LiteralString:
-    """Return the text of a file with two texts that is used while no row needs to be judged and no freeze is active."""
+    """Return the plain text of a file."""
     return _with_held(re.sub(r"^ *-- full: .*\n", "", _text(name), flags=re.MULTILINE))
 
 
 @cache
 def full(name: str) -> LiteralString:
-    """Return the text of a file with two texts that can do everything."""
+    """Return the full text of a file."""
     text = re.sub(r"^.*-- plain\n", "", _text(name), flags=re.MULTILINE)
     return _with_held(re.sub(r"^( *)-- full: ", r"\1", text, flags=re.MULTILINE))
 
 
 @cache
 def limited(text: LiteralString, limit: int) -> LiteralString:
-    """The statement with its LIMIT as a literal: as a bind parameter it would lose the partial index.
+    """Return the statement with its LIMIT as a literal: with a parameter Postgres would not use the partial index.
 
     Raises:
         ValueError: the statement has no place for a limit.
@@ -73,9 +73,10 @@ def limited(text: LiteralString, limit: int) -> LiteralString:
 
 @cache
 def numbered(text: LiteralString) -> tuple[bytes, Sequence[str]]:
-    """The statement with $1, $2 for its named parameters, and their names in this order.
+    """Return the statement with $1, $2 for its named parameters, and their names in this order.
 
-    As the bytes that are sent: psycopg looks up each statement by them, and theirs need be hashed only once.
+    The statement is returned as the bytes that are sent: psycopg looks up prepared statements by them, and Python
+    computes the hash of an object of bytes only once.
     """
     names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", text)))
     for number, name in enumerate(names, 1):
@@ -90,17 +91,17 @@ def anything_due() -> LiteralString:
 
 
 def plain_claim(name: str, claim: str) -> LiteralString:
-    """Return a statement in its plain text, with the claim that decides which rows it takes."""
+    """Return the plain text of a statement, with the claim that finds its rows."""
     return _filled(plain(name), gate=read("process/gate"), claim=plain(claim))
 
 
 def full_claim(name: str, claim: str) -> LiteralString:
-    """Return a statement in its full text: of the rows that the claim finds it takes those that may be applied now."""
+    """Return the full text of a statement, with the claim that finds its rows and the judge that chooses among them."""
     return _filled(full(name), gate=read("process/gate"), taken=full(claim), claim=read("process/judge"))
 
 
 def look() -> LiteralString:
-    """Return the statement that queries whether anything can be applied, in its full text; it locks nothing."""
+    """Return the statement that queries, by the full texts, whether anything can be applied; it locks no row."""
     claims = {"first_attempts": full("process/claim_due"), "retries": full("process/claim_retries")}
     text = read("process/look", claim=read("process/judge"), **claims)
     return limited(_LOCK.sub("", text), _LOOKED_AT)

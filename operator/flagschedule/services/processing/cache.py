@@ -16,7 +16,7 @@ _LEFTOVERS: Final = 1000  # entries that are looked at at the same time
 
 
 class CacheKeys:
-    """Deletes keys as long as the cache answers; one that is refused keeps no other one.
+    """Deletes keys as long as the cache answers; if it refuses one, the others are deleted all the same.
 
     Attributes:
         refused: environments whose key the cache refused in this run; they are not tried again by it.
@@ -29,13 +29,13 @@ class CacheKeys:
         self._deleted: list[int] = []
 
     def drain(self, store: ProcessStore) -> None:
-        """Delete what earlier runs could not: their cache was away, or they were killed."""
+        """Delete the keys that earlier runs left, because their cache was unavailable or they were killed."""
         after: int | None = 0
         while after is not None and self._answers:
             after = store.drain_cache(after, _LEFTOVERS, self._delete)
 
     def delete(self, entries: Mapping[int, str]) -> None:
-        """Delete the keys of a batch's entries; `forget` comes later for many, because each time costs a commit."""
+        """Delete the keys of a batch's entries. `forget` deletes the entries of many batches later, in one commit."""
         done = self._delete(sorted(set(entries.values())))
         self._deleted += [entry for entry, environment in entries.items() if environment in done]
 
@@ -46,7 +46,7 @@ class CacheKeys:
             self._deleted = []
 
     def _delete(self, environments: Sequence[str]) -> Collection[str]:
-        """Returns the environments whose key is deleted."""
+        """Delete the keys of environments. Returns: the environments whose key is deleted."""
         if self._cache is None:
             return set(environments)
         wanted = [environment for environment in environments if environment not in self.refused]
@@ -59,7 +59,7 @@ class CacheKeys:
             self._answers = False
             _log.warning("Cache keys left to the next run", error=str(error), environments=wanted)
             return set()
-        for environment, word in refused.items():
-            _log.error("Cache key refused", environment=environment, error=f"the cache refused to delete it ({word})")
+        for environment, reason in refused.items():
+            _log.error("Cache key refused", environment=environment, error=f"the cache refused to delete it ({reason})")
         self.refused.update(refused)
         return set(wanted) - refused.keys()

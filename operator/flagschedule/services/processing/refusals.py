@@ -1,10 +1,11 @@
-"""What happens to schedules that the database refuses: none of them may keep another one from its turn.
+"""What happens to schedules that the database refuses, so that none of them delays another one.
 
-The rows of a refused batch are held: batches leave out their flags until the refused rows among them are found, which
-is done a moment at a time between batches. A refusal that is no outcome of a change makes the row's flag suspect: this
-run's batches leave its rows out, and they are tried alone on a connection of their own, which no other row waits for.
-A row that is refused there, too, steps aside for longer each time. The database remembers that; after five times a
-refusal counts as a failed attempt.
+1. The rows of a refused batch are in quarantine: further batches leave out their flags. Between two batches, for a
+   moment each time, the rows are tried in smaller groups, until the refused ones among them are found.
+2. If a row was refused for a reason that is no outcome of a change, its flag is suspect: the batches of this run leave
+   out all rows of the flag. These rows are tried one by one on a connection of their own, so that no other row waits.
+3. A row that is refused there, too, is set aside, for longer each time. This is stored in the database; after five
+   times a refusal counts as a failed attempt.
 """
 
 import math
@@ -17,31 +18,30 @@ from uuid import UUID
 
 from flagschedule.domain import backoff
 from flagschedule.domain.errors import (
+    ADVICE,
     ConnectionLostError,
     DependencyUnavailableError,
     RowRefusedError,
     StatementRefusedError,
-    UnexpectedRefusalError,
 )
 from flagschedule.ports.processing import ClaimedRow, ProcessStore
 from flagschedule.services.processing.report import Report
 
 ISOLATION: Final = 0.1  # seconds of isolation between two batches, and of the pause after it if nothing else is due
-ADVICE: Final = "run `flagschedule migrate`, and check the database and the rights of its role"
-_GLANCE: Final = 0.25  # seconds for a row whose batch took too long; if it takes longer it is suspect
-PAUSE: Final = 0.2  # seconds between two tries of a row that meets a lock or a conflict, or of a connection
-LONGEST: Final = 30.0  # seconds for a row that is tried alone
-_SHORTEST: Final = 1.0  # of these at the end of a run
-_ROWS: Final = 100
+_SLOW_ROW: Final = 0.25  # seconds for a row of a batch that took too long; the flag of a slower row is suspect
+PAUSE: Final = 0.2  # seconds before a row that met a lock or a conflict is tried again, or a connection
+LONGEST_TRY: Final = 30.0  # seconds for a row that is tried alone
+_SHORTEST_TRY: Final = 1.0  # the same at the end of a run, when less time is left
+_ROWS: Final = 100  # that are read at a time to be tried alone
 _TRIES: Final = 3  # of a row that meets a lock or a conflict
 _RESTART: Final = 10.0  # seconds for a server that restarts because one of its processes crashed
-_CHECKED: Final = 1.0  # seconds for which a check is believed: with hundreds of refused rows each would have its own
-_HELD: Final = 1000  # rows at most, because each batch compares what it claims with the flags of all that are held
+_CHECK_VALID: Final = 1.0  # seconds; without it each of hundreds of refused rows would cause a check of its own
+_MOST_IN_QUARANTINE: Final = 1000  # rows, because each batch compares what it claims with the flags of all of them
 
 
 @dataclass(eq=False)
-class _Held:
-    """Rows of a refused batch; the first `size` of them are tried together next."""
+class _Quarantine:
+    """Rows of one refused batch; the first `size` of them are tried together next."""
 
     rows: list[ClaimedRow]
     size: int
@@ -52,7 +52,7 @@ class Refusals:
     """Shared by all connections of a run; owns the lock of what they share.
 
     Attributes:
-        blocked: why nothing could be done that no row is to blame for; None if there was no such reason.
+        blocked: the last error that no single row caused, with which a run ends that has processed nothing; or None.
     """
 
     def __init__(
@@ -65,9 +65,9 @@ class Refusals:
         self._show_host_texts = show_host_texts
         self._lock = Lock()
         self._suspects: dict[UUID, None] = {}
-        self._held: list[_Held] = []
+        self._quarantines: list[_Quarantine] = []
         self._stuck: list[UUID] = []
-        self._checked = -math.inf
+        self._checked_at = -math.inf
 
     @property
     def suspects(self) -> list[UUID]:
@@ -77,75 +77,86 @@ class Refusals:
 
     @property
     def left_out(self) -> list[UUID]:
-        """The flags that batches leave out: those of rows that are held, and suspects."""
+        """The flags that batches leave out: those of rows in quarantine, and suspects."""
         with self._lock:
             return list(self._left_out())
 
     @property
-    def is_holding(self) -> bool:
-        """Whether there is anything to isolate."""
-        return bool(self._held)
+    def has_quarantine(self) -> bool:
+        """Whether any row is in quarantine."""
+        return bool(self._quarantines)
 
-    def hold(self, store: ProcessStore, error: StatementRefusedError, rows: Callable[[], Sequence[ClaimedRow]]) -> int:
-        """Hold the rows of a refused batch back until `isolate` has found those for which it was refused.
+    def quarantine(
+        self, store: ProcessStore, error: StatementRefusedError, rows: Callable[[], Sequence[ClaimedRow]]
+    ) -> int:
+        """Leave the rows of a refused batch out of further batches, until `isolate` has tried them.
+
+        Args:
+            store: the connection on which the batch was refused.
+            error: the refusal.
+            rows: reads the rows that the batch claimed.
 
         Returns:
-            how many rows are held now that were not; 0 also if enough are held already.
+            how many rows are new in quarantine; 0 also if it is full.
 
         Raises:
-            DependencyUnavailableError: no row is to blame.
-            UnexpectedRefusalError: likewise, but it may be over at once.
+            DependencyUnavailableError: the database refuses the statement for any row.
+            UnexpectedRefusalError: likewise, for a reason that may be over at once.
         """
         self._check(store)
         claimable, costly = rows(), _is_costly(error)
         with self._lock:
             left_out = self._left_out()
             batch = _latest_flag_first([row for row in claimable if row.flag_id not in left_out])
-            if not batch or sum(len(held.rows) for held in self._held) >= _HELD:
+            if not batch or sum(len(each.rows) for each in self._quarantines) >= _MOST_IN_QUARANTINE:
                 return 0
-            self._held.append(_Held(batch, 1 if costly else (len(batch) + 1) // 2, costly))
+            self._quarantines.append(_Quarantine(batch, 1 if costly else (len(batch) + 1) // 2, costly))
         return len(batch)
 
     def isolate(self, store: ProcessStore) -> bool:
-        """Bring rows that are held to their outcome, or make their flags suspect, for a moment; the latest batch first.
+        """Try rows in quarantine for a moment: each gets its outcome, or makes its flag suspect.
 
-        What comes due meanwhile is likely to be in that one, and its refused rows are few.
+        The latest batch comes first: it is likely to hold what has just come due, and few of its rows are refused.
 
         Returns:
-            whether any row was held.
+            whether any row was in quarantine.
         """
-        if not self._held:
+        if not self._quarantines:
             return False
         until = time.monotonic() + ISOLATION
-        while self._held and self._time_left() > 0:
-            self._try_next(store, self._held[-1])
+        while self._quarantines and self._time_left() > 0:
+            self._try_next(store, self._quarantines[-1])
             if time.monotonic() >= until:
                 break
         return True
 
     def try_suspects(self, store: ProcessStore) -> None:
-        """Try alone what is suspect, and what stepped aside and is due again."""
+        """Try one by one the rows of suspect flags, and those whose time of being set aside is over."""
         try:
             while self._time_left() > 0:
                 rows = store.suspects(self.suspects, self._stuck, _ROWS)
-                # A slow flag's second row comes after the first of the others.
-                if not sum([self._try_alone(store, row) for row in _in_turns(rows) if self._time_left() > 0]):
+                # In turns, so that a slow flag's second row comes after the first row of all other flags.
+                done = [self._try_alone(store, row) for row in _in_turns(rows) if self._time_left() > 0]
+                if not any(done):
                     return
         except (StatementRefusedError, DependencyUnavailableError) as error:
             self.blocked = str(error)
 
     def _check(self, store: ProcessStore) -> None:
-        """Run the statement over no row: what it raises now concerns all of them."""
+        """Run the statement over no row, to distinguish a refusal of one row from a refusal of all.
+
+        Raises:
+            DependencyUnavailableError: the database refuses the statement for any row.
+            UnexpectedRefusalError: likewise, for a reason that may be over at once.
+        """
         self._reconnect(store)
         try:
             store.check()
-        except UnexpectedRefusalError as error:
-            if error.passing:
+        except StatementRefusedError as error:
+            if error.momentary:
                 raise
             raise DependencyUnavailableError(f"{error}; {ADVICE}") from error
-        except StatementRefusedError as error:
-            raise DependencyUnavailableError(f"{error}; {ADVICE}") from error
-        self._checked = time.monotonic()
+        self._checked_at = time.monotonic()
 
     def _reconnect(self, store: ProcessStore) -> None:
         until = time.monotonic() + _RESTART
@@ -160,44 +171,49 @@ class Refusals:
                 return
 
     def _left_out(self) -> dict[UUID, None]:
-        return self._suspects | {row.flag_id: None for held in self._held for row in held.rows}
+        return self._suspects | {row.flag_id: None for each in self._quarantines for row in each.rows}
 
-    def _try_next(self, store: ProcessStore, held: _Held) -> None:
-        """Try the next rows of a refused batch together: half as many after a refusal, twice as many after none.
+    def _try_next(self, store: ProcessStore, quarantine: _Quarantine) -> None:
+        """Try the next rows of a refused batch together: half as many after a refusal, twice as many after a success.
 
-        So a refused row among good ones costs some tries, and one among refused ones costs one. One by one where each
-        further try might take a second again, or might crash the server again.
+        So a refused row among good ones costs some tries, and one among refused ones costs one. After a timeout or a
+        lost connection they are tried one by one, because each further try might take a second or crash the server.
         """
-        rows, suspect = held.rows[: held.size], None
+        rows, suspect = quarantine.rows[: quarantine.size], None
         try:
-            batch = store.apply_only([row.schedule_id for row in rows], seconds=_GLANCE if held.one_by_one else None)
+            seconds = _SLOW_ROW if quarantine.one_by_one else None
+            batch = store.apply_only([row.schedule_id for row in rows], seconds=seconds)
         except StatementRefusedError as error:
             self._reconnect(store)
-            held.one_by_one |= _is_costly(error)
-            held.size = 1 if held.one_by_one else max(len(rows) // 2, 1)
+            quarantine.one_by_one |= _is_costly(error)
+            quarantine.size = 1 if quarantine.one_by_one else max(len(rows) // 2, 1)
             if len(rows) > 1:
                 return
-            if not self._is_recorded(store, rows[0], error):
+            if not self._record_if_outcome(store, rows[0], error):
                 suspect = rows[0].flag_id
         else:
             self._report.finish(batch)
-            held.size = 1 if held.one_by_one else len(rows) * 2
-        self._release(held, rows, suspect)
+            quarantine.size = 1 if quarantine.one_by_one else len(rows) * 2
+        self._release(quarantine, rows, suspect)
 
-    def _release(self, held: _Held, rows: Sequence[ClaimedRow], suspect: UUID | None) -> None:
-        """Hold the first rows of a batch no longer. The others of a suspect flag are left to its turn."""
+    def _release(self, quarantine: _Quarantine, rows: Sequence[ClaimedRow], suspect: UUID | None) -> None:
+        """Remove the first rows of a batch from quarantine, and with them all rows of a flag that is now suspect."""
         with self._lock:
-            held.rows = [row for row in held.rows[len(rows) :] if row.flag_id != suspect]
+            quarantine.rows = [row for row in quarantine.rows[len(rows) :] if row.flag_id != suspect]
             if suspect is not None:
                 self._suspects[suspect] = None
-            if not held.rows:
-                self._held.remove(held)
+            if not quarantine.rows:
+                self._quarantines.remove(quarantine)
         if suspect is not None:
             self._found()
 
     def _try_alone(self, store: ProcessStore, row: ClaimedRow) -> bool:
-        """Returns whether the row came to an outcome or stepped aside; not, if it was locked or the time was short."""
-        seconds = min(max(self._time_left(), _SHORTEST), LONGEST)
+        """Bring one row to its outcome, or set it aside.
+
+        Returns:
+            whether either was done; False if the row was locked, or if it was slow and the time left too short.
+        """
+        seconds = min(max(self._time_left(), _SHORTEST_TRY), LONGEST_TRY)
         for tries_left in reversed(range(_TRIES)):
             started = time.monotonic()
             try:
@@ -207,26 +223,27 @@ class Refusals:
             else:
                 self._report.finish(batch)
                 return bool(batch.handled)
-            slow = _timed_out(refusal) and time.monotonic() - started >= seconds
-            if slow or not _is_passing(refusal) or not tries_left:
+            slow = refusal.timed_out and time.monotonic() - started >= seconds
+            if slow or not refusal.momentary or not tries_left:
                 break
             time.sleep(PAUSE)
-        if self._is_recorded(store, row, refusal):
+        if self._record_if_outcome(store, row, refusal):
             return True
         self._reconnect(store)
-        if _is_passing(refusal) or time.monotonic() - self._checked >= _CHECKED:
+        if refusal.momentary or time.monotonic() - self._checked_at >= _CHECK_VALID:
             self._check(store)
-        if slow and seconds < LONGEST:
+        if slow and seconds < LONGEST_TRY:
             return False
         self._set_aside(store, row, refusal)
         time.sleep(min(time.monotonic() - started, PAUSE))  # hundreds of them in a row would take a core from others
         return True
 
-    def _is_recorded(self, store: ProcessStore, row: ClaimedRow, error: StatementRefusedError) -> bool:
-        """Record a refusal that is an outcome of the change. Returns False if it is none, or cannot be recorded."""
-        return isinstance(error, RowRefusedError) and self._fail(store, row, error)
+    def _record_if_outcome(self, store: ProcessStore, row: ClaimedRow, error: StatementRefusedError) -> bool:
+        """Record a refusal that is an outcome of the change. Returns: False if it is none, or cannot be recorded."""
+        return isinstance(error, RowRefusedError) and self._record_failure(store, row, error)
 
-    def _fail(self, store: ProcessStore, row: ClaimedRow, error: StatementRefusedError) -> bool:
+    def _record_failure(self, store: ProcessStore, row: ClaimedRow, error: StatementRefusedError) -> bool:
+        """Record a failed attempt. Returns: whether the database accepted that."""
         with_text = f"{error}: {error.host_text}" if error.host_text else str(error)
         try:
             batch = store.record_failure(
@@ -240,7 +257,7 @@ class Refusals:
         return True
 
     def _set_aside(self, store: ProcessStore, row: ClaimedRow, error: StatementRefusedError) -> None:
-        if row.set_aside_count >= len(backoff.SET_ASIDE_DELAYS) and self._fail(store, row, error):
+        if row.set_aside_count >= len(backoff.SET_ASIDE_DELAYS) and self._record_failure(store, row, error):
             return
         try:
             aside = store.set_aside(row, error=str(error), delays=backoff.SET_ASIDE_DELAYS)
@@ -253,16 +270,8 @@ class Refusals:
             self._report.set_aside(row, aside, str(error))
 
 
-def _timed_out(error: StatementRefusedError) -> bool:
-    return isinstance(error, UnexpectedRefusalError) and error.timed_out
-
-
 def _is_costly(error: StatementRefusedError) -> bool:
-    return _timed_out(error) or isinstance(error, ConnectionLostError)
-
-
-def _is_passing(error: StatementRefusedError) -> bool:
-    return isinstance(error, UnexpectedRefusalError) and error.passing
+    return error.timed_out or isinstance(error, ConnectionLostError)
 
 
 def _latest_flag_first(rows: Sequence[ClaimedRow]) -> list[ClaimedRow]:
@@ -274,7 +283,10 @@ def _latest_flag_first(rows: Sequence[ClaimedRow]) -> list[ClaimedRow]:
 
 
 def _in_turns(rows: Sequence[ClaimedRow]) -> list[ClaimedRow]:
-    """The first row of each flag, the second of each, and so on; what stepped aside often comes last in its turn."""
+    """Sort rows: the first row of each flag, then the second of each, and so on.
+
+    Among the first rows, and among the second ones, what was set aside more often comes later.
+    """
     turns: dict[UUID, int] = {}
     placed = []
     for row in rows:

@@ -69,7 +69,7 @@ class Report:
             logs.write(_lines(batch.handled))
 
     def set_aside(self, row: ClaimedRow, aside: SetAside, error: str) -> None:
-        """A schedule stepped aside for a time."""
+        """Report that a schedule is set aside for a time."""
         with self._lock:
             self.summary.set_aside += 1
         _log.error(
@@ -83,13 +83,13 @@ class Report:
         )
 
     def stuck(self, row: ClaimedRow, error: str) -> None:
-        """Not even that a schedule steps aside could be recorded."""
+        """Report that a schedule is left to later runs, and that the database refused to record it as set aside."""
         with self._lock:
             self.summary.set_aside += 1
         _log.error("Schedule set aside for this run", scheduleId=str(row.schedule_id), error=error)
 
     def skipped(self, found: Sequence[Skipped]) -> None:
-        """Schedules are due and were left."""
+        """Report schedules that are due and were left."""
         for each in found:
             self.summary.skipped += each.schedules
             _log.warning(
@@ -97,7 +97,7 @@ class Report:
             )
 
     def finished(self, duration: float) -> Summary:
-        """The run is over."""
+        """Complete the summary at the end of the run, and return it."""
         self.summary.refused_cache_keys = len(self._keys.refused)
         self.summary.duration = round(duration, 3)
         return self.summary

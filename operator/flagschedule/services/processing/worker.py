@@ -13,7 +13,7 @@ from flagschedule.domain.errors import FlagScheduleError
 from flagschedule.ports.processing import ProcessStore
 
 _log: Final = structlog.get_logger()
-_LOOK: Final = 0.1  # seconds between two questions for how long to wait
+_LOOK: Final = 0.1  # seconds after which `finish` reads again how long it may wait
 FEWER: Final = "Fewer database connections than wanted"
 
 
@@ -38,19 +38,23 @@ class WorkerPool:
             self._idle.get().close()
 
     def call(self) -> None:
-        """Let those work along that are connected and idle."""
+        """Let every worker that is connected and idle work, too; connect them at the first call."""
         if not self._called:
             self._called = True
             for _ in range(self._number):
                 # The run does not wait for them: behind a pooler without a free connection it may take minutes.
                 Thread(target=self._connect, daemon=True).start()
-        for _ in range(self._idle.qsize()):  # only once each: they may come back at once
+        for _ in range(self._idle.qsize()):  # counted once: a worker that finds nothing to do is idle again at once
             self._at_work.append(self._pool.submit(self._run, self._idle.get()))
 
     def wait(self) -> bool:
-        """Wait until those at work have nothing left to do. Returns whether all of them could do it.
+        """Wait until all workers have nothing left to do.
 
-        Raises what they raised.
+        Returns:
+            whether all of them could work to the end.
+
+        Raises:
+            BaseException: what a worker raised.
         """
         at_work, self._at_work = self._at_work, []
         done = [worker.result() for worker in at_work]
@@ -81,29 +85,34 @@ class Lane:
         self._wanted = Event()
         self._closing = False
         self._connected = False
-        self._tried = Event()  # to connect
+        self._tried_to_connect = Event()
         self._error: BaseException | None = None
 
     def wake(self) -> None:
-        """There is work, or may be."""
+        """Do the work once more, because there is some, or may be."""
         self._wanted.set()
         if self._thread is None:
             self._thread = Thread(target=self._run, name="lane", daemon=True)
             self._thread.start()
 
     def finish(self, connecting: float, working: Callable[[], float]) -> None:
-        """Wait until the work is done, so many seconds at most; without a further connection it is done on the first.
+        """Wait until the work is done. If no connection could be opened for it, do it on the run's first one.
 
-        `working` is called again while we wait, because the program may have to stop meanwhile. What is not done by
-        then is never committed: its connection ends with the program.
+        What is not done in time is never committed: its connection ends with the program.
 
-        Raises what the work raised.
+        Args:
+            connecting: how many seconds to wait for the connection.
+            working: returns how many seconds to wait for the work; called repeatedly, because the program may have to
+                stop meanwhile.
+
+        Raises:
+            BaseException: what the work raised.
         """
         if self._thread is None:
             return
         self._closing = True
         self._wanted.set()
-        self._tried.wait(connecting)
+        self._tried_to_connect.wait(connecting)
         if self._connected:
             since = time.monotonic()
             while self._thread.is_alive() and time.monotonic() - since < working():
@@ -117,7 +126,7 @@ class Lane:
         try:
             self._serve()
         finally:
-            self._tried.set()
+            self._tried_to_connect.set()
 
     def _serve(self) -> None:
         try:
@@ -125,19 +134,16 @@ class Lane:
         except FlagScheduleError as error:
             _log.warning(FEWER, error=str(error))
             return
-        if self._closing and not self._wanted.is_set():
-            store.close()
-            return
         self._connected = True
-        self._tried.set()
+        self._tried_to_connect.set()
         try:
             closing = False
             while not closing:
                 self._wanted.wait()
-                closing = self._closing  # before the work: what came until then is part of it
+                closing = self._closing  # read before the work, which then includes all that came before the closing
                 self._wanted.clear()
                 self._work(store)
-        except BaseException as error:  # noqa: BLE001 -- raised again by who waits
+        except BaseException as error:  # noqa: BLE001 -- `finish` raises it again
             self._error = error
         finally:
             store.close()

@@ -5,15 +5,16 @@
 -- INSERT ... ON CONFLICT, which works on the newest committed row; a plain SELECT would read a snapshot
 -- that is older than the lock.
 --
--- What is recorded is what the database returned. A flag that does not hold what was requested, because a trigger, a rule or
--- a policy of the host kept it from it, ends the statement, so that no watermark moves; the row is then looked for.
+-- What is recorded is what the database returned. If a flag does not have a requested value afterwards, because a
+-- trigger, a rule or a policy of the host prevented it, the statement ends with an error, so that no watermark moves.
+-- The processor then finds out which row it was.
 --
--- Two texts from one file: the plain one for changes that expect nothing, while no freeze is active; its gate takes
--- nothing otherwise. The full one judges what is expected, too; it costs a fifth more.
+-- Two texts from one file. The plain one is for rows that expect nothing, while no freeze is active; otherwise its gate
+-- claims no row. The full one judges expectations, windows and freezes, too, and costs a fifth more.
 -- Lines that end with `-- plain` belong to the plain text alone, lines that begin with `-- full:` to the full one.
 --
 -- Joins go through arrays (unnest of a row of arrays), so that the planner expects a handful of rows and
--- stays with index loops; a join of the parts themselves may turn into a scan of the whole table.
+-- uses index loops; for a join of the parts themselves it may scan the whole table.
 WITH gate AS MATERIALIZED (
     /* gate */ SELECT
 ),
@@ -23,7 +24,7 @@ WITH gate AS MATERIALIZED (
 claimed AS MATERIALIZED (
     /* claim */ SELECT
 ),
--- What is judged faulty has no new values.
+-- A row with a fault has no new values.
 candidates AS MATERIALIZED (
     SELECT j.id, j.flag_id, j.scheduled_at, j.arming, j.retry_count, j.status = 'failed' AS retried, j.flag_key,
            j.environment, j.enabled, j.rollout_percentage, j.updated_at, j.fault,
@@ -32,7 +33,7 @@ candidates AS MATERIALIZED (
            CASE WHEN j.fault IS NULL THEN (j.updates ->> 'rolloutPercentage')::numeric::integer END
                AS new_rollout_percentage
     FROM (
-        -- The end of a window does nothing if its start, in the same batch, does nothing.
+        -- If the start of a window has a fault, its end in the same batch has the fault NotStarted.
         -- full: SELECT i.*,
         -- full:        CASE WHEN i.fault_alone IS NULL AND i.follows IS NOT NULL
         -- full:                  AND max(i.fault_alone) FILTER (WHERE i.follows IS NULL)
@@ -78,9 +79,9 @@ latest AS MATERIALIZED (
     FROM latest_enabled AS e
     FULL JOIN latest_rollout_percentage AS r USING (flag_id)
 ),
--- Pairs are compared as pairs: the time alone would lose ties. A property never set before is older than all; so is one
--- whose watermark lies more than a day ahead (clocks may differ after a failover): nothing due can have set it, and it
--- would silence the flag until then.
+-- Time and id are compared as a pair: two schedules may have the same time. A property without a watermark can be set
+-- by any schedule. So can one whose watermark lies more than a day ahead, because clocks may differ after a failover:
+-- no schedule that was due can have set it, and until then no other one could change the flag.
 watermarks AS (
     INSERT INTO flag_schedule_watermarks AS w
         (flag_id, enabled_at, enabled_by, rollout_percentage_at, rollout_percentage_by)
@@ -107,7 +108,7 @@ watermarks AS (
             THEN excluded.rollout_percentage_by ELSE w.rollout_percentage_by END
     RETURNING w.flag_id, w.enabled_by, w.rollout_percentage_by
 ),
--- What the batch really sets: a value is null where a schedule outside of the batch came later.
+-- What the batch really sets; null where a later schedule outside of the batch has set the property already.
 won AS MATERIALIZED (
     SELECT l.flag_id, w.enabled_by, w.rollout_percentage_by,
            -- full: EXISTS (SELECT FROM candidates AS c WHERE c.already_set AND c.flag_id = l.flag_id) AS already_set,
@@ -142,8 +143,8 @@ flags AS (
                   ELSE 'rolloutPercentage ' || coalesce(f.rollout_percentage::text, 'null')
               END AS instead
 ),
--- The time of the change: after all locks were had and all flags changed; and that of the claim, if it was much earlier.
--- Where a flag is not as requested, this ends the statement, and says what the flag holds instead.
+-- The time of the change, after all locks were granted and all flags changed; and that of the claim, if it was much
+-- earlier. If a flag is not as requested, this ends the statement with an error that says what the flag has instead.
 made AS MATERIALIZED (
     SELECT clock_timestamp() AS at,
            CASE WHEN clock_timestamp() > now() + interval '100 milliseconds' THEN now() END AS claimed_at,
@@ -155,7 +156,7 @@ results AS MATERIALIZED (
     SELECT c.id, c.arming, c.retry_count, c.retried, c.flag_key, c.environment,
            c.updated_at AS before_updated_at,
            c.enabled AS before_enabled, c.rollout_percentage AS before_rollout_percentage,
-           -- What this schedule itself set; and what else the host changed with it, where no other one set that.
+           -- What this schedule itself set; and what a trigger changed with it, if no other schedule set that.
            -- full: CASE WHEN c.already_set THEN c.enabled ELSE
            CASE WHEN c.fault IS NULL AND (w.enabled_by = c.id
                                           OR w.enabled IS NULL AND w.rollout_percentage_by = c.id)

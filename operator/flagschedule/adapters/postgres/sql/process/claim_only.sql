@@ -1,5 +1,5 @@
--- Of the rows named in ids, those that are still due and free: used to find the one bad row of a refused batch, to try
--- one alone and, with no id, to see whether the statement works at all.
+-- Of the rows named in ids, those that are still due and not locked. Used to find the refused rows of a batch, to try
+-- one row alone and, without an id, to find out whether the statement works at all.
 SELECT s.id, s.flag_id, s.updates, s.scheduled_at, s.not_after, s.arming, s.retry_count, s.status,
        f.flag_key, f.environment, f.enabled, f.rollout_percentage, f.updated_at, s.xmin AS version, s.next_retry_at,
        s.expect, s.on_mismatch, s.follows

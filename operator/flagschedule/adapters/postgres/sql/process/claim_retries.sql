@@ -1,12 +1,12 @@
--- Retries that are due. Schedules that stepped aside and those of the flags in suspects are tried alone, elsewhere.
--- Locks, place to begin (in the full text) and two texts as in claim_due.sql.
+-- Retries that are due, without schedules that are set aside and those of the flags in left_out.
+-- Locks, beginning (in the full text only) and the two texts: as in claim_due.sql.
 SELECT s.id, s.flag_id, s.updates, s.scheduled_at, s.not_after, s.arming, s.retry_count, s.status,
        f.flag_key, f.environment, f.enabled, f.rollout_percentage, f.updated_at, s.xmin AS version
        -- full: , s.next_retry_at, s.expect, s.on_mismatch, s.follows
 FROM feature_flag_schedules AS s
 JOIN feature_flags AS f ON f.id = s.flag_id
 WHERE s.status = 'failed' AND s.next_retry_at IS NOT NULL AND NOT s.suspended AND s.next_retry_at <= now()
-  AND CASE WHEN s.set_aside_until IS NULL THEN 0 ELSE least(s.set_aside_count, 1) END <> 1 AND s.flag_id <> ALL (%(suspects)s)
+  AND CASE WHEN s.set_aside_until IS NULL THEN 0 ELSE least(s.set_aside_count, 1) END <> 1 AND s.flag_id <> ALL (%(left_out)s)
   -- full: AND (s.next_retry_at, s.scheduled_at, s.id) >= (%(since_retry)s, %(since)s, %(since_id)s)
   AND CASE WHEN s.requires <= 0 THEN true END IS NOT NULL AND NOT (SELECT g.closed FROM gate AS g)  -- plain
   -- full: AND CASE WHEN s.requires <= 1 AND NOT (/* held */ false) THEN true END IS NOT NULL

@@ -1,5 +1,5 @@
--- What a claim finds, and no column of it that is not needed: Postgres holds values that Python cannot.
--- Two texts from one file, as in apply.sql.
+-- What a claim finds, with no column that is not needed: another program may have written a value that Python cannot
+-- read. Two texts from one file, as in apply.sql.
 WITH gate AS MATERIALIZED (  -- plain
     /* gate */ SELECT  -- plain
 )  -- plain

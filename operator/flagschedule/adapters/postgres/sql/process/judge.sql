@@ -1,11 +1,12 @@
--- Of the rows in taken, which a claim of the full text found, those that may be applied now, with the verdict on what they expect.
+-- Of the rows in taken, which a claim of the full text found, those that may be applied now; and the verdict on what
+-- they expect.
 --
--- A guarded row is judged by what its flag is when everything before it is done. So it is taken only if no earlier row
--- of its flag is unfinished in the table, and no row behind a guarded row that is due is taken with or before it.
--- Rows that are suspended or held by a freeze do not count: when they go on is not known.
--- The end of a window waits while its start is unfinished, unless both are taken together.
+-- A guarded row (one that expects values) is judged by the flag's values after all earlier changes. So it is kept
+-- only if no earlier row of its flag is unfinished in the table, and no row of its flag that comes later is kept with
+-- it. Rows that are suspended or held by a freeze do not count: it is not known when they go on. The end of a window
+-- waits while its start is unfinished, unless both are kept.
 WITH
--- For each flag of the batch its first guarded row that is due, also one that another transaction holds.
+-- For each flag of the batch its first guarded row that is due, also if another transaction has locked it.
 guards AS MATERIALIZED (
     SELECT DISTINCT ON (s.flag_id) s.flag_id, s.scheduled_at, s.id
     FROM feature_flag_schedules AS s
@@ -25,7 +26,7 @@ ordered AS MATERIALIZED (
     SELECT t.*
     FROM taken AS t
     LEFT JOIN guards AS g USING (flag_id)
-    -- IS NOT NULL, because of a condition the planner expects few rows, and would join each with each.
+    -- CASE ... IS NOT NULL, because from a bare condition the planner expects few rows, and would join each with each.
     WHERE CASE
         WHEN g.id IS NULL OR (t.scheduled_at, t.id) < (g.scheduled_at, g.id) THEN true
         WHEN t.id = g.id AND NOT EXISTS (
@@ -37,7 +38,8 @@ ordered AS MATERIALIZED (
         ) THEN true
     END IS NOT NULL
 ),
--- The newest version, because the flag's lock is ours: no other transaction writes its watermark.
+-- FOR NO KEY UPDATE reads the newest version, which may be newer than the snapshot. It does not wait: only the
+-- transaction that has locked the flag writes the flag's watermark, and that is this one.
 marks AS MATERIALIZED (
     SELECT w.flag_id,
            CASE WHEN w.enabled_at <= now() + interval '24 hours' THEN w.enabled_at END AS enabled_at, w.enabled_by,
@@ -52,7 +54,7 @@ SELECT o.*,
        CASE
            WHEN o.follows IS NOT NULL AND b.status IS DISTINCT FROM 'applied' AND b.unfinished IS NOT TRUE THEN 'NotStarted'
            WHEN o.expect IS NULL THEN NULL
-           -- Superseded as a whole, regardless of what was expected.
+           -- Superseded in all properties, so that the expectation does not matter.
            WHEN (o.updates -> 'enabled' IS NULL
                  OR coalesce((w.enabled_at, w.enabled_by) > (o.scheduled_at, o.id), false))
             AND (o.updates -> 'rolloutPercentage' IS NULL
@@ -74,4 +76,5 @@ SELECT o.*,
 FROM ordered AS o
 LEFT JOIN marks AS w USING (flag_id)
 LEFT JOIN starts AS b ON b.id = o.follows
-WHERE CASE WHEN b.unfinished AND o.follows <> ALL (ARRAY(SELECT x.id FROM ordered AS x)) THEN NULL ELSE true END IS NOT NULL
+WHERE CASE WHEN b.unfinished AND o.follows <> ALL (ARRAY(SELECT x.id FROM ordered AS x)) THEN NULL ELSE true END
+    IS NOT NULL

@@ -1,4 +1,4 @@
--- Cache entries that an earlier run left: its Redis was away, or it was killed after its commit.
+-- Cache entries that an earlier run left, because Redis was unavailable or the run was killed after its commit.
 SELECT id, environment
 FROM flag_schedule_cache_outbox
 WHERE id > %(after)s

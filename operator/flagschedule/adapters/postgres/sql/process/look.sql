@@ -1,5 +1,5 @@
--- While the full text is needed: whether any row is due that could be applied now if it were not locked, the time of this
--- look, and which freezes are active.
+-- Used while the full text is needed: whether any row could be applied now, also if another transaction has locked it;
+-- the time of this look; and which freezes are active.
 WITH taken AS MATERIALIZED (
     (
         /* first_attempts */ SELECT

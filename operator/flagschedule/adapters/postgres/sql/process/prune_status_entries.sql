@@ -11,6 +11,6 @@ WHERE id = ANY (ARRAY(
           SELECT FROM flag_plan_rows AS r JOIN flag_plans AS p ON p.uid = r.plan
           WHERE r.schedule_id = e.schedule_id AND p.deleted_at IS NULL
       )
-    LIMIT 10000
+    LIMIT /* limit */ 100
     FOR UPDATE SKIP LOCKED
 ))

@@ -1,17 +1,19 @@
--- A transient failure of one due row: counted, and tried again later or, with all retries behind it, ended.
--- A row that was changed since it was looked at is left alone: what was refused is not what it holds now.
+-- Records a failed attempt of one due row: it is tried again later, or has failed if no retry is left.
+-- A row that was changed since it was read is left as it is: what was refused is not what it has now.
 --
--- After n retries the pause is initial * 2^n, at most the longest one: by the row's policy, or 2 minutes and 1 hour. Of it
--- a quarter, at most 30 s, is jitter on top, and with it no wait is longer than the longest pause.
+-- After n retries the pause is initial * 2^n, at most longest; without a policy of the row these are 2 minutes and 1
+-- hour (as in domain/schedule.py). Up to a quarter of the pause, at most 30 s, is added as jitter; with it no wait is
+-- longer than longest.
 WITH claimed AS MATERIALIZED (
-    SELECT s.id, s.arming, s.retry_count, s.set_aside_count, s.retry_count < s.max_retries AS again, s.status = 'failed' AS retried,
+    SELECT s.id, s.arming, s.retry_count, s.set_aside_count, s.retry_count < s.max_retries AS again,
+           s.status = 'failed' AS retried,
            CASE WHEN s.retry_count < s.max_retries THEN now() + make_interval(
                secs => least(p.pause, p.longest - p.jitter) + random() * p.jitter
            ) END AS next_retry_at,
            f.flag_key, f.environment, f.enabled, f.rollout_percentage, f.updated_at
     FROM feature_flag_schedules AS s
     JOIN feature_flags AS f ON f.id = s.flag_id
-    -- Another program may have written any number.
+    -- Bounded, because another program may have written any number.
     CROSS JOIN LATERAL (
         SELECT least(greatest(coalesce(s.retry_initial_seconds, 120), 1), 3600)::float8 AS initial,
                least(greatest(coalesce(s.retry_max_seconds, 3600), 1), 86400)::float8 AS longest
@@ -32,7 +34,7 @@ schedules AS (
         reason = CASE WHEN c.again THEN 'AttemptFailed' ELSE 'RetriesExhausted' END,
         retry_count = CASE WHEN c.again THEN c.retry_count + 1 ELSE c.retry_count END,
         next_retry_at = c.next_retry_at,
-        -- Who stepped aside so often that it counts as failed is tried alone to the end.
+        -- A row that was set aside so often that it counts as failed is tried alone at its retries, too.
         set_aside_until = CASE WHEN c.set_aside_count > 0 THEN c.next_retry_at END,
         set_aside_count = CASE WHEN c.again THEN greatest(c.set_aside_count, 0) ELSE 0 END,
         last_error = %(error)s,

@@ -1,5 +1,5 @@
--- Ends the transaction where a flag does not hold what one of these schedules set: a trigger has changed it behind the
--- statement that applied them. The watermark shows which schedule set a property last.
+-- Ends the transaction with an error if a flag does not have what one of these schedules set, because a trigger
+-- changed it after the statement that applied them. The watermark shows which schedule set a property last.
 SELECT flag_schedule_refuse(min(held.value))
 FROM (
     SELECT CASE

@@ -1,5 +1,6 @@
--- Seconds until the next schedule or retry comes due, if that is within a second; null if none does. What is due already
--- does not count, nor (in the full text, see apply.sql) what a freeze holds; but the end of a freeze does. The bound keeps times without end away from a subtraction that older Postgres refuses.
+-- Seconds until the next schedule or retry comes due, if that is within a second, else null. Rows that are due
+-- already do not count. In the full text (see apply.sql) rows that a freeze holds do not count, and the end of a
+-- freeze does. The bound of a second also leaves out the time 'infinity', which older Postgres cannot subtract.
 SELECT extract(epoch FROM least(
     (
         SELECT s.scheduled_at FROM feature_flag_schedules AS s

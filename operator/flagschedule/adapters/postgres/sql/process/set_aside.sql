@@ -1,6 +1,6 @@
--- Lets one due schedule step aside for a time, the longer the more often: the database refused it for a reason that is no
--- outcome of a change. No attempt is consumed. One that was changed since it was looked at is left alone.
--- delays holds the wait in seconds for each number of times that it stepped aside so far.
+-- Sets one due schedule aside, for longer each time: the database refused it for a reason that is no outcome of a
+-- change. No attempt is consumed. A row that was changed since it was read is left as it is. delays has the wait in
+-- seconds for the first time, for the second time and so on.
 WITH aside AS MATERIALIZED (
     SELECT s.id, least(greatest(s.set_aside_count, 0), 1000000) AS count
     FROM feature_flag_schedules AS s

@@ -1,5 +1,6 @@
--- What is due and was left, by the reason that can be known: how many, and the first few. Up to 10,000 of a kind are
--- looked at. What a freeze holds, or waits for an earlier change, is in its place and not counted. What can be locked now was left for want of time, or came due meanwhile.
+-- What is due and was left, by reason: how many rows, and the first few of them. Up to 10,000 first attempts and as
+-- many retries are looked at. Rows that a freeze holds or that wait for an earlier change do not count. Rows that can
+-- be locked now ("not reached") came due meanwhile, or the run had no time left for them.
 WITH due AS MATERIALIZED (
     (
         SELECT s.id, s.flag_id, s.scheduled_at, s.requires, s.follows,

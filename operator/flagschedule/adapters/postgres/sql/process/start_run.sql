@@ -1,5 +1,5 @@
--- A new run; whether row-level security may hide schedules from it; and whether the host changes flags behind an UPDATE.
--- No row where the database needs a newer processor.
+-- Records a new run. Returns its id, whether row-level security may hide schedules from it, and whether the host has
+-- triggers that may change a flag after an UPDATE; no row if the database needs a newer processor.
 INSERT INTO flag_schedule_runs (protocol)
 SELECT %(protocol)s WHERE NOT EXISTS (SELECT FROM flag_schedule_protocol AS p WHERE p.minimum > %(protocol)s)
 RETURNING id,

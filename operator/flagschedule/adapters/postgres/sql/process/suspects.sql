@@ -1,5 +1,5 @@
--- Schedules that are tried alone: those that stepped aside and whose time has come again, and what is due of the flags
--- in suspects. Those in stuck are left out: what became of them could not be recorded. Not locked.
+-- Schedules that are tried alone: those that were set aside until now, and those that are due of the flags in suspects.
+-- Those in stuck are left out, because the database refused to record what became of them. No row is locked.
 (
     SELECT s.id, s.flag_id, s.xmin::text AS version, s.set_aside_count
     FROM feature_flag_schedules AS s
