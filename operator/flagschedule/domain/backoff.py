@@ -3,6 +3,6 @@
 from typing import Final
 
 MAX_RETRIES: Final = 10
-# A refusal that is no outcome of a change (a lock, a right, a state of the host's own, a slow trigger): steps aside for
-# so many seconds the first time, and so on. After the last of them a further refusal counts as a failed attempt.
+# For how many seconds a schedule is set aside the first time, the second time and so on, after a refusal that is no
+# outcome of a change (a lock, a missing right, a slow trigger). After the last one, a refusal is a failed attempt.
 SET_ASIDE_DELAYS: Final = (30.0, 60.0, 120.0, 240.0, 480.0)

@@ -1,7 +1,6 @@
 """Decides what record and row an object should have: the mirror's rules, without I/O.
 
-`decide` is called under the lock of the row, with everything it needs to know; the caller stores what it
-returns. Rules: design sections 2 (re-arming), 4.1 (mirror), 4.3 (lateness) and 4.4 (replay).
+`decide` is called under the lock of the row, with everything that it needs to know; the caller stores what it returns.
 """
 
 from dataclasses import dataclass, replace
@@ -12,11 +11,12 @@ from uuid import UUID
 from flagschedule.domain.outcome import Outcome, Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import ConditionReason, FlagSchedule, Spec
 
-# Cancelled, but not finally: by a spec that can be corrected, or for a successor although the object exists.
+# A row that is cancelled for one of these reasons can be planned again: its spec could not be parsed, or a newer object
+# of the same name took its place and this one exists all the same.
 _REVIVED: Final = {Reason.INVALID_SPEC, Reason.REPLACED}
-# A request to retry is no way around lateness.
+# A retry request does not plan these again: they were too late for a first attempt, and still are.
 _NEVER_STARTED: Final = {Reason.EXPIRED, Reason.DEADLINE_EXCEEDED}
-# Nothing is applied later than this after its time at first sight: an old file from Git would surprise everyone.
+# What is seen first later than this after its time is not applied: an old file from Git must not change a flag.
 _HISTORY: Final = timedelta(hours=24)
 
 
@@ -55,7 +55,7 @@ class Facts(Snapshot):
 
     @property
     def undecided(self) -> bool:
-        """Whether no decision on the object was ever made: it is seen first, or was only seen to wait for a lock."""
+        """Whether no decision on the object was made before: it is new, or has only waited for a lock on its flag."""
         return self.record is None or (self.row is None and self.record.reason is Reason.FLAG_LOCKED)
 
 
@@ -72,12 +72,13 @@ class Decision:
 
 
 def decide(obj: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
-    """What the database should hold for this object; equal facts give an equal answer, so it may run twice."""
+    """Decide what the database should hold for this object. Equal facts give an equal decision, so it may run twice."""
     record = facts.record or Record(ref=obj.ref, created_at=obj.created_at)
     # An older view of the object never overwrites a newer one; but a deletion is final.
     if obj.generation < record.generation and not obj.deleting:
         return Decision(record=record, row=facts.row)
-    # Once for each value: an annotation that was removed requests nothing, and is remembered.
+    # Each value of the annotation is one request. The last value is kept when the annotation is removed, because the
+    # same value may come back.
     retry_requested = obj.retry_request not in {None, record.retry_request}
     request = record.retry_request if obj.retry_request is None else obj.retry_request
     record = replace(record, retry_request=request, deleted=obj.deleting)
@@ -93,7 +94,9 @@ def decide(obj: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
     moved_to_another_flag = _names_another_flag(record, obj.spec)
     record = _acted_on(record, obj, obj.spec)
     if obj.spec.cancel:
-        if edited and facts.row is not None:  # the note of what was given up equals the spec, however it came to be
+        if edited and facts.row is not None:
+            # The row gets the values of the spec that is cancelled: it must be the same whether the operator saw the
+            # edit and the cancellation as one change or as two.
             plan = replace(_planned(facts.row, obj.spec, rules), suspended=obj.spec.suspend)
             facts = replace(facts, row=plan)
         return _cancel(record, facts, Reason.CANCELLED)
@@ -105,17 +108,18 @@ def decide(obj: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
 
 
 def _is_handled(outcome: Outcome) -> bool:
-    """Applied, Superseded or Cancelled: the spec is frozen and nothing arms it again."""
+    """Return whether the schedule was applied, superseded or cancelled: then nothing plans it again."""
     return outcome.state is State.APPLIED or (outcome.state is State.CANCELLED and outcome.reason not in _REVIVED)
 
 
 def _names_another_flag(record: Record, spec: Spec) -> bool:
-    """Policies refuse such an edit to people; GitOps tools are let in, and a policy may be missing."""
+    """Return whether an edit changed flag or environment. A policy refuses that to people, but not to GitOps tools."""
     known = (record.flag_key, record.environment)
     return record.flag_key is not None and known != (spec.flag_key, spec.effective_environment)
 
 
 def _acted_on(record: Record, obj: FlagSchedule, spec: Spec) -> Record:
+    """Return the record once this spec was acted on."""
     return replace(
         record,
         generation=obj.generation,
@@ -127,14 +131,14 @@ def _acted_on(record: Record, obj: FlagSchedule, spec: Spec) -> Record:
     )
 
 
-def _settle(record: Record, state: State, reason: Reason, applied_at: datetime | None = None) -> Record:
-    """The record of an outcome that has no row."""
+def _outcome(record: Record, state: State, reason: Reason, applied_at: datetime | None = None) -> Record:
+    """Return the record with an outcome that has no row."""
     return replace(record, state=state, reason=reason, applied_at=applied_at)
 
 
 def _release(obj: FlagSchedule, record: Record, facts: Facts) -> Decision:
-    """The object is being deleted: what is unfinished is cancelled, what is finished stays as it is."""
-    # With its generation, which a deletion raises: no task that holds an older copy of the object arms it again.
+    """Cancel what is unfinished, because the object is being deleted; what is finished stays as it is."""
+    # A deletion raises the generation. With the new one in the record, a task with an older copy plans nothing again.
     record = replace(record, generation=max(record.generation, obj.generation))
     if facts.row is not None or record.state in {State.WAITING, State.INVALID}:
         return _cancel(record, facts, Reason.DELETED)
@@ -143,7 +147,7 @@ def _release(obj: FlagSchedule, record: Record, facts: Facts) -> Decision:
 
 def _cancel(record: Record, facts: Facts, reason: Reason) -> Decision:
     if facts.row is None:
-        return Decision(record=_settle(record, State.CANCELLED, reason), row=None)
+        return Decision(record=_outcome(record, State.CANCELLED, reason), row=None)
     if facts.row.finished and reason is Reason.DELETED:
         return Decision(record=record, row=facts.row)
     row = replace(facts.row, state=State.CANCELLED, reason=reason, next_retry_at=None)
@@ -151,32 +155,31 @@ def _cancel(record: Record, facts: Facts, reason: Reason) -> Decision:
 
 
 def _refuse(obj: FlagSchedule, record: Record, facts: Facts) -> Decision:
-    """An edit that cannot be parsed must not leave the old plan armed."""
+    """Cancel the old plan, because the spec cannot be parsed any more."""
     record = replace(record, generation=obj.generation, arming_hash=None, change_hash=None)
     if obj.cancel:
         return _cancel(record, facts, Reason.CANCELLED)
     if facts.row is None:
-        return Decision(record=_settle(record, State.INVALID, Reason.INVALID_SPEC), row=None)
+        return Decision(record=_outcome(record, State.INVALID, Reason.INVALID_SPEC), row=None)
     return _cancel(record, facts, Reason.INVALID_SPEC)
 
 
 def _restore(obj: FlagSchedule, record: Record, facts: Facts, rules: Rules) -> Decision:
-    """A database restored to before an application applies nothing twice (design section 4.4)."""
+    """Take the outcome from the status, so that a database that was restored from a backup applies nothing twice."""
     row = facts.row
     replaced: Row | None = None
-    if obj.deleting:  # as a release does, so that no older view of the object counts afterwards
+    if obj.deleting:  # as in `_release`
         record = replace(record, generation=max(record.generation, obj.generation))
-    if not replace(facts, record=record).is_named_by(obj):  # the row that was applied was made after the backup
+    if not facts.is_named_by(obj):  # the row that was applied was made after the backup
         replaced = row and _give_up(row)
         row, record = None, replace(record, schedule_id=None)
-    if obj.spec is not None and not obj.status.has_reason(
-        ConditionReason.EDIT_TOO_LATE
-    ):  # the spec is what was applied
+    is_spec_applied = not obj.status.has_reason(ConditionReason.EDIT_TOO_LATE)
+    if obj.spec is not None and is_spec_applied:
         record = _acted_on(record, obj, obj.spec)
         row = row and _planned(row, obj.spec, rules)
     if row is None:
-        settled = _settle(record, State.APPLIED, Reason.RESTORED_FROM_STATUS, obj.status.applied_at)
-        return Decision(record=settled, row=None, replaced=replaced)
+        record = _outcome(record, State.APPLIED, Reason.RESTORED_FROM_STATUS, obj.status.applied_at)
+        return Decision(record=record, row=None, replaced=replaced)
     row = replace(
         row,
         state=State.APPLIED,
@@ -194,24 +197,20 @@ def _without_row(
     known = facts.record
     is_locked = facts.flag_trouble is Reason.FLAG_LOCKED and not facts.undecided
     if is_locked and known is not None and known.schedule_id == record.schedule_id:
-        return Decision(record=known, row=None)  # it stays true until the flag can be looked at
-    retry = retry_requested and record.state is State.FAILED  # its flag was deleted before its time and may be back
+        return Decision(record=known, row=None)  # the decision before stays, until the flag can be looked up
+    retry = retry_requested and record.state is State.FAILED  # its flag was deleted, and may exist again
     if not (edited or retry or record.state is State.WAITING):
         return Decision(record=record, row=None)
     if facts.undecided and facts.replay is not None:
-        # With the hash of what was applied: where the updates differ, the status says so.
+        # With the hash of what was applied, so that the status shows if the updates of the new object differ.
         record = replace(record, change_hash=facts.replay.change_hash or record.change_hash)
-        return Decision(record=_settle(record, State.APPLIED, Reason.REPLAYED, facts.replay.applied_at), row=None)
-    # A wait for a lock is written to the status, too.
-    untouched = not obj.observed if facts.record is None else not edited
-    in_time = facts.undecided and obj.created_at < spec.scheduled_at and untouched
-    if facts.now - spec.scheduled_at > _HISTORY if in_time else _late(spec, facts.now, rules):
-        reason = Reason.EXPIRED if in_time else _lateness(spec, facts)  # an operator that was away is an accident
-        return Decision(record=_settle(record, State.EXPIRED, reason), row=None)
+        return Decision(record=_outcome(record, State.APPLIED, Reason.REPLAYED, facts.replay.applied_at), row=None)
+    if expired := _expired(obj, spec, facts, rules, edited=edited):
+        return Decision(record=_outcome(record, State.EXPIRED, expired), row=None)
     if facts.flag_trouble is not None:
-        return Decision(record=_settle(record, State.WAITING, facts.flag_trouble), row=None)
+        return Decision(record=_outcome(record, State.WAITING, facts.flag_trouble), row=None)
     if facts.flag_id is None:
-        return Decision(record=_settle(record, State.WAITING, Reason.FLAG_NOT_FOUND), row=None)
+        return Decision(record=_outcome(record, State.WAITING, Reason.FLAG_NOT_FOUND), row=None)
     row = Row(
         id=None,
         scheduled_at=spec.scheduled_at,
@@ -224,14 +223,14 @@ def _without_row(
 
 
 def _replace_row(obj: FlagSchedule, spec: Spec, record: Record, facts: Facts, rules: Rules) -> Decision:
-    """A row belongs to its flag: the old one is given up, and the spec is planned like that of a new object."""
+    """Give up the row, which belongs to another flag, and plan the spec like that of a new object."""
     record = replace(record, schedule_id=None, state=None, reason=None, applied_at=None)
     found = _without_row(obj, spec, record, replace(facts, row=None), rules, edited=True, retry_requested=False)
     return replace(found, replaced=facts.row and _give_up(facts.row))
 
 
 def _give_up(row: Row) -> Row:
-    """Another row takes its place; one that is finished keeps its outcome as history."""
+    """Cancel a row because another one takes its place; one that is finished keeps its outcome."""
     return row if row.finished else replace(row, state=State.CANCELLED, reason=Reason.REPLACED, next_retry_at=None)
 
 
@@ -256,28 +255,39 @@ def _with_row(
             retry_count=0,
             next_retry_at=None,
             last_error=None,
-            # A request to retry is no new start: the first attempt was made in time.
+            # The deadline is for the first attempt, which was made in time if a retry is requested.
             not_after=row.not_after if replanned else None,
         )
-    if (moved or (replanned and rearm)) and _late(spec, now, rules):
+    if (moved or (replanned and rearm)) and _is_late(spec, now, rules):
         row = replace(row, state=State.FAILED, reason=Reason.EXPIRED, next_retry_at=None)
     return Decision(record=record, row=row)
 
 
-def _late(spec: Spec, now: datetime, rules: Rules) -> bool:
+def _expired(obj: FlagSchedule, spec: Spec, facts: Facts, rules: Rules, *, edited: bool) -> Reason | None:
+    """Return why a spec without a row is too late to be planned; None if it is not."""
+    # No operator has seen this spec. Without a record the status shows that; a record may be that of a wait for a lock.
+    is_new = facts.undecided and (not obj.observed if facts.record is None else not edited)
+    if is_new and obj.created_at < spec.scheduled_at:
+        # Created in time, while no operator was running: that is an accident, and a person should look.
+        return Reason.EXPIRED if facts.now - spec.scheduled_at > _HISTORY else None
+    return _late_reason(spec, facts) if _is_late(spec, facts.now, rules) else None
+
+
+def _is_late(spec: Spec, now: datetime, rules: Rules) -> bool:
     allowed = spec.starting_deadline or rules.max_lateness
     return now - spec.scheduled_at > min(allowed, _HISTORY)
 
 
-def _lateness(spec: Spec, facts: Facts) -> Reason:
+def _late_reason(spec: Spec, facts: Facts) -> Reason:
+    """Distinguish old files from Git, which were never planned, from accidents."""
     known = facts.record
-    still = known is not None and known.reason is Reason.HISTORY and known.scheduled_at == spec.scheduled_at
-    unplanned = facts.undecided or still
-    return Reason.HISTORY if unplanned and facts.now - spec.scheduled_at > _HISTORY else Reason.EXPIRED
+    was_history = known is not None and known.reason is Reason.HISTORY and known.scheduled_at == spec.scheduled_at
+    never_planned = facts.undecided or was_history
+    return Reason.HISTORY if never_planned and facts.now - spec.scheduled_at > _HISTORY else Reason.EXPIRED
 
 
 def _planned(row: Row, spec: Spec, rules: Rules) -> Row:
-    """The row with the plan of this spec."""
+    """Return the row with the plan of this spec."""
     return replace(
         row,
         scheduled_at=spec.scheduled_at,

@@ -64,7 +64,7 @@ _LONGEST_MESSAGE: Final = 1024  # the API's bound for the notes of newer Events
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """What happened to an object: one word for programs, a sentence for people."""
+    """What happened to an object: a reason for programs, a sentence for people."""
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -80,13 +80,13 @@ class Transition:
 
     @cached_property
     def events(self) -> tuple[Event, ...]:
-        """What happened that people wait for; often nothing."""
+        """The Events to post; often there is none."""
         found = (_outcome(self.old, self.new), _edit_too_late(self.old, self.new))
         return tuple(event for event in found if event is not None)
 
     @property
     def lateness(self) -> timedelta | None:
-        """How long after its time the change was made; None where this step is not the making of a change."""
+        """How long after its time the change was made; None if no change was made in this step."""
         applied = any(event.reason == EventReason.APPLIED for event in self.events)
         if not applied or self.new.has_reason(ConditionReason.REPLAYED):
             return None
@@ -95,11 +95,14 @@ class Transition:
 
 
 def is_edge(before: Condition | None, after: Condition | None, *, alike: AbstractSet[str]) -> bool:
-    """Whether a condition's reason changed so that people want to know: not between two reasons in `alike`."""
+    """Return whether the reason of a condition changed so that people should know.
+
+    That is not so between two reasons in `alike`, and not while the condition stays True.
+    """
     old, new = before and before.reason, after and after.reason
     if {old, new} <= alike:
         return False
-    if before and after and before.status is after.status is ConditionStatus.TRUE:  # applied is applied
+    if before and after and before.status is after.status is ConditionStatus.TRUE:
         return False
     return old != new
 

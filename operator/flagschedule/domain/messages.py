@@ -1,6 +1,6 @@
 """The sentences of the conditions: what happened, and what happens next or what to do.
 
-Called by the status function. No text of an exception, no host and no secret may reach them.
+Called by the status function. They must not contain the text of an exception, a host or a secret.
 """
 
 from datetime import timedelta
@@ -13,7 +13,7 @@ from flagschedule.domain.times import rfc3339
 _RETRY: Final = (
     f"Fix the cause, then request a retry with the annotation {RETRY_ANNOTATION}, or set a later scheduledAt."
 )
-_ENOUGH: Final = 1024  # of a text that is not ours; the API server refuses a status whose texts are too long
+_LONGEST_FOREIGN_TEXT: Final = 1024  # the API server refuses a status whose texts are too long
 _LATE: Final = timedelta(minutes=2)  # a run of the processor each minute, and its start
 _FINAL: Final = {
     Reason.FLAG_DELETED: "The flag was deleted before its change was made. Create the flag again, then request a retry "
@@ -34,7 +34,7 @@ _APPLIED: Final = {
 
 
 def explain(phase: Phase, obj: FlagSchedule, record: Record, row: Row | None, outcome: Outcome) -> str:
-    """One sentence or two for the object's phase; they stay true while time passes, since nothing rewrites them."""
+    """Explain the object's phase in one or two sentences, which stay true while time passes: nothing rewrites them."""
     match phase:
         case Phase.PENDING:
             return _pending(record, row)
@@ -53,27 +53,27 @@ def explain(phase: Phase, obj: FlagSchedule, record: Record, row: Row | None, ou
         case Phase.EXPIRED:
             return _expired(outcome.reason)
         case Phase.INVALID:
-            fault = cut(obj.fault or "see the schema", _ENOUGH)
+            fault = cut(obj.fault or "see the schema", _LONGEST_FOREIGN_TEXT)
             return f"The spec cannot be used: {fault}. Correct it; nothing was changed."
     return _failed(row, outcome)
 
 
 def frozen(holding: Holding, row: Row | None) -> str:
-    """What holds the change, and when it goes on; of a retry also why."""
+    """Explain which freeze holds the change and until when, and for a retry why the last attempt failed."""
     until = f"until {rfc3339(holding.ends_at)}" if holding.ends_at else "until it is deleted"
-    held = f'eld by the FlagFreeze "{holding.freeze}" {until}: {cut(holding.reason, _ENOUGH)}'
+    held = f'held by the FlagFreeze "{holding.freeze}" {until}: {cut(holding.reason, _LONGEST_FOREIGN_TEXT)}'
     if row and row.retrying:
-        return f"{_attempt(row)}; the next one is h{held}"
-    return f"The change is due, and h{held}"
+        return f"{_attempt(row)}; the next one is {held}"
+    return f"The change is due, and {held}"
 
 
 def cut(text: str, length: int) -> str:
-    """The text, or its beginning where it is too long."""
+    """Return the text, or its beginning if it is too long."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def edit_too_late(outcome: Outcome, phase: Phase, change: str | None) -> str:
-    """What was done, and that the spec is another one; it is not known what came first, so the order is left open."""
+    """Explain what was done, and that the spec differs now. Which came first is not known, so no order is claimed."""
     when = f"at {rfc3339(outcome.applied_at)}" if outcome.applied_at else "at an unknown time"
     done = f"The change was applied {when}" + (f" as {change}" if change else "")
     if phase is Phase.CANCELLED:
@@ -130,7 +130,7 @@ def _attempt(row: Row | None) -> str:
 
 
 def _aside(row: Row) -> str:
-    """It may have been refused at a retry, too: what was recorded last is what held it up."""
+    """Explain why it was set aside. The error is the last one that was recorded, possibly that of a retry."""
     times = "once" if row.set_aside_count <= 1 else f"{row.set_aside_count} times"
     when = f"at {rfc3339(row.set_aside_until)}" if row.set_aside_until else "by the next run of the processor"
     return f"Set aside {times}, without an attempt consumed: {_error(row)}; it is tried again {when}."
@@ -143,7 +143,7 @@ def _next(row: Row | None) -> str:
 
 
 def _error(row: Row | None) -> str:
-    return cut(row.last_error, _ENOUGH) if row and row.last_error else "the reason was not recorded"
+    return cut(row.last_error, _LONGEST_FOREIGN_TEXT) if row and row.last_error else "the reason was not recorded"
 
 
 def _applied(row: Row | None, outcome: Outcome) -> str:

@@ -1,6 +1,6 @@
-"""What the database knows of one object: its record, its row, and the words for what became of it.
+"""What the database knows of one object: its record, its row, and the states and reasons of its outcome.
 
-The row is the truth while it exists; the record outlives it and holds the outcomes that have no row.
+The row decides while it exists; the record outlives it and holds the outcomes that have no row.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-if TYPE_CHECKING:  # the processor needs the words below in a quarter of a second, and no pydantic model
+if TYPE_CHECKING:  # the processor imports this module, and must not load pydantic: it has to start quickly
     from collections.abc import Mapping
     from datetime import datetime
     from uuid import UUID
@@ -73,7 +73,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Holding:
-    """The freeze that holds a schedule that is due; of several the one that ends last. None is no end."""
+    """The freeze that holds a due schedule; of several the one that ends last. `ends_at` is None if it has no end."""
 
     freeze: str
     reason: str
@@ -111,18 +111,18 @@ class Row:
 
     @property
     def retrying(self) -> bool:
-        """An attempt failed and another one is due later."""
+        """Whether an attempt failed and another one will be made."""
         return self.state is State.FAILED and self.next_retry_at is not None
 
     @property
     def aside(self) -> bool:
-        """The database refused it for a reason that is no outcome; it is tried again, and no attempt was consumed."""
-        # Once it has stepped aside often enough that it counts as failed, the two times are one.
+        """Whether it is set aside: the database refused it for a reason that is no outcome; no attempt was consumed."""
+        # After five times a refusal counts as a failed attempt, and record_failure.sql makes both times equal.
         return not self.finished and self.set_aside_until not in {None, self.next_retry_at}
 
     @property
     def finished(self) -> bool:
-        """The processor will not touch this row any more."""
+        """Whether the processor makes no further attempt."""
         return self.state is not State.PENDING and not self.retrying
 
 
@@ -152,9 +152,10 @@ class Record:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """Record and row of one object as one transaction saw them, and the database's time of that look.
+    """Record and row of one object as one transaction read them, and the database's time then.
 
-    `holding` is what holds the row, which is due then; `history` is None where it was not read.
+    `holding` is the freeze that holds the row, if the row is due and a freeze holds it. `history` is None where it was
+    not read.
     """
 
     record: Record | None
@@ -170,11 +171,10 @@ class Snapshot:
         return Outcome(known.state, known.reason, known.applied_at) if known else Outcome(None, None, None)
 
     def is_forgotten(self, obj: FlagSchedule) -> bool:
-        """Return whether the status reports an application that the database lost: it was restored from a backup.
+        """Return whether the status reports an application that the database lost, which was restored from a backup.
 
-        A status that an administrator edited is believed only where it can be true, so that a mistake ends no plan:
-        it names the row that the database has, or is ahead of the database, and its times fit the object and the
-        clock.
+        Administrators may edit a status, and a mistake must end no plan. So a status counts only if it names the row
+        that the database has, or is ahead of the database, and if its times fit the object and the clock.
         """
         if obj.status.applied_at is None or self.outcome.state is State.APPLIED:
             return False
@@ -184,7 +184,8 @@ class Snapshot:
 
     def is_named_by(self, obj: FlagSchedule) -> bool:
         """Return whether the status names the row that the database has for the object, or the database has none."""
-        schedule_id = self.row.id if self.row else self.record.schedule_id if self.record else None
+        record_id = self.record.schedule_id if self.record else None
+        schedule_id = self.row.id if self.row else record_id
         return schedule_id is None or obj.status.schedule_id == str(schedule_id)
 
 
@@ -197,8 +198,8 @@ def _is_ahead(obj: FlagSchedule, record: Record | None) -> bool:
 
 
 def _can_be_true(obj: FlagSchedule, applied_at: datetime, now: datetime) -> bool:
-    """Whether a change can have been made then; the clocks of API server and databases need not agree exactly."""
-    earliest = obj.applied_schedule
+    """Return whether a change can have been made then; the clocks of API server and database may differ a little."""
+    earliest = obj.reported_schedule_time
     if earliest is None or applied_at < earliest.replace(microsecond=0) or applied_at > now + _CLOCK_SKEW:
         return False
     # A change that was replayed was made for an earlier object.

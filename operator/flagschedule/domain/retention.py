@@ -11,13 +11,13 @@ _ATTEMPTS_LONGER = 90
 
 @dataclass(frozen=True, kw_only=True)
 class Retention:
-    """Days. Two of them are settings; the others follow from promises made elsewhere.
+    """For how many days each kind of row is kept. Two are settings; the others follow from promises in the docs.
 
     Attributes:
         applied_days: an applied row, since it was applied.
         cancelled_days: a cancelled row, since it was cancelled.
-        record_days: the record of an object without a row, since the object's deletion; as long the same change
-            created again is recognised and not made again.
+        record_days: the record of an object without a row, since the object's deletion. So long a change that was
+            made is recognised if its object is created again, and is not made again.
         run_days: the summary of a run of the processor, since its start.
     """
 
@@ -30,7 +30,7 @@ class Retention:
     def attempt_days(self) -> int:
         """An attempt whose row is gone, since it was made.
 
-        When its row was deleted is not known. The attempt that applied a row is as old as the row's age counts, so it
-        outlives it by 90 days to the day; others may go a little earlier or later.
+        The database does not know when the row was deleted. A row's age counts from the attempt that applied it, so
+        this attempt is kept exactly 90 days longer than the row; other attempts are a little older or younger.
         """
         return max(self.applied_days, self.cancelled_days) + _ATTEMPTS_LONGER

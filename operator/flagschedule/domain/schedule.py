@@ -1,7 +1,7 @@
 """The FlagSchedule object as we understand it: parsed strictly, also where the API server accepted more.
 
-Called by the operator with the raw object. The same rules stand in `crds/flagschedules.yaml`; a test compares
-the two.  It must not know where the object came from or what becomes of it.
+Called by the operator with the raw object. The same rules stand in `crds/flagschedules.yaml`; a test compares the two.
+It must not know where the object came from or what becomes of it.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 from pydantic.alias_generators import to_camel
 
 from flagschedule.domain import lenient
+from flagschedule.domain.backoff import MAX_RETRIES
 from flagschedule.domain.conditions import Conditions
 from flagschedule.domain.history import Attempts, FlagChange
 from flagschedule.domain.times import parse_time
@@ -89,7 +90,7 @@ class Spec(_Model):
     on_mismatch: OnMismatch | None = None
     suspend: StrictBool = False
     cancel: StrictBool = False
-    max_retries: Annotated[StrictInt, Field(ge=0, le=10)] | None = None
+    max_retries: Annotated[StrictInt, Field(ge=0, le=MAX_RETRIES)] | None = None
     retry: Retry | None = None
     starting_deadline_seconds: Annotated[StrictInt, Field(ge=10, le=2_147_483_647)] | None = None
 
@@ -117,16 +118,17 @@ class Spec(_Model):
 
     @property
     def arming_hash(self) -> str:
-        """Identifies everything whose edit arms a failed schedule again: the change, its guard and its retry rules.
+        """Identifies everything whose edit arms a failed schedule again: the change, what it expects, its retry rules.
 
-        What is left out leaves the hash as it was before the field existed, or an upgrade would look like an edit.
+        A field that came in a later version is left out while it is not set: otherwise the hash of each old schedule
+        would change, and an upgrade would look like an edit.
         """
-        later = {
+        added = {
             "expect": self.expect and self.expect.as_json(),
             "onMismatch": self.on_mismatch,
             "retry": self.retry and self.retry.model_dump(by_alias=True, exclude_none=True),
         }
-        named = {name: value for name, value in later.items() if value}
+        named = {name: value for name, value in added.items() if value}
         rules = [self.max_retries, self.starting_deadline_seconds, *([named] if named else [])]
         return _digest([*self._change(), *rules])
 
@@ -194,10 +196,10 @@ class ConditionReason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """What an object shows of its schedule: computed, or as it is stored, where administrators may write it, too.
+    """What an object shows of its schedule: as we compute it, or as it was read, when others may have written it.
 
-    `foreign` is whether the stored JSON differs from this: fields or notations that are not ours. It makes a stored
-    status unequal to every computed one, so that it is written once and is ours from then on.
+    `foreign` is whether the JSON that was read has fields or formats that we do not write. Such a status is unequal to
+    every computed one, so that the operator writes it again, and from then on it is as we write it.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = lenient.CONFIG
@@ -318,7 +320,7 @@ class FlagSchedule:
         return replace(self, deleting=True, finalizers=())
 
     @property
-    def applied_schedule(self) -> datetime | None:
+    def reported_schedule_time(self) -> datetime | None:
         """The scheduled time of the change that its status reports; the spec may have been edited since."""
         return self.status.scheduled_at or (self.spec.scheduled_at if self.spec else None)
 
@@ -331,7 +333,8 @@ class FlagSchedule:
     def from_body(cls, body: Mapping[str, Any]) -> "FlagSchedule":
         """Read a raw object; a spec that cannot be parsed is a fault of the object, not an exception."""
         meta = body["metadata"]
-        spec, fault = _parse_spec(body.get("spec"))
+        raw = body.get("spec")
+        spec, fault = _parse_spec(raw)
         return cls(
             ref=ObjectRef(uid=Uid(UUID(meta["uid"])), namespace=meta["namespace"], name=meta["name"]),
             generation=meta["generation"],
@@ -342,7 +345,7 @@ class FlagSchedule:
             fault=fault,
             retry_request=bounded((meta.get("annotations") or {}).get(RETRY_ANNOTATION)),
             status=Status.from_json(body.get("status")),
-            cancel=isinstance(raw := body.get("spec"), Mapping) and raw.get("cancel") is True,
+            cancel=isinstance(raw, Mapping) and raw.get("cancel") is True,
             finalizers=tuple(meta.get("finalizers") or ()),
         )
 

@@ -1,7 +1,7 @@
-"""The one function from (object, record, row) to the status a person and a program read.
+"""The one function from (object, record, row) to the status that people and programs read.
 
-Called by the status writer only. It must not do I/O and must not read a clock: the database's time comes with
-the snapshot.  Phases, conditions and reasons: design section 2.1.
+Called by the status writer, which writes it, and by mirror and resync, which compare it. It must not do I/O, and must
+not read a clock: the database's time comes with the snapshot.
 """
 
 import json
@@ -21,8 +21,8 @@ _TRUE, _FALSE, _UNKNOWN = ConditionStatus
 
 
 @dataclass(frozen=True)
-class _Shape:
-    """What the conditions of a phase are; a finer reason of the outcome may replace that of Applied."""
+class _ConditionsOfPhase:
+    """Status and reason of each condition in a phase; a reason of the outcome may replace that of Applied."""
 
     ready: ConditionStatus
     ready_reason: ConditionReason
@@ -31,28 +31,29 @@ class _Shape:
     stalled: bool = False
 
 
-def _failure(reason: ConditionReason) -> _Shape:
-    return _Shape(_FALSE, reason, _FALSE, reason, stalled=True)
+def _failure(reason: ConditionReason) -> _ConditionsOfPhase:
+    return _ConditionsOfPhase(_FALSE, reason, _FALSE, reason, stalled=True)
 
 
-_SHAPES: Mapping[Phase, _Shape] = {
-    Phase.PENDING: _Shape(_TRUE, ConditionReason.MIRRORED, _UNKNOWN, ConditionReason.SCHEDULED),
-    Phase.SUSPENDED: _Shape(_TRUE, ConditionReason.SUSPENDED, _UNKNOWN, ConditionReason.SUSPENDED),
-    Phase.WAITING: _Shape(_FALSE, ConditionReason.FLAG_NOT_FOUND, _UNKNOWN, ConditionReason.FLAG_NOT_FOUND),
-    Phase.RETRYING: _Shape(_TRUE, ConditionReason.MIRRORED, _UNKNOWN, ConditionReason.RETRYING),
-    Phase.FROZEN: _Shape(_TRUE, ConditionReason.FROZEN, _UNKNOWN, ConditionReason.FROZEN),
-    Phase.APPLIED: _Shape(_TRUE, ConditionReason.APPLIED, _TRUE, ConditionReason.APPLIED),
-    Phase.SUPERSEDED: _Shape(_TRUE, ConditionReason.SUPERSEDED, _TRUE, ConditionReason.SUPERSEDED),
-    Phase.SKIPPED: _Shape(_TRUE, ConditionReason.SKIPPED, _FALSE, ConditionReason.SKIPPED),
-    Phase.CANCELLED: _Shape(_TRUE, ConditionReason.CANCELLED, _FALSE, ConditionReason.CANCELLED),
+_CONDITIONS: Mapping[Phase, _ConditionsOfPhase] = {
+    Phase.PENDING: _ConditionsOfPhase(_TRUE, ConditionReason.MIRRORED, _UNKNOWN, ConditionReason.SCHEDULED),
+    Phase.SUSPENDED: _ConditionsOfPhase(_TRUE, ConditionReason.SUSPENDED, _UNKNOWN, ConditionReason.SUSPENDED),
+    Phase.WAITING: _ConditionsOfPhase(_FALSE, ConditionReason.FLAG_NOT_FOUND, _UNKNOWN, ConditionReason.FLAG_NOT_FOUND),
+    Phase.RETRYING: _ConditionsOfPhase(_TRUE, ConditionReason.MIRRORED, _UNKNOWN, ConditionReason.RETRYING),
+    Phase.FROZEN: _ConditionsOfPhase(_TRUE, ConditionReason.FROZEN, _UNKNOWN, ConditionReason.FROZEN),
+    Phase.APPLIED: _ConditionsOfPhase(_TRUE, ConditionReason.APPLIED, _TRUE, ConditionReason.APPLIED),
+    Phase.SUPERSEDED: _ConditionsOfPhase(_TRUE, ConditionReason.SUPERSEDED, _TRUE, ConditionReason.SUPERSEDED),
+    Phase.SKIPPED: _ConditionsOfPhase(_TRUE, ConditionReason.SKIPPED, _FALSE, ConditionReason.SKIPPED),
+    Phase.CANCELLED: _ConditionsOfPhase(_TRUE, ConditionReason.CANCELLED, _FALSE, ConditionReason.CANCELLED),
     Phase.FAILED: _failure(ConditionReason.RETRIES_EXHAUSTED),
     Phase.EXPIRED: _failure(ConditionReason.EXPIRED),
     Phase.INVALID: _failure(ConditionReason.INVALID_SPEC),
 }
-# An old file from Git is no accident: no person need look at it.
-_HISTORY: Final = _Shape(_TRUE, ConditionReason.EXPIRED, _FALSE, ConditionReason.EXPIRED)
-# Other words may stand in a row that another program has changed; programs that read conditions know these.
-_FINER: Final[Mapping[Phase, set[Reason]]] = {
+# An old file from Git is no accident, so the condition Stalled does not call for a person.
+_HISTORY: Final = _ConditionsOfPhase(_TRUE, ConditionReason.EXPIRED, _FALSE, ConditionReason.EXPIRED)
+# The reasons of outcomes that conditions show. Another program may have written other reasons into a row; programs that
+# read conditions do not know these.
+_OUTCOME_REASONS: Final[Mapping[Phase, set[Reason]]] = {
     Phase.WAITING: {Reason.FLAG_LOCKED, Reason.FLAG_AMBIGUOUS},
     Phase.APPLIED: {Reason.ALREADY_SET, Reason.PARTLY_SUPERSEDED, Reason.REPLAYED},
     Phase.FAILED: {
@@ -72,9 +73,10 @@ _LONGEST_CHANGE: Final = 256
 
 
 def compute(obj: FlagSchedule, snapshot: Snapshot) -> Status | None:
-    """The status the object should have; None while nothing is recorded of the object.
+    """Compute the status that the object should have. Any content of a row has a phase, so nothing is raised.
 
-    Raises nothing: every content of a row has a phase.
+    Returns:
+        None while nothing is recorded of the object.
     """
     record, row = snapshot.record, snapshot.row
     if record is None or (row is None and record.state is None):
@@ -145,7 +147,7 @@ def _phase(snapshot: Snapshot) -> Phase:
 
 
 def _edit_too_late(obj: FlagSchedule, record: Record, phase: Phase, reason: Reason | None) -> bool:
-    """Whether the spec of a handled schedule differs from what was handled; the difference does nothing."""
+    """Return whether the spec of a handled schedule differs from what was handled; the difference does nothing."""
     if phase in {Phase.CANCELLED, Phase.SKIPPED}:
         return _differs_from_cancelled(obj, record, reason)
     if phase not in {Phase.APPLIED, Phase.SUPERSEDED}:
@@ -186,7 +188,7 @@ def _last_error(row: Row) -> str | None:
 
 
 def _change(obj: FlagSchedule, record: Record, row: Row | None, phase: Phase) -> str | None:
-    """The change that was made, or is planned; never one that the spec names and nothing will make."""
+    """Describe the change that was made or is planned; never one that stands in the spec and will not be made."""
     if phase is Phase.INVALID:  # the row's change is not requested any more, and the requested one cannot be parsed
         return None
     if row is not None:
@@ -198,7 +200,7 @@ def _change(obj: FlagSchedule, record: Record, row: Row | None, phase: Phase) ->
 
 
 def _scheduled(record: Record, row: Row | None, previous: Status, phase: Phase) -> datetime | None:
-    """The time of the change that was made, or is planned."""
+    """Return the time of the change that was made or is planned."""
     if phase is Phase.INVALID:
         return None
     return _in_seconds(row.scheduled_at if row else previous.scheduled_at or record.scheduled_at)
@@ -215,28 +217,28 @@ def describe(updates: object) -> str:
 def _conditions(
     phase: Phase, reason: Reason | None, message: str, observed: int, notice: str | None
 ) -> Iterator[Condition]:
-    shape = _shape(phase, reason)
+    fixed = _conditions_of(phase, reason)
     applied_reason = _applied_reason(phase, reason)
-    ready_reason = shape.ready_reason
+    ready_reason = fixed.ready_reason
     if phase in {Phase.FAILED, Phase.WAITING} or applied_reason is ConditionReason.REPLAYED:
         ready_reason = applied_reason
     if notice:
         ready_reason = ConditionReason.EDIT_TOO_LATE
     made = partial(Condition, observed_generation=observed)
-    yield made(type=ConditionType.READY, status=shape.ready, reason=ready_reason, message=notice or message)
-    yield made(type=ConditionType.APPLIED, status=shape.applied, reason=applied_reason, message=message)
-    if shape.stalled:
+    yield made(type=ConditionType.READY, status=fixed.ready, reason=ready_reason, message=notice or message)
+    yield made(type=ConditionType.APPLIED, status=fixed.applied, reason=applied_reason, message=message)
+    if fixed.stalled:
         yield made(type=ConditionType.STALLED, status=_TRUE, reason=ready_reason, message=message)
 
 
-def _shape(phase: Phase, reason: Reason | None) -> _Shape:
-    return _HISTORY if phase is Phase.EXPIRED and reason is Reason.HISTORY else _SHAPES[phase]
+def _conditions_of(phase: Phase, reason: Reason | None) -> _ConditionsOfPhase:
+    return _HISTORY if phase is Phase.EXPIRED and reason is Reason.HISTORY else _CONDITIONS[phase]
 
 
 def _applied_reason(phase: Phase, reason: Reason | None) -> ConditionReason:
-    if reason is not None and reason in _FINER.get(phase, set()):
+    if reason is not None and reason in _OUTCOME_REASONS.get(phase, set()):
         return ConditionReason(reason)
-    return _shape(phase, reason).applied_reason
+    return _conditions_of(phase, reason).applied_reason
 
 
 def _lateness(row: Row, outcome: Outcome) -> int | None:
@@ -249,5 +251,5 @@ def _lateness(row: Row, outcome: Outcome) -> int | None:
 
 
 def _in_seconds(instant: datetime | None) -> datetime | None:
-    """As the API keeps it, so that a computed status equals the stored one."""
+    """Cut a time as the API stores it, so that a computed status equals the stored one."""
     return instant and instant.replace(microsecond=0)

@@ -14,7 +14,7 @@ _LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 def parse_any_time(text: object) -> datetime:
-    """An RFC 3339 instant with an offset, as UTC, cut to microseconds, which is what Postgres keeps.
+    """Read an RFC 3339 instant with an offset. It is returned in UTC, cut to microseconds, as Postgres stores it.
 
     Raises:
         ValueError: not such an instant.
@@ -22,17 +22,16 @@ def parse_any_time(text: object) -> datetime:
     match = _RFC3339.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise ValueError('must be an RFC 3339 time with an offset, for example "2026-12-01T09:00:00Z"')
-    fraction = (match["fraction"] or "")[:7]
+    fraction = (match["fraction"] or ".0")[:7]
     offset = "+00:00" if match["offset"] == "Z" else match["offset"]
     try:
-        instant = datetime.fromisoformat(match["start"] + fraction.ljust(7, "0") * bool(fraction) + offset)
-        return instant.astimezone(UTC)
+        return datetime.fromisoformat(match["start"] + fraction.ljust(7, "0") + offset).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise ValueError("is not a time that the calendar knows") from error
 
 
 def parse_time(text: object) -> datetime:
-    """An instant that a schedule may name.
+    """Read an instant that a schedule may name.
 
     Raises:
         ValueError: not an RFC 3339 instant, or outside of the years 2000-2099.
@@ -44,5 +43,5 @@ def parse_time(text: object) -> datetime:
 
 
 def rfc3339(instant: datetime) -> str:
-    """The instant in UTC and in whole seconds, so that the order of the texts is that of time."""
+    """Return the instant in UTC and in whole seconds, so that texts have the order of their times."""
     return instant.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
