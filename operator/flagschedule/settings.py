@@ -175,6 +175,13 @@ class Settings(BaseModel):
     probe_port: Annotated[
         int, Field(ge=0, le=65535, description="The port of the operator's /healthz, /readyz and /metrics.")
     ] = 8080
+    allow_overrides: Annotated[
+        bool,
+        Field(
+            description="Whether the annotation flagschedule.io/override-freeze of a FlagSchedule is believed. Set it "
+            "only where the policy is installed that guards it: every user who may edit the object can write it."
+        ),
+    ] = False
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"],
         Field(description="The least level that is logged."),

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from flagschedule.adapters.postgres.freeze_store import PostgresFreezeStore
 from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
+from flagschedule.domain.decision import decide
 from flagschedule.domain.freeze import Interval, Scope
 from flagschedule.domain.freeze_status import FreezeState
 from flagschedule.domain.schedule import ObjectRef, Uid
@@ -16,6 +17,7 @@ from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database
 from tests.integration.test_mirror_store import scene
+from tests.support.mirroring import RULES, row_of
 
 SCOPE = Scope(reason="INC-4711")
 HOUR = timedelta(hours=1)
@@ -203,3 +205,22 @@ async def test_what_is_not_due_is_not_held(database_url: str) -> None:
         assert snapshot
         assert snapshot.holding is None
         assert await store.held_objects(None) == {}
+
+
+async def test_an_annotation_lets_a_schedule_go_on(database_url: str, flagschedule: Run) -> None:
+    """Written with the row and by an annotation that comes later, for the freeze of this name only."""
+    async with scene(database_url) as on:
+        on.database.flag("checkout-v2")
+        store = PostgresFreezeStore(on.store, "default", ())
+        await store.replace(freeze("incident"), SCOPE, [Interval((await store.look()).now, None)])
+        plain, other, later = (on.obj(name=name) for name in ("plain", "other", "later"))
+        rows = [await on.mirror(obj) for obj in (plain, replace(other, override="another"), later)]
+        on.database.run("UPDATE feature_flag_schedules SET scheduled_at = now()")
+        rules = replace(RULES, allow_overrides=True)
+        async with on.store.transaction(later) as transaction:
+            await transaction.save(decide(replace(later, override="incident"), await transaction.facts(), rules))
+
+        flagschedule("process")
+
+        states = [on.database.row(row_of(found).id or uuid4())["status"] for found in rows]
+        assert states == ["pending", "pending", "applied"]

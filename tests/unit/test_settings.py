@@ -40,6 +40,7 @@ def test_the_defaults_are_the_designs() -> None:
         "lease_namespace": None,
         "lease_name": "flagschedule-operator",
         "probe_port": 8080,
+        "allow_overrides": False,
         "log_level": "INFO",
         "log_format": None,
     }

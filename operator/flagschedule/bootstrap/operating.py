@@ -71,7 +71,11 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
     Raises:
         ConfigurationError: a URL cannot be parsed, or no API server is configured.
     """
-    rules = Rules(max_retries=settings.max_retries, max_lateness=timedelta(seconds=settings.max_lateness_seconds))
+    rules = Rules(
+        max_retries=settings.max_retries,
+        max_lateness=timedelta(seconds=settings.max_lateness_seconds),
+        allow_overrides=settings.allow_overrides,
+    )
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
             PostgresMirrorStore(settings.database, settings.cluster, settings.namespaces)

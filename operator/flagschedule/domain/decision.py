@@ -26,6 +26,7 @@ class Rules:
 
     max_retries: int
     max_lateness: timedelta
+    allow_overrides: bool = False  # only where a policy guards the annotation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,8 @@ def decide(obj: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
         return _without_row(obj, obj.spec, record, facts, rules, edited=edited, retry_requested=retry_requested)
     if moved_to_another_flag:
         return _replace_row(obj, obj.spec, record, facts, rules)
-    return _with_row(obj.spec, record, facts.row, facts.now, rules, edited=edited, retry_requested=retry_requested)
+    row = replace(facts.row, override=_override(obj, rules))
+    return _with_row(obj.spec, record, row, facts.now, rules, edited=edited, retry_requested=retry_requested)
 
 
 def _is_handled(outcome: Outcome) -> bool:
@@ -218,6 +220,7 @@ def _without_row(
         updates=spec.updates.as_json(),
         max_retries=rules.max_retries,
         suspended=spec.suspend,
+        override=_override(obj, rules),
     )
     return Decision(record=replace(record, state=None, reason=None), row=_planned(row, spec, rules))
 
@@ -299,6 +302,10 @@ def _planned(row: Row, spec: Spec, rules: Rules) -> Row:
         retry_max_seconds=spec.retry.max_seconds if spec.retry else None,
         not_after=_not_after(spec),
     )
+
+
+def _override(obj: FlagSchedule, rules: Rules) -> str | None:
+    return obj.override if rules.allow_overrides else None
 
 
 def _max_retries(spec: Spec, rules: Rules) -> int:

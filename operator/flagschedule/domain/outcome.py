@@ -85,7 +85,7 @@ class Row:
     """One row of `feature_flag_schedules`; `id` is None until the database has given one.
 
     `sets` names the properties that the successful attempt really set; nothing before it. `set_aside_until` is when a
-    schedule that stepped aside is tried again.
+    schedule that stepped aside is tried again. `override` is the name of the freeze that does not hold it.
     """
 
     id: UUID | None
@@ -105,6 +105,7 @@ class Row:
     retry_count: int = 0
     next_retry_at: datetime | None = None
     last_error: str | None = None
+    override: str | None = None
     set_aside_until: datetime | None = None
     set_aside_count: int = 0
     sets: tuple[str, ...] = ()

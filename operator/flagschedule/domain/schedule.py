@@ -6,6 +6,7 @@ It must not know where the object came from or what becomes of it.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -34,6 +35,10 @@ DEFAULT_ENVIRONMENT: Final = "production"
 
 INITIAL_RETRY_SECONDS: Final = 120
 MAX_RETRY_SECONDS: Final = 3600
+
+OVERRIDE_ANNOTATION: Final = f"{GROUP}/override-freeze"
+_OVERRIDE: Final = re.compile(r"\s*([a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?)\s*:.*\S.*", re.DOTALL)  # "<freeze>: <reason>"
+_LONGEST_OVERRIDE: Final = 512
 
 Uid = NewType("Uid", UUID)
 OnMismatch = Literal["Fail", "Skip"]
@@ -158,6 +163,9 @@ class Phase(StrEnum):
     INVALID = "Invalid"
 
 
+HANDLED: Final = {Phase.APPLIED, Phase.SUPERSEDED, Phase.SKIPPED, Phase.CANCELLED}  # the spec has no further effect
+
+
 class ConditionType(StrEnum):
     """What is observed of a FlagSchedule."""
 
@@ -215,6 +223,7 @@ class Status:
     next_retry_at: lenient.OptionalTime = None
     last_error: lenient.OptionalText = None
     last_handled_retry_request: lenient.OptionalText = None
+    overrides_freeze: lenient.OptionalText = None
     reason: lenient.OptionalText = None
     message: lenient.OptionalText = None
     conditions: Conditions = ()
@@ -254,7 +263,8 @@ class ObjectRef:
 class FlagSchedule:
     """One object as read from the API server; `spec` is None where it could not be parsed, `fault` says why.
 
-    `cancel` requests cancellation, and counts also in a spec that cannot be parsed.
+    `cancel` requests cancellation, and counts also in a spec that cannot be parsed. `override` is the name of a freeze
+    that is not to hold it; every user who may edit the object can write it, so it counts only if a policy guards it.
     """
 
     ref: ObjectRef
@@ -266,6 +276,7 @@ class FlagSchedule:
     fault: str | None
     retry_request: str | None
     status: Status
+    override: str | None = None
     cancel: bool = False
     finalizers: tuple[str, ...] = ()
 
@@ -282,6 +293,7 @@ class FlagSchedule:
             and self.has_finalizer
             and self.status.observed_generation == self.generation
             and self.retry_request in {None, self.status.last_handled_retry_request}
+            and (self.override == self.status.overrides_freeze or self.status.phase in HANDLED)
         )
 
     @property
@@ -307,9 +319,9 @@ class FlagSchedule:
         return self.spec.scheduled_at if self.spec else None
 
     @property
-    def requests(self) -> str | None:
+    def requests(self) -> tuple[str | None, str | None]:
         """What its annotations request."""
-        return self.retry_request
+        return self.retry_request, self.override
 
     def with_requests_of(self, previous: "FlagSchedule") -> "FlagSchedule":
         """Keep a request to retry that was removed before its turn, as Flux does within a second."""
@@ -345,6 +357,7 @@ class FlagSchedule:
             fault=fault,
             retry_request=bounded((meta.get("annotations") or {}).get(RETRY_ANNOTATION)),
             status=Status.from_json(body.get("status")),
+            override=_overridden((meta.get("annotations") or {}).get(OVERRIDE_ANNOTATION)),
             cancel=isinstance(raw, Mapping) and raw.get("cancel") is True,
             finalizers=tuple(meta.get("finalizers") or ()),
         )
@@ -355,6 +368,14 @@ def bounded(request: str | None) -> str | None:
     if request is None or (len(request) <= _LONGEST_REQUEST and request.isascii() and request.isprintable()):
         return request
     return f"sha256:{hashlib.sha256(request.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def _overridden(text: object) -> str | None:
+    """The freeze that an annotation names; None where it names none, or no reason."""
+    if not isinstance(text, str) or len(text) > _LONGEST_OVERRIDE:
+        return None
+    match = _OVERRIDE.fullmatch(text)
+    return match[1] if match else None
 
 
 def _parse_spec(raw: object) -> tuple[Spec | None, str | None]:

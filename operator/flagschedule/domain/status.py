@@ -15,7 +15,7 @@ from flagschedule.domain import messages
 from flagschedule.domain.conditions import Condition, ConditionStatus, find, with_transition_times
 from flagschedule.domain.history import History
 from flagschedule.domain.outcome import Outcome, Reason, Record, Row, Snapshot, State
-from flagschedule.domain.schedule import ConditionReason, ConditionType, FlagSchedule, Phase, Status
+from flagschedule.domain.schedule import HANDLED, ConditionReason, ConditionType, FlagSchedule, Phase, Status
 
 _TRUE, _FALSE, _UNKNOWN = ConditionStatus
 
@@ -63,7 +63,6 @@ _OUTCOME_REASONS: Final[Mapping[Phase, set[Reason]]] = {
         Reason.DEADLINE_EXCEEDED,
     },
 }
-_HANDLED: Final = {Phase.APPLIED, Phase.SUPERSEDED, Phase.SKIPPED, Phase.CANCELLED}
 _CANCELLED: Final[Mapping[Reason | None, Phase]] = {
     Reason.INVALID_SPEC: Phase.INVALID,
     Reason.SKIPPED: Phase.SKIPPED,
@@ -84,7 +83,7 @@ def compute(obj: FlagSchedule, snapshot: Snapshot) -> Status | None:
     outcome = snapshot.outcome
     reason = outcome.reason
     phase = _phase(snapshot)
-    observed = obj.generation if phase in _HANDLED else record.generation
+    observed = obj.generation if phase in HANDLED else record.generation
     applied_at = outcome.applied_at if outcome.state is State.APPLIED else None
     previous = _of_deleted_row(obj, record, row, phase)
     message = _kept_message(previous, phase, reason) or _message(phase, obj, record, snapshot)
@@ -108,6 +107,7 @@ def compute(obj: FlagSchedule, snapshot: Snapshot) -> Status | None:
         next_retry_at=_in_seconds(row.set_aside_until if row.aside else row.next_retry_at) if row else None,
         last_error=_last_error(row) if row else previous.last_error,
         last_handled_retry_request=record.retry_request,
+        overrides_freeze=row.override if row else None,
         reason=ConditionReason.EDIT_TOO_LATE if notice else _applied_reason(phase, reason),
         message=notice or message,
         conditions=with_transition_times(
@@ -177,7 +177,7 @@ def _of_deleted_row(obj: FlagSchedule, record: Record, row: Row | None, phase: P
 
 
 def _kept_message(previous: Status, phase: Phase, reason: Reason | None) -> str | None:
-    if phase not in {*_HANDLED, Phase.FAILED}:
+    if phase not in {*HANDLED, Phase.FAILED}:
         return None  # everything is in the record
     kept = find(previous.conditions, ConditionType.APPLIED)
     return kept.message if kept and kept.reason == _applied_reason(phase, reason) else None
@@ -196,7 +196,7 @@ def _change(obj: FlagSchedule, record: Record, row: Row | None, phase: Phase) ->
     if obj.spec is not None and obj.spec.change_hash == record.change_hash:
         return describe(obj.spec.updates.as_json())
     # Where the row is gone and the spec is another one, the status of a handled schedule stays true.
-    return obj.status.change if phase in _HANDLED and obj.status.phase is phase else None
+    return obj.status.change if phase in HANDLED and obj.status.phase is phase else None
 
 
 def _scheduled(record: Record, row: Row | None, previous: Status, phase: Phase) -> datetime | None:

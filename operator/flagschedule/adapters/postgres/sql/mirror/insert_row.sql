@@ -4,7 +4,7 @@
 -- primary key, which halves the processor's WAL once there is history.
 INSERT INTO feature_flag_schedules
     (id, flag_id, scheduled_at, status, updates, expect, on_mismatch, requires, max_retries, retry_initial_seconds,
-     retry_max_seconds, suspended, not_after, arming, cluster, namespace)
+     retry_max_seconds, suspended, not_after, arming, cluster, namespace, overrides)
 SELECT
     (
         lpad(to_hex(t.created_ms), 12, '0')
@@ -13,7 +13,8 @@ SELECT
         || lpad(to_hex(((t.mirrored_ms & 63) << 26) | floor(random() * (1 << 26))::bigint), 8, '0')
     )::uuid,
     %(flag_id)s, %(scheduled_at)s, %(status)s, %(updates)s, %(expect)s, %(on_mismatch)s, %(requires)s, %(max_retries)s,
-    %(retry_initial_seconds)s, %(retry_max_seconds)s, %(suspended)s, %(not_after)s, %(arming)s, %(cluster)s, %(namespace)s
+    %(retry_initial_seconds)s, %(retry_max_seconds)s, %(suspended)s, %(not_after)s, %(arming)s, %(cluster)s, %(namespace)s,
+    %(overrides)s
 FROM (
     SELECT extract(epoch FROM date_trunc('second', %(created_at)s::timestamptz))::bigint * 1000 AS created_ms,
            (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS mirrored_ms
