@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, LiteralString
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -22,7 +22,7 @@ from tests.integration.database import Database, connected
 from tests.integration.test_process import logged
 from tests.waiting import PATIENCE, eventually
 
-NOTHING = {"applied": 0, "cancelled": 0, "attempts": 0, "records": 0, "runs": 0, "refused": 0}
+NOTHING = {"applied": 0, "cancelled": 0, "failed": 0, "attempts": 0, "records": 0, "runs": 0, "refused": 0}
 ON_32_PAGES = 4000  # rows with the fewest bytes
 RETENTION = Retention(applied_days=90, cancelled_days=30)
 OLD, YOUNG = 1, -1  # hours beyond an age
@@ -138,6 +138,65 @@ def test_records_go_400_days_after_their_object(database: Database, flagschedule
     assert cleaned(flagschedule("cleanup", "--output", "json")) == {**NOTHING, "records": 1}
 
     assert {row["uid"] for row in database.query("SELECT uid FROM flag_schedule_objects")} == stay
+
+
+def of_plan(database: Database, days: int, hours: int, **columns: Any) -> UUID:
+    """Insert a plan's row that was finished at a time, by default applied."""
+    made = UUID(int=uuid4().int & ~(0xF << 76) | 8 << 76)
+    database.run(
+        "UPDATE feature_flag_schedules SET id = %s WHERE id = %s", made, finished(database, days, hours, **columns)
+    )
+    database.run("UPDATE feature_flag_schedules SET cluster = 'default' WHERE id = %s", made)
+    return made
+
+
+def test_rows_of_plans_go_after_14_days_and_failed_ones_after_90(database: Database, flagschedule: Run) -> None:
+    """But never while the end of a window waits for what became of its start."""
+    of_plan(database, 14, OLD)
+    of_plan(database, 90, OLD, status="failed", applied_at=None)
+    open_window = of_plan(database, 400, OLD)
+    end = database.schedule(database.flag("end"), {"enabled": False}, requires=1, follows=open_window)
+    stay = {
+        of_plan(database, 14, YOUNG),
+        of_plan(database, 90, YOUNG, status="failed", applied_at=None),
+        of_plan(database, 90, OLD, status="failed", applied_at=None, next_retry_at=ago(database, 1)),
+    }
+
+    assert cleaned(flagschedule("cleanup", "--output", "json")) == {**NOTHING, "applied": 1, "failed": 1}
+
+    assert left(database) == {*stay, open_window, end}
+
+
+def test_what_identifies_the_steps_of_a_plan_stays_as_long_as_the_plan(database: Database, flagschedule: Run) -> None:
+    """A step that was made long ago is not made again while its plan lives; of others 400 days stay."""
+    for name, deleted_at in (("lives", None), ("gone", ago(database, 400, OLD))):
+        lineage = database.value(
+            "INSERT INTO flag_plan_lineages (cluster, namespace, name) VALUES ('c', 'shop', %s) RETURNING id", name
+        )
+        database.run(
+            "INSERT INTO flag_plans (uid, lineage, cluster, namespace, name, generation, created_at, planned_from, "
+            "deleted_at) VALUES (gen_random_uuid(), %s, 'c', 'shop', %s, 1, now(), now(), %s)",
+            *(lineage, name, deleted_at),
+        )
+        for step, hours, is_chain in (("chain", OLD, True), ("cron", OLD, False), ("recent", YOUNG, False)):
+            database.run(
+                "INSERT INTO flag_plan_rows (lineage, occurrence, step, part, flag_key, environment, plan, is_chain, "
+                "due_at, updates, state) "
+                "VALUES (%s, 'o', %s, 'start', 'f', 'e', gen_random_uuid(), %s, %s, '{}', 'applied')",
+                *(lineage, step, is_chain, ago(database, 400, hours)),
+            )
+
+    assert cleaned(flagschedule("cleanup", "--output", "json")) == {**NOTHING, "records": 4}
+
+    steps = database.query(
+        "SELECT l.name, r.step FROM flag_plan_rows AS r JOIN flag_plan_lineages AS l ON l.id = r.lineage"
+    )
+    assert {(row["name"], row["step"]) for row in steps} == {
+        ("lives", "chain"),
+        ("lives", "recent"),
+        ("gone", "recent"),
+    }
+    assert database.query("SELECT name FROM flag_plans") == [{"name": "lives"}]
 
 
 def test_summaries_of_runs_go_after_a_week(database: Database, flagschedule: Run) -> None:

@@ -1,7 +1,7 @@
 """How long what is finished is kept. Used by the cleaner; all times are the database's.
 
-Failed schedules and unfinished ones are never deleted. Watermarks have no age: however old, a
-schedule that set a flag last must keep winning over a late retry of an older one. They go with their flag.
+Failed schedules and unfinished ones are never deleted, apart from failed rows of plans. Watermarks have no age: however
+old, a schedule that set a flag last must keep winning over a late retry of an older one. They go with their flag.
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,8 @@ class Retention:
     Attributes:
         applied_days: an applied row, since it was applied.
         cancelled_days: a cancelled row, since it was cancelled.
+        plan_applied_days: an applied row of a plan, if that is less; its outcome is kept without it.
+        plan_failed_days: a row of a plan that failed and is not tried again.
         record_days: the record of an object without a row, since the object's deletion. So long a change that was
             made is recognised if its object is created again, and is not made again.
         run_days: the summary of a run of the processor, since its start.
@@ -23,6 +25,8 @@ class Retention:
 
     applied_days: int
     cancelled_days: int
+    plan_applied_days: int = 14
+    plan_failed_days: int = 90
     record_days: int = 400
     run_days: int = 7
 

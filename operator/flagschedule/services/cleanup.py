@@ -25,7 +25,7 @@ _log: Final = structlog.get_logger()
 # What bounds a transaction: 32 pages of 8 KiB hold 1,400 to 3,200 rows, which are deleted in a fraction of a second.
 _PAGES: Final = 32
 # The schedules come last: they are the most work, and only they can be refused by a rule of the host.
-_ORDER: Final[tuple[Table, ...]] = ("runs", "records", "attempts", "schedules")
+_ORDER: Final[tuple[Table, ...]] = ("runs", "records", "plan_rows", "plans", "attempts", "schedules")
 TIME_BUDGET: Final = 1800.0
 _PROGRESS_EVERY: Final = 30.0
 _ROWS: Final = 2048  # no page has more
@@ -37,12 +37,14 @@ _START: Final = (0, 0)
 class Summary:
     """What a run deleted, or would delete if it is dry.
 
-    `refused` counts the rows that the database refused to delete, and the ranges of pages that were left to the next
-    run because of such a row. `complete` is whether every table was walked to its end.
+    `failed` counts rows of plans, the only failed ones that are ever deleted; `records` also those of plans, and what
+    identifies their changes. `refused` counts the rows that the database refused to delete, and the ranges of pages
+    that were left to the next run because of such a row. `complete` is whether every table was walked to its end.
     """
 
     applied: int = 0
     cancelled: int = 0
+    failed: int = 0
     attempts: int = 0
     records: int = 0
     runs: int = 0
@@ -54,7 +56,7 @@ class Summary:
     @property
     def rows(self) -> int:
         """All rows together."""
-        return self.applied + self.cancelled + self.attempts + self.records + self.runs
+        return self.applied + self.cancelled + self.failed + self.attempts + self.records + self.runs
 
 
 class Cleaner:

@@ -17,9 +17,12 @@ from flagschedule.ports.cleanup import Place, Table
 _TABLES: Final[Mapping[Table, LiteralString]] = {
     "runs": "flag_schedule_runs",
     "records": "flag_schedule_objects",
+    "plan_rows": "flag_plan_rows",
+    "plans": "flag_plans",
     "attempts": "flag_schedule_attempts",
     "schedules": "feature_flag_schedules",
 }
+_LABELS: Final[Mapping[Table, Table]] = {"plan_rows": "records", "plans": "records"}
 
 
 def _statement(kind: Table, *, dry_run: bool) -> LiteralString:
@@ -50,6 +53,11 @@ class PostgresCleanupStore:
 
     def purge(self, kind: Table, start: Place, end: Place, *, dry_run: bool) -> Mapping[str, int]:
         """See ports.cleanup.CleanupStore."""
-        values = {**self._days, "kind": kind, "first": "({},{})".format(*start), "end": "({},{})".format(*end)}
+        values = {
+            **self._days,
+            "kind": _LABELS.get(kind, kind),
+            "first": "({},{})".format(*start),
+            "end": "({},{})".format(*end),
+        }
         with connection.translated_for_rows(self._connection):
             return dict(self._connection.execute(_statement(kind, dry_run=dry_run), values).fetchall())
