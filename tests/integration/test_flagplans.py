@@ -4,19 +4,19 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
 
 import pytest
 
 from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
-from flagschedule.adapters.postgres.plan_store import PostgresPlanStore
+from flagschedule.adapters.postgres.plan_store import PostgresPlanStore, new_id
 from flagschedule.domain import plan_status
 from flagschedule.domain.errors import ConflictError
 from flagschedule.domain.outcome import Reason, State
 from flagschedule.domain.plan import FlagPlan, PlanStatus
-from flagschedule.domain.plan_rows import Link, Part, PlanFacts
+from flagschedule.domain.plan_rows import Content, Insert, Key, Link, Part, PlanFacts
 from flagschedule.domain.planning import PlanDecision, plan
 from tests import roles
 from tests.integration.conftest import Run
@@ -397,3 +397,46 @@ def test_a_request_to_retry_makes_a_stopped_step_again(database_url: str, flagsc
         assert (await on.status(again)).phase == "Active"
 
     played(database_url, play)
+
+
+def test_a_restored_database_makes_nothing_again_that_the_status_shows(database_url: str, flagschedule: Run) -> None:
+    """The row is pending again, as in a backup; it is applied by the status, and its flag stays as it is."""
+
+    async def play(on: Scene, database: Database) -> None:
+        flag = database.flag("chat")
+        steps = ramp(on.now - SECOND)
+        obj = on.plan(*steps)
+        await on.reconcile(obj)
+        await asyncio.to_thread(flagschedule, "process")
+        await on.reconcile(obj)
+        status = (await on.status(obj)).as_json()
+        database.run("UPDATE feature_flags SET rollout_percentage = 77")
+        database.run("DELETE FROM flag_plan_rows WHERE step = 'quarter'")
+        database.run("DELETE FROM feature_flag_schedules WHERE status = 'pending'")
+        database.run("UPDATE feature_flag_schedules SET status = 'pending', reason = NULL, applied_at = NULL")
+        database.run("UPDATE flag_plan_rows SET state = NULL")
+
+        await on.reconcile(on.plan(*steps, uid=obj.ref.uid, status=status))
+        await asyncio.to_thread(flagschedule, "process")
+
+        assert database.state(flag) == (False, 77)
+        made, coming = await on.links(obj)
+        assert (made.reason, coming.key.step, coming.state) == (Reason.RESTORED_FROM_STATUS, "quarter", State.PENDING)
+
+    played(database_url, play)
+
+
+def test_ids_sort_windows_by_their_start_and_below_schedules() -> None:
+    """Of 1,000 back-to-back windows each end comes before the next start and after its own; FlagSchedules come last."""
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    key = Key("o", "s", Part.START, "f", "e")
+    content = Content(scheduled_at=begin, updates={}, max_retries=3)
+    ids = [
+        new_id(Insert(key=each, content=content, flag_id=uuid4(), began_at=begin + number * HOUR, is_chain=False))
+        for number in range(1000)
+        for each in (key, key.end)
+    ]
+
+    assert ids == sorted(ids)
+    assert {(found.version, found.variant) for found in ids} == {(8, "specified in RFC 4122")}
+    assert ids[-1] < UUID(f"{int(begin.timestamp() * 1000):012x}70008000000000000000")

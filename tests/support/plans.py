@@ -109,6 +109,13 @@ class PlanWorld:
             self._update(update)
         for insert in changes.inserts:
             self._insert(insert, obj)
+        for restore in changes.restores:
+            self._set(
+                restore.link,
+                state=State.APPLIED,
+                reason=Reason.RESTORED_FROM_STATUS,
+                applied_at=restore.applied_at,
+            )
         for note in changes.notes:
             self._note(note, obj)
         if changes.suspend is not None:
@@ -160,6 +167,7 @@ class PlanWorld:
             updates=note.updates,
             state=note.state,
             reason=note.reason,
+            applied_at=note.applied_at,
         )
 
     def pending(self, part: Part = Part.START) -> list[Link]:

@@ -4,7 +4,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from flagschedule.domain import plan_status
 from flagschedule.domain.outcome import Reason, State
 from flagschedule.domain.plan import FlagPlan
 from flagschedule.domain.plan_rows import Part
@@ -356,6 +359,17 @@ def test_an_edit_of_values_changes_what_is_pending_and_makes_nothing_again() -> 
     assert all(end.updates == {"rolloutPercentage": 0} for end in ends[1:])
 
 
+def test_an_edit_starts_nothing_whose_time_has_passed() -> None:
+    """Not even what would not be too late for a step that was planned in time."""
+    on = world(at(-1))
+    on.reconcile(recurring(hours("0 8 * * *")))
+    on.now = at(0, 9, 5)
+
+    on.reconcile(recurring(hours("0 9 * * *"), generation=2))
+
+    assert min(link.due_at for link in on.pending()) == at(1, 9)
+
+
 def test_the_end_of_an_open_window_is_made_when_its_step_is_gone() -> None:
     """Renamed or removed: the window that is open is closed, once."""
     on = world(at(-1))
@@ -415,6 +429,7 @@ def test_cancelled_is_one_way() -> None:
     on.reconcile(recurring())
     on.reconcile(recurring(cancel=True, generation=2))
     assert not any(link.unfinished for link in on.links.values())
+    on.now = at(10)
 
     on.reconcile(recurring(generation=3))
 
@@ -497,3 +512,106 @@ def test_a_window_with_a_time_is_ended_and_then_the_plan_is_finished() -> None:
 
     assert on.reconcile(plan).view.is_finished
     assert chat(on) == {"enabled": False, "rolloutPercentage": 7}
+
+
+def shown(on: PlanWorld, plan: FlagPlan) -> dict[str, Any]:
+    """The status that a plan shows."""
+    found = plan_status.compute(plan, on.facts(plan), on.reconcile(plan))
+    assert found
+    return found.as_json()
+
+
+def test_a_restored_database_makes_no_step_again_that_the_status_shows_as_made() -> None:
+    """Restored to before everything: the chain goes on with the step that was next, whole soak included."""
+    on = world(MONDAY)
+    on.reconcile(ramp())
+    on.run(ramp(), datetime(2027, 1, 13, 9, tzinfo=UTC), HOUR)
+    status, made_at, now = shown(on, ramp()), on.now, on.now + HOUR
+    restored = world(now)
+
+    restored.reconcile(ramp(status=status))
+
+    assert [(link.key.step, link.due_at) for link in restored.pending()] == [("all", made_at + 2 * DAY)]
+
+
+def test_a_restored_database_repeats_no_window_that_the_status_shows_as_handled() -> None:
+    """Rows that are pending again are applied without a change; what is newer than the status is made."""
+    on = world(at(-1))
+    on.reconcile(recurring())
+    before = dict(on.links), dict(on.records)
+    on.run(recurring(), at(1, 12), HOUR)
+    plan = recurring(status=shown(on, recurring()))
+    on.links, on.records = before
+    on.history.clear()
+
+    on.reconcile(plan)
+    on.run(plan, at(1, 18), HOUR)
+
+    assert [(moment, values) for moment, _, values in on.history] == [(at(1, 17), {"enabled": False})]
+
+
+def test_a_step_with_the_name_of_a_recurring_one_is_made() -> None:
+    """That a status shows a step of the same name is no sign of a restored database."""
+    on = world(at(-1))
+    on.reconcile(recurring())
+    on.run(recurring(), at(1, 18), HOUR)
+    once = {"name": "hours", "at": "2027-01-13T09:00:00Z", "changes": [change(rolloutPercentage=5)]}
+
+    on.reconcile(plan_object(once, created_at=SUNDAY, generation=2, status=shown(on, recurring())))
+
+    assert [(link.key.step, link.is_chain) for link in on.pending()] == [("hours", True)]
+
+
+steps = st.sampled_from(
+    [
+        hours(),
+        hours("0 */6 * * *", None),
+        hours("30 22 * * *", "06:00"),
+        {"name": "five", "at": "2027-01-12T09:00:00Z", "changes": [change(rolloutPercentage=5)]},
+        {"name": "more", "after": "24h", "changes": [change(), change("other")]},
+        {"name": "waits", "after": "1h", "approval": True, "changes": [change("other", rolloutPercentage=50)]},
+    ]
+)
+acts = st.sampled_from(
+    ["edit", "suspend", "resume", "delete", "process", "refuse", "retry", "approve", "flag", "break"]
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(acts, st.integers(0, 3000), st.lists(steps, min_size=1, max_size=3)), max_size=12))
+def test_no_walk_makes_anything_twice_and_planning_always_comes_to_an_end(
+    walk: list[tuple[str, int, list[dict[str, Any]]]],
+) -> None:
+    """Each change of each occurrence has one row at a time, and none that was made has another one."""
+    on = world(MONDAY)
+    fields: dict[str, Any] = {"suspend": False}
+    chosen, uid, generation, made = [hours()], 1, 1, set[tuple[Any, Any]]()
+    for act, minutes, wanted in walk:
+        on.now += minutes * MINUTE
+        generation += 1
+        annotations = {"flagschedule.io/retry-requested-at": str(generation)} if act == "retry" else {}
+        match act:
+            case "edit":
+                chosen = wanted
+            case "suspend" | "resume":
+                fields["suspend"] = act == "suspend"
+            case "process":
+                on.process()
+            case "refuse":
+                on.refuse(wanted[0]["name"])
+            case "approve":
+                annotations = {"flagschedule.io/approved": "waits"}
+            case "flag":
+                on.add_flags("other")
+            case "break":
+                chosen = [hours("0 0 30 2 *")]
+        zone = {} if "cron" not in chosen[0] else {"timeZone": "Europe/Oslo"}
+        named = {"uid": f"00000000-0000-4000-8000-{uid:012d}", "created_at": MONDAY, "generation": generation}
+        on.reconcile(plan_object(*chosen, **named, **fields, **zone, annotations=annotations))
+        if act == "delete":
+            on.reconcile(plan_object(*chosen, **named, deleting=True))
+            assert not any(link.unfinished for link in on.links.values())
+            uid += 1
+        now_made = {(link.key, link.schedule_id) for link in on.links.values() if link.made}
+        assert made <= now_made
+        made = now_made

@@ -199,8 +199,16 @@ class Cancel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Restore:
+    """A row whose change was made, as the status says; the database had lost that."""
+
+    link: Link
+    applied_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Note:
-    """A link without a row: its flag does not exist, or its time had passed before it did."""
+    """A link without a row: its flag does not exist, its time had passed, or the database had lost that it was made."""
 
     key: Key
     due_at: datetime
@@ -208,6 +216,7 @@ class Note:
     state: State
     reason: Reason
     relinked: bool = False
+    applied_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,8 +226,10 @@ class Changes:
     inserts: tuple[Insert, ...] = ()
     updates: tuple[Update, ...] = ()
     cancels: tuple[Cancel, ...] = ()
+    restores: tuple[Restore, ...] = ()
     notes: tuple[Note, ...] = ()
     suspend: bool | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.inserts or self.updates or self.cancels or self.notes or self.suspend is not None)
+        rows = self.inserts or self.updates or self.cancels or self.restores
+        return bool(rows or self.notes or self.suspend is not None)

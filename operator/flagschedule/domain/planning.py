@@ -25,6 +25,7 @@ from flagschedule.domain.plan_rows import (
     Part,
     PlanFacts,
     PlanRecord,
+    Restore,
     Update,
 )
 from flagschedule.domain.schedule import Values
@@ -39,6 +40,8 @@ RECENT: Final = timedelta(
 _DAY: Final = timedelta(days=1)
 _SECOND: Final = timedelta(seconds=1)
 _HISTORY: Final = timedelta(hours=24)  # see decision
+_CLOCK_SKEW: Final = timedelta(minutes=5)
+_HANDLED: Final = {Reason.APPLIED, Reason.ALREADY_SET, Reason.PARTLY_SUPERSEDED, Reason.SUPERSEDED}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +192,8 @@ class _Planner:
         self._updates: list[Update] = []
         self._notes: list[Note] = []
         self._stays: set[Key] = set()
+        self._lost = _lost(obj, facts)
+        self._restores: list[Restore] = []
         self._view = View()
         self._rendered: dict[int, Mapping[str, bool | int]] = {}
 
@@ -209,6 +214,7 @@ class _Planner:
             inserts=tuple(self._inserts),
             updates=tuple(self._updates),
             cancels=tuple(self._cancels()),
+            restores=tuple(self._restores),
             notes=(*self._notes, *self._forgotten()),
             suspend=self._spec.suspend if held - {self._spec.suspend} else None,
         )
@@ -247,7 +253,11 @@ class _Planner:
     def _keep(self, link: Link, content: Content) -> None:
         """A row that is there stays, with the content of the spec."""
         self._stays.add(link.key)
-        if link.unfinished and link.content != content:
+        handled = self._lost.get((link.key.step, link.key.part))
+        if handled and link.unfinished and not link.retrying and _in_seconds(link.due_at) <= handled.at:
+            # A database that was restored to before the change makes nothing twice.
+            self._restores.append(Restore(link=link, applied_at=handled.applied_at))
+        elif link.unfinished and link.content != content:
             self._updates.append(Update(link=link, content=content))
 
     def _insert(
@@ -351,15 +361,16 @@ class _Planner:
             key = Key(occurrence.identity, step.name, Part.START, *change.flag)
             link = self._facts.links.get(key)
             if link is None or link.revivable:
-                is_fresh = is_fresh or self._may_start(occurrence.start)
+                is_fresh = is_fresh or self._may_start(step, occurrence.start)
                 continue
             self._keep(link, self._start(change, occurrence.start))
             if occurrence.end is not None:
                 self._plan_end(link, change, occurrence.end, occurrence.start)
         return is_fresh
 
-    def _may_start(self, at: datetime) -> bool:
-        if at <= self._record.planned_from:
+    def _may_start(self, step: Step, at: datetime) -> bool:
+        handled = self._lost.get((step.name, Part.START))
+        if at <= self._record.planned_from or (handled is not None and at <= handled.at):
             return False
         unplanned = at > (self._record.planned_until or self._record.planned_from)
         # Else it was planned, but for a flag that did not exist.
@@ -406,6 +417,10 @@ class _Planner:
                 self._keep_ends(step, links)
                 made_at = max(link.applied_at or link.due_at for link in links.values())
                 continue
+            if not links and (handled := self._lost_after(chain[number:])) is not None:
+                self._restore_step(step, occurrence, handled)
+                made_at = handled.applied_at
+                continue
             if not links:
                 self._begin(step, occurrence, base, is_first=number == 0)
                 return False
@@ -413,6 +428,28 @@ class _Planner:
                 continue
             return False
         return True
+
+    def _lost_after(self, steps: tuple[Step, ...]) -> "_Handled | None":
+        """The first of these steps that the status shows as made: so all before it were made, too."""
+        shown = (self._lost.get((step.name, Part.START)) for step in steps)
+        return next((handled for handled in shown if handled is not None and handled.is_made), None)
+
+    def _restore_step(self, step: Step, occurrence: str, handled: "_Handled") -> None:
+        """Note a step that was made, by the status, and of which a restored database knows nothing."""
+        for change in step.changes:
+            key = Key(occurrence, step.name, Part.START, *change.flag)
+            self._stays.add(key)
+            self._notes.append(
+                Note(
+                    key=key,
+                    due_at=handled.at,
+                    updates=self._json(change.updates),
+                    state=State.APPLIED,
+                    reason=Reason.RESTORED_FROM_STATUS,
+                    relinked=key in self._facts.links,
+                    applied_at=handled.applied_at,
+                )
+            )
 
     def _occurrence(self, chain: tuple[Step, ...]) -> str:
         """What identifies the chain; an edit of its first time moves no chain of which a step was made."""
@@ -540,6 +577,36 @@ class _Planner:
     def _stop(self, stop: Stop) -> None:
         if self._view.stop is None or (self._view.stop.is_history and not stop.is_history):
             self._view.stop = stop
+
+
+@dataclass(frozen=True)
+class _Handled:
+    """An occurrence of a step that the status shows as handled."""
+
+    at: datetime
+    applied_at: datetime
+    is_made: bool
+
+
+def _lost(obj: FlagPlan, facts: PlanFacts) -> Mapping[tuple[str, Part], _Handled]:
+    """What the status shows as handled, and no link does: the latest of each step and part.
+
+    The database was restored from a backup. What cannot be true is not believed.
+    """
+    known = {(link.key.step, link.key.part, _in_seconds(link.due_at)) for link in facts.links.values() if link.ended}
+    found: dict[tuple[str, Part], _Handled] = {}
+    for done in obj.status.recent:  # the newest first
+        if done.step is None or done.at is None or done.outcome not in _HANDLED or done.at > facts.now + _CLOCK_SKEW:
+            continue
+        part = Part.END if done.part == "End" else Part.START
+        if (done.step, part, done.at) not in known:
+            is_made = done.outcome != Reason.SUPERSEDED
+            found.setdefault((done.step, part), _Handled(done.at, done.applied_at or done.at, is_made))
+    return found
+
+
+def _in_seconds(instant: datetime) -> datetime:
+    return instant.replace(microsecond=0)
 
 
 def _was_passed_over(link: Link) -> bool:

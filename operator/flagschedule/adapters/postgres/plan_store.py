@@ -124,6 +124,8 @@ class _Transaction:
             [_of(update.link) | vars(update.content) for update in changes.updates],
             suspended=self._is_suspended,
         )
+        restores = [_of(restore.link) | {"applied_at": restore.applied_at} for restore in changes.restores]
+        await self._change("restore", restores, suspended=None)
         if changes.notes:
             await self._session.execute(_text("note"), {**self._values, "rows": _rows(map(_note, changes.notes))})
         await self._insert(changes.inserts)
@@ -147,7 +149,7 @@ class _Transaction:
         ids = {key: link.schedule_id for key, link in self._facts.links.items()}
         by_flag: dict[Flag, list[Insert]] = {}
         for insert in inserts:
-            ids[insert.key] = _new_id(insert)
+            ids[insert.key] = new_id(insert)
             by_flag.setdefault(insert.key.flag, []).append(insert)
         for flag, found in by_flag.items():
             rows = _rows(_new_row(insert, ids) for insert in found)
@@ -295,7 +297,7 @@ def _of(link: Link) -> dict[str, Any]:
 
 def _note(note: Note) -> dict[str, Any]:
     values = {"due_at": note.due_at, "updates": note.updates, "state": note.state, "reason": note.reason}
-    return {**note.key._asdict(), **values}
+    return {**note.key._asdict(), **values, "applied_at": note.applied_at}
 
 
 def _new_row(insert: Insert, ids: Mapping[Key, UUID | None]) -> dict[str, Any]:
@@ -310,7 +312,7 @@ def _new_row(insert: Insert, ids: Mapping[Key, UUID | None]) -> dict[str, Any]:
     }
 
 
-def _new_id(insert: Insert) -> UUID:
+def new_id(insert: Insert) -> UUID:
     """A UUID of version 8: the seconds of the window's start, whether it is the window's end, and random bits.
 
     Of two rows at the same time the one with the greater id wins. A UUID of version 7 begins with milliseconds and is
