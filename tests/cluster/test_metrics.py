@@ -183,7 +183,7 @@ def test_every_query_of_the_dashboard_has_an_answer(lively: Scene, server: str) 
 
     for query in QUERIES:
         eventually(lambda query=query: _is_number(answer(server, query)), query)  # type: ignore[misc]  # bound at once
-    assert len(QUERIES) == 19
+    assert len(QUERIES) == 21
 
 
 def _is_number(result: list[Any]) -> bool:

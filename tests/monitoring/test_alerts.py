@@ -45,8 +45,6 @@ CASES = [
     Case("FlagScheduleOperatorDown", "flagschedule_leader", "1", "_", 9),  # gone: its last value counts for 5 minutes
     Case("FlagScheduleCacheStale", 'flagschedule_outbox_entries{outbox="cache"}', "0", "1", 12),
     Case("FlagScheduleStatusesWait", 'flagschedule_outbox_entries{outbox="status"}', "0", "1", 12),
-    Case("FlagPlanHorizon", "flagschedule_plan_horizon_seconds", "1800", "1799", 11),
-    Case("FlagPlanHorizon", "flagschedule_plan_horizon_seconds", "604800", "-60", 11),  # no row is left
     Case("FlagPlanWindowOpen", "flagschedule_open_windows_past_end", "0", "1", 6),
     Case("FlagFreezeOrphaned", "flagschedule_orphan_freezes", "0", "1", 2),
 ]
@@ -99,9 +97,16 @@ def test_schedules_that_every_run_leaves_alert(tmp_path: Path) -> None:
     _check(tmp_path, "FlagScheduleSkipped", series, "0x9 1x19 2+1x30 32x60", fires)
 
 
+def test_a_plan_whose_rows_end_soon_alerts(tmp_path: Path) -> None:
+    """Rows until the third hour are enough until half an hour before; then it fires, until there are more."""
+    series = "flagschedule_planned_until_timestamp_seconds"
+    fires = {149: False, 159: False, 161: True, 189: True, 192: False}
+    _check(tmp_path, "FlagPlanHorizon", series, "10800x189 604800x60", fires)
+
+
 def test_every_alert_is_tried() -> None:
     """Every rule has a test in which it fires."""
-    assert {case.alert for case in CASES} | COUNTED.keys() | {"FlagScheduleSkipped"} == set(ALERTS)
+    assert {case.alert for case in CASES} | COUNTED.keys() | {"FlagScheduleSkipped", "FlagPlanHorizon"} == set(ALERTS)
 
 
 def test_the_rules_are_well_formed(tmp_path: Path) -> None:

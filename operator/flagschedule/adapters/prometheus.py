@@ -3,12 +3,18 @@
 Labels are bounded: phases, reasons and the names of two outboxes; never a flag, an object or a namespace.
 """
 
-from collections.abc import Mapping
+import math
+from collections import Counter as Counted
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from flagschedule.domain.events import EventReason, Transition
+from flagschedule.domain.plan import Phase as PlanPhase
+from flagschedule.domain.plan import PlanStatus
+from flagschedule.domain.plan_status import EventReason as PlanEventReason
+from flagschedule.domain.plan_status import PlanTransition
 from flagschedule.domain.schedule import Phase
 from flagschedule.ports.measuring import Backlog
 
@@ -34,12 +40,26 @@ class PrometheusTelemetry:
         )
         self._transitions = Counter(
             "flagschedule_transitions",
-            "Steps of FlagSchedules that people wait for, by the reason of their Event.",
+            "Steps of FlagSchedules and FlagPlans that people wait for, by the reason of their Event.",
             ["reason"],
             registry=self._registry,
         )
-        for reason in EventReason:
+        for reason in (*EventReason, *PlanEventReason):
             self._transitions.labels(reason)  # a series that appears with its first count shows no increase
+        self._plans = Gauge(
+            "flagschedule_plans",
+            "FlagPlans in each phase, as of the last comparison of all (every five minutes).",
+            ["phase"],
+            registry=self._registry,
+        )
+        self._planned_until = self._gauge(
+            "planned_until_timestamp_seconds",
+            "Until when all starts of the plans that recur have rows, of the plan that has the fewest.",
+        )
+        self._planned_until.set(math.inf)
+        self._open_windows = self._gauge(
+            "open_windows_past_end", "FlagPlans with a window whose end is overdue and not made."
+        )
         self._lateness = Histogram(
             "flagschedule_lateness_seconds",
             "From scheduledAt until the change was made, of changes that were made now.",
@@ -100,6 +120,20 @@ class PrometheusTelemetry:
         """See ports.measuring.Telemetry."""
         for phase in Phase:
             self._objects.labels(phase).set(phases.get(phase, 0))
+
+    def plan_status_written(self, transition: PlanTransition) -> None:
+        """See ports.measuring.Telemetry."""
+        for event in transition.events:
+            self._transitions.labels(event.reason).inc()
+
+    def plans_compared(self, statuses: Sequence[PlanStatus]) -> None:
+        """See ports.measuring.Telemetry. A plan that is held or ended needs no more rows."""
+        phases = Counted(status.phase for status in statuses)
+        for phase in PlanPhase:
+            self._plans.labels(phase).set(phases[phase])
+        live = (status.planned_until for status in statuses if status.phase in {PlanPhase.ACTIVE, PlanPhase.WAITING})
+        self._planned_until.set(min((until.timestamp() for until in live if until), default=math.inf))
+        self._open_windows.set(sum(bool(status.window_open_past_end) for status in statuses))
 
     def text(self, backlog: Backlog | None, *, leads: bool) -> bytes:
         """See ports.measuring.MetricsText. While the database is away its figures stay as they were last."""

@@ -116,9 +116,12 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
         freezes = Reconciler(freeze_client, freezing)
         plan_store = PostgresPlanStore(store, settings.cluster, settings.namespaces)
         plan_recorder = EventRecorder(plan_client)
-        plan_mirror = PlanMirror(plan_store, breaker, rules, PlanStatusWriter(plan_client, plan_recorder), telemetry)
+        plan_writer = PlanStatusWriter(plan_client, plan_recorder, telemetry)
+        plan_mirror = PlanMirror(plan_store, breaker, rules, plan_writer, telemetry)
         plans = Reconciler(plan_client, plan_mirror)
-        plan_resync = PlanResync(plan_store, plan_client, breaker, plan_mirror, plans, interval=settings.sweep_seconds)
+        plan_resync = PlanResync(
+            plan_store, plan_client, breaker, plan_mirror, plans, telemetry, interval=settings.sweep_seconds
+        )
         try:
             yield Operator(
                 elector=elector,

@@ -330,6 +330,7 @@ class EventReason(StrEnum):
     PLANNED = "Planned"
     STEP_MADE = "StepMade"
     STEP_NOT_MADE = "StepNotMade"
+    STEP_PASSED_OVER = "StepPassedOver"  # as planned: another change came first, or it was to be skipped
     AWAITING_APPROVAL = "AwaitingApproval"
     FLAG_NOT_FOUND = "FlagNotFound"
     FLAG_AMBIGUOUS = "FlagAmbiguous"
@@ -348,7 +349,7 @@ _WARNINGS: Final = {
     EventReason.EXPIRED,
     EventReason.INVALID_SPEC,
 }
-_HARMLESS: Final = {*_MADE, "Superseded", "Skipped", "NotStarted"}
+_PASSED_OVER: Final = {"Superseded", "Skipped", "NotStarted"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -388,12 +389,8 @@ def _of_done(done: Done) -> Event:
         text = f"Made {part}step {done.step}: {done.change}."
         return Event(type="Normal", reason=EventReason.STEP_MADE, message=cut(text, _LONGEST_MESSAGE))
     text = f"{done.outcome}: {part}step {done.step}: {done.message or done.change}."
-    is_harmless = done.outcome in _HARMLESS
-    return Event(
-        type="Normal" if is_harmless else "Warning",
-        reason=EventReason.STEP_NOT_MADE,
-        message=cut(text, _LONGEST_MESSAGE),
-    )
+    passed_over = done.outcome in _PASSED_OVER
+    return _event(EventReason.STEP_PASSED_OVER if passed_over else EventReason.STEP_NOT_MADE, text)
 
 
 def _event(reason: EventReason, message: str) -> Event:

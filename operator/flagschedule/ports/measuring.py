@@ -1,10 +1,12 @@
 """What the operator counts, and what a scrape shows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from flagschedule.domain.events import Transition
+from flagschedule.domain.plan import PlanStatus
+from flagschedule.domain.plan_status import PlanTransition
 from flagschedule.domain.schedule import Phase
 
 
@@ -51,6 +53,12 @@ class Telemetry(Protocol):
 
     def compared(self, phases: Mapping[Phase | None, int]) -> None:
         """How many objects stand in each phase."""
+
+    def plan_status_written(self, transition: PlanTransition) -> None:
+        """Count a transition that was written to a plan's status."""
+
+    def plans_compared(self, statuses: Sequence[PlanStatus]) -> None:
+        """Take the statuses of all plans."""
 
 
 class MetricsText(Protocol):

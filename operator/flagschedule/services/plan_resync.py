@@ -4,7 +4,6 @@ A root task of the operator. It finds what must be looked at, and the reconciler
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -22,6 +21,7 @@ from flagschedule.domain.errors import (
 from flagschedule.domain.plan import FlagPlan, PlanStatus
 from flagschedule.domain.schedule import ObjectRef, Uid
 from flagschedule.ports.cluster import ObjectClient
+from flagschedule.ports.measuring import Telemetry
 from flagschedule.ports.planning import KnownPlan, PlanStore
 from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.concurrently import for_each
@@ -48,6 +48,7 @@ class PlanResync:
         breaker: CircuitBreaker,
         mirror: PlanMirror,
         reconciler: Reconciler[FlagPlan],
+        telemetry: Telemetry,
         *,
         interval: float,
     ) -> None:
@@ -56,6 +57,7 @@ class PlanResync:
         self._breaker = breaker
         self._mirror = mirror
         self._reconciler = reconciler
+        self._telemetry = telemetry
         self._interval = interval
         self._entries: dict[ObjectRef, list[int]] = {}  # the outbox's, until their plan was planned again
         self._failing = False
@@ -152,8 +154,8 @@ class PlanResync:
         await for_each(objects, compare)
         orphans = known.keys() - {obj.ref.uid for obj in objects}
         await self._reconciler.try_all([*damaged, *(_as_deleted(known[uid]) for uid in orphans)], _keep_nothing)
-        phases = Counter(obj.status.phase for obj in objects)
-        _log.debug("All plans compared", repaired=len(damaged), phases={str(name): n for name, n in phases.items()})
+        self._telemetry.plans_compared([obj.status for obj in objects])
+        _log.debug("All plans compared", repaired=len(damaged))
 
     async def _is_damaged(self, obj: FlagPlan, known: dict[Uid, KnownPlan]) -> bool:
         if obj.deleting:

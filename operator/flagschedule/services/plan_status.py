@@ -7,15 +7,19 @@ from flagschedule.domain.plan_rows import PlanFacts
 from flagschedule.domain.plan_status import PlanTransition
 from flagschedule.domain.planning import PlanDecision
 from flagschedule.ports.cluster import ObjectClient
+from flagschedule.ports.measuring import Telemetry
 from flagschedule.services.event_recorder import EventRecorder
 
 
 class PlanStatusWriter:
     """Computes the status of a plan that was just planned, and writes it if it is not the object's."""
 
-    def __init__(self, client: ObjectClient[FlagPlan, PlanStatus], recorder: EventRecorder) -> None:
+    def __init__(
+        self, client: ObjectClient[FlagPlan, PlanStatus], recorder: EventRecorder, telemetry: Telemetry
+    ) -> None:
         self._client = client
         self._recorder = recorder
+        self._telemetry = telemetry
 
     def is_stale(self, obj: FlagPlan, facts: PlanFacts, decision: PlanDecision) -> bool:
         """Return whether the object shows another status than it should."""
@@ -36,4 +40,6 @@ class PlanStatusWriter:
             await self._client.write_status(obj.ref, obj.resource_version, wanted)
         except ObjectGoneError:
             return  # there is no object to write to
-        self._recorder.record(obj.ref, PlanTransition(old=obj.status, new=wanted), facts.now)
+        transition = PlanTransition(old=obj.status, new=wanted)
+        self._telemetry.plan_status_written(transition)
+        self._recorder.record(obj.ref, transition, facts.now)
