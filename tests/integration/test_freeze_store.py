@@ -224,3 +224,44 @@ async def test_an_annotation_lets_a_schedule_go_on(database_url: str, flagschedu
 
         states = [on.database.row(row_of(found).id or uuid4())["status"] for found in rows]
         assert states == ["pending", "pending", "applied"]
+
+
+async def test_the_end_of_a_freeze_lets_500_go_on_in_their_order(
+    database: Database, database_url: str, flagschedule: Run
+) -> None:
+    """Deleted while it holds 500 rows and a retry: all are made, each flag ends with its latest, no retry was used."""
+    flags = [database.flag(f"flag-{n}") for n in range(20)]
+    for number in range(500):
+        updates = {"rolloutPercentage": number // 20}
+        database.schedule(flags[number % 20], updates, due=timedelta(seconds=number - 600))
+    retry = database.schedule(flags[0], {"enabled": True}, status="failed", retry_count=1)
+    database.run("UPDATE feature_flag_schedules SET next_retry_at = now() WHERE id = %s", retry)
+    async with stores(database_url) as store:
+        ref = freeze()
+        await store.replace(ref, SCOPE, [Interval((await store.look()).now, None)])
+        flagschedule("process")
+        assert await store.held() == {ref.uid: 501}
+        assert database.row(retry)["retry_count"] == 1
+        await store.forget(ref)
+
+    flagschedule("process")
+
+    assert database.query("SELECT DISTINCT status FROM feature_flag_schedules") == [{"status": "applied"}]
+    assert {database.state(flag)[1] for flag in flags} == {24}
+
+
+async def test_of_two_freezes_both_must_end(database: Database, database_url: str, flagschedule: Run) -> None:
+    """What one of two lets go on the other one holds."""
+    row = database.schedule(database.flag("checkout"), {"enabled": True})
+    async with stores(database_url) as store:
+        first, second = freeze("first"), freeze("second")
+        for ref in (first, second):
+            await store.replace(ref, SCOPE, [Interval((await store.look()).now, None)])
+        await store.forget(first)
+        flagschedule("process")
+        held = database.row(row)["status"]
+        await store.forget(second)
+
+    flagschedule("process")
+
+    assert (held, database.row(row)["status"]) == ("pending", "applied")
