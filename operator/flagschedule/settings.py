@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from flagschedule.domain.backoff import MAX_RETRIES
+from flagschedule.domain.defaults import SHORTEST_INTERVAL
 from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError
 
 _log = logging.getLogger(__name__)
@@ -108,6 +109,14 @@ class Settings(BaseModel):
             "is not applied but Expired; its startingDeadlineSeconds may allow more, up to a day.",
         ),
     ] = 600
+    shortest_interval_seconds: Annotated[
+        int,
+        Field(
+            ge=60,
+            le=86_400,
+            description="A FlagPlan whose cron step starts twice within less than this is Invalid.",
+        ),
+    ] = int(SHORTEST_INTERVAL.total_seconds())
     show_database_messages: Annotated[
         bool,
         Field(

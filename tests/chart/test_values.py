@@ -64,7 +64,7 @@ def other(leaf: values.Value) -> Any:
     if isinstance(leaf.default, bool):
         return not leaf.default
     if isinstance(leaf.default, int) or "integer" in leaf.stated.get("type", ()):
-        return (leaf.default or 6) + 1
+        return max((leaf.default or 6) + 1, leaf.stated.get("minimum", 0))
     return {"other": "other"} if isinstance(leaf.default, dict) else "other"
 
 

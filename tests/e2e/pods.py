@@ -112,6 +112,23 @@ class Pods:
         code = found["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"]
         return Ended(code, self.log(found["metadata"]["name"]))
 
+    @contextmanager
+    def lingering_processor(self) -> Iterator[None]:
+        """Let a run of the processor stay, as the shipped ones do, until the block ends."""
+        name = f"run-{next(_numbers)}"
+        job = json.loads(
+            self._system("create", "job", name, "--from=cronjob/flagschedule-processor", "--dry-run=client", "-ojson")
+        )
+        (container,) = job["spec"]["template"]["spec"]["containers"]
+        linger = {"name": "FLAG_SCHEDULE_LINGER_SECONDS", "value": "600"}
+        container["env"] = [*(each for each in container["env"] if each["name"] != linger["name"]), linger]
+        job["spec"]["activeDeadlineSeconds"] = 600
+        self._system("create", "-f", "-", stdin=json.dumps(job))
+        try:
+            yield
+        finally:
+            self._system("delete", f"job/{name}", "--wait=false")
+
     def shell(self, script: str) -> str:
         """Run commands of the documentation in the product's namespace. Returns: their output."""
         self.kubectl("config", "set-context", "--current", f"--namespace={SYSTEM}")

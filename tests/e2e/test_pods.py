@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from dev.demo.commands import CommandFailedError
 from tests.e2e.pods import Pods
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(600)]  # the first one waits for the cluster and for a minute
@@ -132,7 +133,17 @@ def _processors_that_applied(pods: Pods, schedule_id: str) -> list[str]:
     """Return the processor pods whose log says that they applied a schedule."""
     processors = pods.system_pods("--selector=app.kubernetes.io/component=processor")
     names = [pod["metadata"]["name"] for pod in processors]
-    return [name for name in names if any(_mentions(line, schedule_id) for line in pods.log(name).splitlines())]
+    return [name for name in names if any(_mentions(line, schedule_id) for line in _log(pods, name).splitlines())]
+
+
+def _log(pods: Pods, name: str) -> str:
+    """Return what a pod has printed; nothing, if the CronJob has deleted it since it was listed."""
+    try:
+        return pods.log(name)
+    except CommandFailedError as error:
+        if "NotFound" not in error.said:
+            raise
+        return ""
 
 
 def _mentions(line: str, schedule_id: str) -> bool:

@@ -8,6 +8,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from flagschedule.domain import cron
+from flagschedule.domain.defaults import SHORTEST_INTERVAL
 from tests.support import cron_expressions, wall_clock
 
 MINUTES = timedelta(minutes=1)
@@ -93,10 +94,10 @@ def test_the_shortest_interval_is_that_of_all_starts_of_28_years(expression: str
 
 def test_too_short_an_interval_is_refused() -> None:
     """An expression that starts more often than the setting allows is refused, with both intervals."""
-    cron.require_interval(cron.parse_cron("*/5 * * * *"), cron.SHORTEST_INTERVAL)
+    cron.require_interval(cron.parse_cron("*/5 * * * *"), SHORTEST_INTERVAL)
 
     with pytest.raises(ValueError, match="within 4 minutes, and the shortest interval allowed is 5 minutes"):
-        cron.require_interval(cron.parse_cron("*/4 * * * *"), cron.SHORTEST_INTERVAL)
+        cron.require_interval(cron.parse_cron("*/4 * * * *"), SHORTEST_INTERVAL)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | cron_expressions.expressions)

@@ -199,7 +199,7 @@ spec:
         {{- with .env }}
         {{- . | nindent 8 }}
         {{- end }}
-        {{- $names := list "cluster" "maxRetries" "maxLatenessSeconds" "logLevel" "logFormat" }}
+        {{- $names := list "cluster" "maxRetries" "maxLatenessSeconds" "shortestIntervalSeconds" "logLevel" "logFormat" }}
         {{- with include "flagschedule.settings" (dict "names" $names "values" $values.settings) }}
         {{- . | nindent 8 }}
         {{- end }}

@@ -2,11 +2,12 @@
 
 import platform
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from flagschedule.adapters.kubernetes.lease_store import KubernetesLeaseStore, own_namespace
 from flagschedule.adapters.kubernetes.object_client import (
@@ -61,6 +62,7 @@ class Operator:
     plans: Reconciler[FlagPlan]
     plan_recorder: EventRecorder
     plan_resync: PlanResync
+    parse_plan: Callable[[Mapping[str, Any]], FlagPlan]
     scraper: Scraper
 
 
@@ -76,6 +78,9 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
         max_lateness=timedelta(seconds=settings.max_lateness_seconds),
         allow_overrides=settings.allow_overrides,
     )
+    shortest_interval = timedelta(seconds=settings.shortest_interval_seconds)
+    parse_plan = partial(FlagPlan.from_body, shortest_interval=shortest_interval)
+    kind_of_plans = replace(FLAG_PLANS, parse=parse_plan)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
             PostgresMirrorStore(settings.database, settings.cluster, settings.namespaces)
@@ -87,7 +92,7 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
             KubernetesObjectClient(FLAG_FREEZES, (), settings.identity_namespace)
         )
         plan_client = await stack.enter_async_context(
-            KubernetesObjectClient(FLAG_PLANS, settings.namespaces, settings.identity_namespace)
+            KubernetesObjectClient(kind_of_plans, settings.namespaces, settings.identity_namespace)
         )
         elector = None
         if namespace := settings.lease_namespace or own_namespace():
@@ -137,6 +142,7 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
                 plans=plans,
                 plan_recorder=plan_recorder,
                 plan_resync=plan_resync,
+                parse_plan=parse_plan,
                 scraper=Scraper(store, telemetry),
             )
         finally:

@@ -14,9 +14,6 @@ from typing import Final
 
 from cronsim import CronSim, CronSimError
 
-SHORTEST_INTERVAL: Final = timedelta(minutes=5)
-"""The default of the setting that `require_interval` takes."""
-
 _LONGEST: Final = 256
 _DAY: Final = timedelta(days=1)
 # Name, what cronsim is shown instead of the other fields, number of values, what may be written.

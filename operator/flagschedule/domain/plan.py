@@ -17,13 +17,24 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic.alias_generators import to_camel
 
 from flagschedule.domain import lenient
 from flagschedule.domain.calendar import Recurrence, parse_date, parse_duration, parse_until
 from flagschedule.domain.conditions import Conditions
-from flagschedule.domain.cron import SHORTEST_INTERVAL, Cron, parse_cron, require_interval
+from flagschedule.domain.cron import Cron, parse_cron, require_interval
+from flagschedule.domain.defaults import SHORTEST_INTERVAL
 from flagschedule.domain.schedule import (
     DEFAULT_ENVIRONMENT,
     FINALIZER,
@@ -90,7 +101,7 @@ class Step(_Model):
     changes: Annotated[tuple[Change, ...], Field(min_length=1, max_length=20)]
 
     @pydantic.model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _consistent(self, info: ValidationInfo) -> Self:
         if sum(given is not None for given in (self.cron, self.at, self.after)) != 1:
             raise ValueError("must have exactly one of cron, at and after")
         if self.after is not None and self.until is not None:
@@ -105,7 +116,7 @@ class Step(_Model):
         if self.at is not None and self.ends_at is not None and self.ends_at <= self.at:
             raise ValueError("until must be after at")
         if self.cron is not None:
-            require_interval(self.cron, SHORTEST_INTERVAL)
+            require_interval(self.cron, (info.context or {}).get("shortest_interval", SHORTEST_INTERVAL))
             _ = self.until_time
         return self
 
@@ -379,11 +390,11 @@ class FlagPlan:
         return replace(self, deleting=True, finalizers=())
 
     @classmethod
-    def from_body(cls, body: Mapping[str, Any]) -> "FlagPlan":
+    def from_body(cls, body: Mapping[str, Any], *, shortest_interval: timedelta = SHORTEST_INTERVAL) -> "FlagPlan":
         """Read a raw object; a spec that cannot be parsed is a fault of the object, not an exception."""
         meta, raw = body["metadata"], body.get("spec")
         text = json.dumps(raw, sort_keys=True)
-        spec, fault = _parse_spec(text)
+        spec, fault = _parse_spec(text, shortest_interval)
         annotations = meta.get("annotations") or {}
         return cls(
             ref=ObjectRef(uid=Uid(UUID(meta["uid"])), namespace=meta["namespace"], name=meta["name"]),
@@ -409,9 +420,10 @@ def _hash(raw: Any) -> str:
 
 
 @lru_cache(maxsize=4096)  # a plan is read at each outcome and at each comparison
-def _parse_spec(text: str) -> tuple[PlanSpec | None, str | None]:
+def _parse_spec(text: str, shortest_interval: timedelta) -> tuple[PlanSpec | None, str | None]:
+    context = {"shortest_interval": shortest_interval}
     try:
-        return PlanSpec.model_validate(json.loads(text)), None
+        return PlanSpec.model_validate(json.loads(text), context=context), None
     except ValidationError as error:
         return None, "; ".join(_faults(error))
 

@@ -64,6 +64,7 @@ def build_registry(
     reconciler: Reconciler[FlagSchedule],
     freezes: Reconciler[FlagFreeze] | None = None,
     plans: Reconciler[FlagPlan] | None = None,
+    parse_plan: Callable[[Mapping[str, Any]], FlagPlan] = FlagPlan.from_body,
 ) -> kopf.OperatorRegistry:
     """Return everything that Kopf calls; a kind without a reconciler is not watched."""
     registry = kopf.OperatorRegistry()
@@ -72,7 +73,7 @@ def build_registry(
     if freezes is not None:
         _watch(registry, freeze.PLURAL, FlagFreeze.from_body, freezes)
     if plans is not None:
-        _watch(registry, plan.PLURAL, FlagPlan.from_body, plans)
+        _watch(registry, plan.PLURAL, parse_plan, plans)
     return registry
 
 
@@ -162,6 +163,7 @@ async def _run_kopf(services: operating.Operator, settings: Settings, stop: asyn
             services.reconciler,
             services.freezes if services.monitor.served else None,
             services.plans if services.plan_resync.served else None,
+            services.parse_plan,
         ),
         settings=kopf_settings(),
         # For peering, which is off. By default Kopf looks up the user's name, and a container's uid has none.
