@@ -6,7 +6,6 @@ with it.
 """
 
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -94,17 +93,14 @@ class Transition:
         return at - due if at and due else None
 
 
-def is_edge(before: Condition | None, after: Condition | None, *, alike: AbstractSet[str]) -> bool:
-    """Return whether the reason of a condition changed so that people should know.
-
-    That is not so between two reasons in `alike`, and not while the condition stays True.
-    """
-    old, new = before and before.reason, after and after.reason
-    if {old, new} <= alike:
+def _is_edge(before: Condition | None, after: Condition) -> bool:
+    """Return whether the reason of Applied changed so that people should know."""
+    if before is None:
+        return True
+    if {before.reason, after.reason} <= _ARMED:  # suspended, resumed or planned again: still planned
         return False
-    if before and after and before.status is after.status is ConditionStatus.TRUE:
-        return False
-    return old != new
+    stays_true = before.status is after.status is ConditionStatus.TRUE
+    return before.reason != after.reason and not stays_true
 
 
 def _outcome(old: Status, new: Status) -> Event | None:
@@ -113,7 +109,7 @@ def _outcome(old: Status, new: Status) -> Event | None:
         return None
     if after.status is ConditionStatus.UNKNOWN and (new.retry_count or 0) > (old.retry_count or 0):
         reason = EventReason.ATTEMPT_FAILED  # also where the schedule was suspended since
-    elif not is_edge(before, after, alike=_ARMED):  # held, released or planned again: still planned
+    elif not _is_edge(before, after):
         return None
     warned = reason in _WARNINGS or find(new.conditions, ConditionType.STALLED)
     return _event("Warning" if warned else "Normal", reason, after)
