@@ -10,8 +10,7 @@ from importlib.resources import files
 from typing import Final, LiteralString
 
 _LIMIT: Final = "/* limit */ 100"
-_HELD: Final = "/* held */ false"
-_HOLDS: Final = "/* holds */ false"
+_CONDITIONS: Final = ("is_due", "is_not_aside", "held", "holds")  # `held` contains `holds`
 _LOCK: Final = re.compile(r"^ *FOR (NO KEY )?UPDATE.*\n", re.MULTILINE)
 _LOOKED_AT: Final = 1000  # rows of each claim among which `look` searches for one that can be applied
 
@@ -25,7 +24,7 @@ def read(name: str, **parts: LiteralString) -> LiteralString:
     Raises:
         ValueError: the file has no place for a part.
     """
-    text = _with_held(_text(name))
+    text = _with_conditions(_text(name))
     if missing := [part for part in parts if f"/* {part} */" not in text]:
         raise ValueError(f"{name}.sql has no place for {missing[0]}")
     return _filled(text, **parts)
@@ -42,21 +41,23 @@ def _text(name: str) -> LiteralString:
     return files(__package__).joinpath("sql", f"{name}.sql").read_text()
 
 
-def _with_held(text: LiteralString) -> LiteralString:
-    return text.replace(_HELD, _text("process/held")).replace(_HOLDS, _text("process/holds"))
+def _with_conditions(text: LiteralString) -> LiteralString:
+    for name in _CONDITIONS:
+        text = text.replace(f"/* {name} */ false", _text(f"process/{name}"))
+    return text
 
 
 @cache
 def plain(name: str) -> LiteralString:
     """Return the plain text of a file."""
-    return _with_held(re.sub(r"^ *-- full: .*\n", "", _text(name), flags=re.MULTILINE))
+    return _with_conditions(re.sub(r"^ *-- full: .*\n", "", _text(name), flags=re.MULTILINE))
 
 
 @cache
 def full(name: str) -> LiteralString:
     """Return the full text of a file."""
     text = re.sub(r"^.*-- plain\n", "", _text(name), flags=re.MULTILINE)
-    return _with_held(re.sub(r"^( *)-- full: ", r"\1", text, flags=re.MULTILINE))
+    return _with_conditions(re.sub(r"^( *)-- full: ", r"\1", text, flags=re.MULTILINE))
 
 
 @cache

@@ -17,7 +17,7 @@ LEFT JOIN flag_schedule_attempts AS a
 LEFT JOIN LATERAL (
     SELECT z.name, z.reason, z.ends_at
     FROM flag_schedule_freezes AS z, (SELECT o.flag_key, o.environment) AS f
-    WHERE (s.status = 'pending' AND s.scheduled_at <= now() OR s.status = 'failed' AND s.next_retry_at <= now())
+    WHERE (/* is_due */ false)
       AND NOT s.suspended AND /* holds */ false
     ORDER BY z.ends_at DESC NULLS FIRST, z.name
     LIMIT 1

@@ -12,8 +12,7 @@ JOIN feature_flags AS f ON f.id = s.flag_id
 WHERE s.status = 'pending' AND NOT s.suspended AND s.scheduled_at <= now()
   -- A pair, because for a time between two others the planner expects few rows: it would read and sort them all.
   AND (s.scheduled_at, s.id) >= (%(since)s, %(since_id)s)
-  -- Not set aside. From this form the planner expects, with statistics or without, that nearly all rows meet it.
-  AND CASE WHEN s.set_aside_until IS NULL THEN 0 ELSE least(s.set_aside_count, 1) END <> 1 AND s.flag_id <> ALL (%(left_out)s)
+  AND (/* is_not_aside */ false) AND s.flag_id <> ALL (%(left_out)s)
   -- CASE, because from a bare condition on a column that was never analysed the planner expects that few rows meet it.
   AND CASE WHEN s.requires <= 0 THEN true END IS NOT NULL AND NOT (SELECT g.closed FROM gate AS g)  -- plain
   -- full: AND CASE WHEN s.requires <= 1 AND NOT (/* held */ false) THEN true END IS NOT NULL

@@ -6,7 +6,7 @@ SELECT s.id, s.flag_id, s.updates, s.scheduled_at, s.not_after, s.arming, s.retr
 FROM feature_flag_schedules AS s
 JOIN feature_flags AS f ON f.id = s.flag_id
 WHERE s.id = ANY (%(ids)s) AND NOT s.suspended
-  AND (s.status = 'pending' AND s.scheduled_at <= now() OR s.status = 'failed' AND s.next_retry_at <= now())
+  AND (/* is_due */ false)
   AND CASE WHEN s.requires <= 1 AND NOT (/* held */ false) THEN true END IS NOT NULL
 FOR NO KEY UPDATE OF f SKIP LOCKED
 FOR UPDATE OF s SKIP LOCKED

@@ -6,7 +6,7 @@ SELECT s.id, s.flag_id, s.updates, s.scheduled_at, s.not_after, s.arming, s.retr
 FROM feature_flag_schedules AS s
 JOIN feature_flags AS f ON f.id = s.flag_id
 WHERE s.status = 'failed' AND s.next_retry_at IS NOT NULL AND NOT s.suspended AND s.next_retry_at <= now()
-  AND CASE WHEN s.set_aside_until IS NULL THEN 0 ELSE least(s.set_aside_count, 1) END <> 1 AND s.flag_id <> ALL (%(left_out)s)
+  AND (/* is_not_aside */ false) AND s.flag_id <> ALL (%(left_out)s)
   -- full: AND (s.next_retry_at, s.scheduled_at, s.id) >= (%(since_retry)s, %(since)s, %(since_id)s)
   AND CASE WHEN s.requires <= 0 THEN true END IS NOT NULL AND NOT (SELECT g.closed FROM gate AS g)  -- plain
   -- full: AND CASE WHEN s.requires <= 1 AND NOT (/* held */ false) THEN true END IS NOT NULL

@@ -2,7 +2,7 @@
 SELECT coalesce((
     SELECT true FROM feature_flag_schedules AS s
     WHERE s.status = 'failed' AND s.next_retry_at IS NOT NULL AND NOT s.suspended AND s.next_retry_at <= now()
-      AND CASE WHEN s.set_aside_until IS NULL THEN 0 ELSE least(s.set_aside_count, 1) END <> 1 AND s.flag_id <> ALL (%(left_out)s)
+      AND (/* is_not_aside */ false) AND s.flag_id <> ALL (%(left_out)s)
     ORDER BY s.next_retry_at, s.scheduled_at, s.id
     LIMIT 1
 ), false)

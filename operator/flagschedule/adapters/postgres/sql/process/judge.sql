@@ -13,7 +13,7 @@ guards AS MATERIALIZED (
     JOIN feature_flags AS f ON f.id = s.flag_id
     WHERE s.flag_id = ANY (ARRAY(SELECT t.flag_id FROM taken AS t))
       AND s.expect IS NOT NULL AND (s.status = 'pending' OR s.next_retry_at IS NOT NULL) AND NOT s.suspended
-      AND (s.status = 'pending' AND s.scheduled_at <= now() OR s.status = 'failed' AND s.next_retry_at <= now())
+      AND (/* is_due */ false)
       AND NOT (/* held */ false)
     ORDER BY s.flag_id, s.scheduled_at, s.id
 ),
@@ -52,7 +52,8 @@ marks AS MATERIALIZED (
 -- Compared as jsonb, because another program may have written anything, and a cast would end the statement.
 SELECT o.*,
        CASE
-           WHEN o.follows IS NOT NULL AND b.status IS DISTINCT FROM 'applied' AND b.unfinished IS NOT TRUE THEN 'NotStarted'
+           WHEN o.follows IS NOT NULL AND b.status IS DISTINCT FROM 'applied' AND b.unfinished IS NOT TRUE
+               THEN 'NotStarted'
            WHEN o.expect IS NULL THEN NULL
            -- Superseded in all properties, so that the expectation does not matter.
            WHEN (o.updates -> 'enabled' IS NULL

@@ -23,7 +23,7 @@ WITH claimed AS MATERIALIZED (
         FROM (SELECT least(r.initial * 2 ^ least(greatest(s.retry_count, 0), 20), r.longest) AS pause) AS d
     ) AS p
     WHERE s.id = %(schedule_id)s AND s.xmin = %(version)s::xid AND NOT s.suspended
-      AND (s.status = 'pending' AND s.scheduled_at <= now() OR s.status = 'failed' AND s.next_retry_at <= now())
+      AND (/* is_due */ false)
       AND NOT (/* held */ false)
     FOR NO KEY UPDATE OF f SKIP LOCKED
     FOR UPDATE OF s SKIP LOCKED
@@ -61,7 +61,7 @@ statuses AS (
     INSERT INTO flag_schedule_status_outbox (schedule_id)
     SELECT c.id FROM claimed AS c
 )
-SELECT c.id::text, c.flag_key, c.environment, s.reason, s.retry_count, to_json(c.next_retry_at) #>> '{}' AS next_retry_at,
-       c.retried
+SELECT c.id::text, c.flag_key, c.environment, s.reason, s.retry_count,
+       to_json(c.next_retry_at) #>> '{}' AS next_retry_at, c.retried
 FROM claimed AS c
 JOIN schedules AS s USING (id)

@@ -6,7 +6,7 @@ WITH aside AS MATERIALIZED (
     FROM feature_flag_schedules AS s
     JOIN feature_flags AS f ON f.id = s.flag_id
     WHERE s.id = %(schedule_id)s AND s.xmin = %(version)s::xid AND NOT s.suspended
-      AND (s.status = 'pending' AND s.scheduled_at <= now() OR s.status = 'failed' AND s.next_retry_at <= now())
+      AND (/* is_due */ false)
       AND NOT (/* held */ false)
     FOR UPDATE OF s SKIP LOCKED
 ),

@@ -7,18 +7,19 @@ WITH due AS MATERIALIZED (
                s.set_aside_count > 0 AND s.set_aside_until IS NOT NULL AS aside
         FROM feature_flag_schedules AS s
         WHERE s.status = 'pending' AND NOT s.suspended AND s.scheduled_at <= now()
-          AND CASE WHEN EXISTS (SELECT FROM feature_flags AS f WHERE f.id = s.flag_id AND /* held */ false) THEN NULL ELSE true
-              END IS NOT NULL
+          AND CASE WHEN EXISTS (SELECT FROM feature_flags AS f WHERE f.id = s.flag_id AND /* held */ false) THEN NULL
+              ELSE true END IS NOT NULL
         ORDER BY s.scheduled_at, s.id
         LIMIT 10000
     )
     UNION ALL
     (
-        SELECT s.id, s.flag_id, s.scheduled_at, s.requires, s.follows, s.set_aside_count > 0 AND s.set_aside_until IS NOT NULL
+        SELECT s.id, s.flag_id, s.scheduled_at, s.requires, s.follows,
+               s.set_aside_count > 0 AND s.set_aside_until IS NOT NULL
         FROM feature_flag_schedules AS s
         WHERE s.status = 'failed' AND s.next_retry_at IS NOT NULL AND NOT s.suspended AND s.next_retry_at <= now()
-          AND CASE WHEN EXISTS (SELECT FROM feature_flags AS f WHERE f.id = s.flag_id AND /* held */ false) THEN NULL ELSE true
-              END IS NOT NULL
+          AND CASE WHEN EXISTS (SELECT FROM feature_flags AS f WHERE f.id = s.flag_id AND /* held */ false) THEN NULL
+              ELSE true END IS NOT NULL
         ORDER BY s.next_retry_at, s.scheduled_at, s.id
         LIMIT 10000
     )
@@ -46,7 +47,8 @@ reasons AS (
                    WHERE g.flag_id = d.flag_id AND g.expect IS NOT NULL
                      AND (g.status = 'pending' OR g.next_retry_at IS NOT NULL) AND NOT g.suspended
                      AND (g.scheduled_at, g.id) <= (d.scheduled_at, d.id)
-                     AND e.flag_id = d.flag_id AND (e.status = 'pending' OR e.next_retry_at IS NOT NULL) AND NOT e.suspended
+                     AND e.flag_id = d.flag_id
+                     AND (e.status = 'pending' OR e.next_retry_at IS NOT NULL) AND NOT e.suspended
                      AND (e.scheduled_at, e.id) < (g.scheduled_at, g.id)
                ) THEN NULL
                WHEN f.id IS NULL AND NOT row_security_active('feature_flags') THEN 'the flag does not exist'
