@@ -1,7 +1,7 @@
 """What Argo CD and kstatus say of FlagPlans and FlagFreezes, and what Argo CD offers for plans."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -10,8 +10,14 @@ import pytest
 
 from flagschedule.domain.freeze import FlagFreeze
 from flagschedule.domain.freeze_status import FreezeState, compute
+from flagschedule.domain.outcome import Reason, State
+from flagschedule.domain.plan_rows import Changes, Content, Key, Link, Part, PlanFacts, PlanRecord
+from flagschedule.domain.plan_status import compute as compute_plan
+from flagschedule.domain.planning import PlanDecision, Stop, View
+from flagschedule.domain.schedule import Uid
 from tests.cluster import freeze_corpus
 from tests.gitops import argocd, kstatus
+from tests.support.plans import change, plan_object
 from tests.unit.builders import HOUR, NOW
 
 ACTIVE: Final = FreezeState(active=True)
@@ -21,49 +27,63 @@ MEANS: Final = {"Current": "is ready", "InProgress": "waits, until its timeout",
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What the tools say of an object with these conditions, each given as `Type status reason`."""
+    """What the tools say of an object with this status."""
 
     label: str
-    conditions: tuple[str, ...] = ()
+    status: Body
     health: str
     verdict: str
     actions: frozenset[str] = frozenset()
     spec: Body = field(default_factory=dict)
-    status: Body = field(default_factory=dict)
 
     @property
     def body(self) -> Body:
         """An object of generation 1."""
-        shaped = [dict(zip(("type", "status", "reason"), text.split(), strict=True)) for text in self.conditions]
-        messages = [{"message": f"{condition['type']} is {condition['reason']}."} for condition in shaped]
-        status = {
-            "observedGeneration": 1,
-            "phase": re.split(r"\W", self.label)[0],
-            "conditions": [one | other for one, other in zip(shaped, messages, strict=True)],
-            **self.status,
-        }
-        return {"metadata": {"name": "x", "namespace": "shop", "generation": 1}, "spec": self.spec, "status": status}
+        metadata = {"name": "x", "namespace": "shop", "generation": 1}
+        return {"metadata": metadata, "spec": self.spec, "status": self.status}
 
 
+def planned(view: View, *links: Link, **spec: Any) -> Body:
+    """Return the status that the operator writes for a plan of which planning found this."""
+    obj = plan_object({"name": "all", "at": "2035-01-12T09:00:00Z", "changes": [change()]}, created_at=NOW, **spec)
+    cancelled = obj.cancel
+    record = PlanRecord(ref=obj.ref, created_at=NOW, planned_from=NOW, generation=1, cancelled=cancelled)
+    facts = PlanFacts(record=record, links={link.key: link for link in links}, flags={}, now=NOW)
+    found = compute_plan(obj, facts, PlanDecision(record=record, changes=Changes(), view=view))
+    assert found is not None
+    return found.as_json()
+
+
+FLAG: Final = ("checkout", "production")
+OVERDUE: Final = Link(
+    key=Key("2026-12-01", "all", Part.END, *FLAG),
+    plan=Uid(UUID(int=7)),
+    schedule_id=UUID(int=8),
+    is_chain=True,
+    due_at=NOW - HOUR,
+    updates={"enabled": False},
+    state=State.PENDING,
+    content=Content(scheduled_at=NOW - HOUR, updates={"enabled": False}, max_retries=3),
+)
+FAILED: Final = replace(OVERDUE, state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED, error="no", content=None)
 PLANS: Final = [
     Case(
         label="Active",
-        conditions=("Ready True Planned", "Finished False InProgress"),
+        status=planned(View(can_finish=True)),
         health="Healthy",
         verdict="Current",
         actions=frozenset({"suspend"}),
     ),
     Case(
         label="Active, a window open past its end",
-        conditions=("Ready True Planned",),
-        status={"windowOpenPastEnd": True},
+        status=planned(View(), OVERDUE),
         health="Suspended",
         verdict="Current",
         actions=frozenset({"suspend"}),
     ),
     Case(
         label="Suspended",
-        conditions=("Ready True Suspended",),
+        status=planned(View(), suspend=True),
         spec={"suspend": True},
         health="Suspended",
         verdict="Current",
@@ -71,42 +91,40 @@ PLANS: Final = [
     ),
     Case(
         label="Waiting for an approval",
-        conditions=("Ready True AwaitingApproval", "Finished False InProgress"),
-        status={"waitingFor": {"approval": "all"}},
+        status=planned(View(approval="all", can_finish=True)),
         health="Suspended",
         verdict="Current",
         actions=frozenset({"suspend", "promote"}),
     ),
     Case(
         label="Waiting for a flag",
-        conditions=("Ready False FlagNotFound", "Finished False InProgress"),
-        status={"waitingFor": {"flag": "checkout"}},
+        status=planned(View(missing={FLAG: Reason.FLAG_NOT_FOUND}, can_finish=True)),
         health="Degraded",
         verdict="InProgress",
         actions=frozenset({"suspend"}),
     ),
     Case(
         label="Finished",
-        conditions=("Ready True Finished", "Finished True Finished"),
+        status=planned(View(is_finished=True, can_finish=True)),
         health="Healthy",
         verdict="Current",
     ),
     Case(
         label="Cancelled",
-        conditions=("Ready True Cancelled", "Finished False Cancelled"),
+        status=planned(View(), cancel=True),
         health="Healthy",
         verdict="Current",
     ),
     Case(
         label="Failed",
-        conditions=("Ready False StepNotMade", "Finished False StepNotMade", "Stalled True StepNotMade"),
+        status=planned(View(stop=Stop(step="all", links=(FAILED,)), can_finish=True), FAILED),
         health="Degraded",
         verdict="Failed",
         actions=frozenset({"suspend", "retry"}),
     ),
     Case(
         label="Invalid",
-        conditions=("Ready False InvalidSpec", "Stalled True InvalidSpec"),
+        status=planned(View(), maxRetries=11),
         health="Degraded",
         verdict="Failed",
         actions=frozenset({"suspend"}),
