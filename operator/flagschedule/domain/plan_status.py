@@ -377,6 +377,8 @@ class PlanTransition:
         is_new = before is None or before.reason != after.reason
         if after.reason == EventReason.EDIT_TOO_LATE:
             is_new = is_new or not same_edit
+        elif after.reason == EventReason.STEP_NOT_MADE:  # its outcome has an Event
+            is_new = is_new and not self._done
         elif after.reason == EventReason.PLANNED:  # at first; to go on is no news
             is_new = before is None
         if is_new:
