@@ -243,9 +243,18 @@ def test_settings_are_written_as_the_programs_read_them(everything: Render, defa
     assert environment["FLAG_SCHEDULE_LINGER_SECONDS"] == "75"
     assert everything.environment("cleanup")["FLAG_SCHEDULE_KEEP_CANCELLED_DAYS"] == "5"
     assert {name for name in default.environment("operator") if name.startswith("FLAG_")} == {
+        "FLAG_SCHEDULE_ALLOW_OVERRIDES",
         "FLAG_SCHEDULE_LEASE_NAME",
         "FLAG_SCHEDULE_LEASE_NAMESPACE",
     }
+
+
+def test_overrides_of_freezes_need_the_policy_that_guards_them(helm: Helm, default: Render) -> None:
+    """The operator believes the annotation only where the chart installs the policy; else everyone could write it."""
+    unguarded = helm.render({"admissionPolicies": {"enabled": False}})
+
+    assert default.environment("operator")["FLAG_SCHEDULE_ALLOW_OVERRIDES"] == "true"
+    assert "FLAG_SCHEDULE_ALLOW_OVERRIDES" not in unguarded.environment("operator")
 
 
 def test_the_lease_is_the_releases_own(helm: Helm) -> None:
