@@ -20,6 +20,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import lru_cache
 from itertools import pairwise, takewhile
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -182,7 +183,7 @@ class Recurrence:
         return next((found for found in recent if found.end is not None and instant < found.end), None)
 
     def _local_starts(self, first: date, last: date) -> Iterator[datetime]:
-        for day in takewhile(lambda day: day <= last, self.cron.dates(first)):
+        for day in _dates(self.cron, first, last):
             if day not in self.except_dates:
                 yield from (datetime.combine(day, at) for at in self.cron.times)
 
@@ -195,6 +196,12 @@ class Recurrence:
                 yield Occurrence(local=local, fold=fold, start=start, end=None)
         else:
             yield Occurrence(local=local, fold=0, start=zones.first_instant(local, self.zone), end=None)
+
+
+@lru_cache(maxsize=1024)  # a plan is planned at each outcome, and most expressions stand in many plans
+def _dates(cron: Cron, first: date, last: date) -> tuple[date, ...]:
+    """Return the dates of an expression from `first` to `last`."""
+    return tuple(takewhile(lambda day: day <= last, cron.dates(first)))
 
 
 def _end(local: datetime, until: time) -> datetime:
