@@ -117,6 +117,14 @@ class Settings(BaseModel):
             description="A FlagPlan whose cron step starts twice within less than this is Invalid.",
         ),
     ] = int(SHORTEST_INTERVAL.total_seconds())
+    record_actors: Annotated[
+        bool,
+        Field(
+            description="Whether the operator records who created and who changed a FlagSchedule, and every version of "
+            "it, by annotations that a MutatingAdmissionPolicy writes. The chart sets it where it installs the policy; "
+            "without the policy the annotations are what any user wrote.",
+        ),
+    ] = False
     show_database_messages: Annotated[
         bool,
         Field(

@@ -92,7 +92,7 @@ def _be_changed_between_attempts(walker: Walker) -> None:
 
 def _be_held_between_attempts(walker: Walker) -> Iterator[Seen]:
     walker.edit(suspend=True)
-    yield Seen("Suspended")
+    yield Seen("Suspended", "Suspended")
     walker.edit(suspend=False)
 
 
@@ -130,7 +130,7 @@ def _miss_the_deadline_frozen(walker: Walker) -> None:
 
 def _suspend_frozen(walker: Walker) -> Iterator[Seen]:
     walker.edit(suspend=True)
-    yield Seen("Suspended")
+    yield Seen("Suspended", "Suspended")
     walker.edit(suspend=False)
 
 
@@ -202,25 +202,27 @@ WALKS: Final[Mapping[Edge, Walk]] = {
     ),
     ("Retrying", "Failed", "the flag is deleted"): then(retrying, Walker.delete_flag, "Failed", "FlagNotFound"),
     ("Suspended", "Failed", "the flag is deleted"): then(suspended, Walker.delete_flag, "Failed", "FlagNotFound"),
-    ("Pending", "Suspended", "suspend is set"): then(pending, edit(suspend=True), "Suspended"),
-    ("Retrying", "Suspended", "suspend is set"): then(retrying, edit(suspend=True), "Suspended"),
-    ("Suspended", "Pending", "suspend is taken back"): then(suspended, edit(suspend=False), "Pending"),
+    ("Pending", "Suspended", "suspend is set"): then(pending, edit(suspend=True), "Suspended", "Suspended"),
+    ("Retrying", "Suspended", "suspend is set"): then(retrying, edit(suspend=True), "Suspended", "Suspended"),
+    ("Suspended", "Pending", "suspend is taken back"): then(suspended, edit(suspend=False), "Pending", "Resumed"),
     ("Suspended", "Retrying", "suspend is taken back, a retry is planned"): then(
-        retrying, _be_held_between_attempts, "Retrying"
+        retrying, _be_held_between_attempts, "Retrying", "Resumed"
     ),
     ("Pending", "Frozen", "a freeze is active when it is due"): frozen,
     ("Retrying", "Frozen", "a freeze is active when the retry is due"): then(
         retrying, _freeze_between_attempts, "Frozen", retryCount=1
     ),
-    ("Suspended", "Frozen", "suspend is taken back, a freeze is active"): then(frozen, _suspend_frozen, "Frozen"),
+    ("Suspended", "Frozen", "suspend is taken back, a freeze is active"): then(
+        frozen, _suspend_frozen, "Frozen", "Resumed"
+    ),
     ("Frozen", "Applied", "the freeze ends, the change is made"): then(frozen, Walker.unfreeze, "Applied", "Applied"),
-    ("Frozen", "Suspended", "suspend is set"): then(frozen, edit(suspend=True), "Suspended"),
-    ("Frozen", "Pending", "edited to a later time"): then(frozen, edit(**_REPLANNED), "Pending"),
+    ("Frozen", "Suspended", "suspend is set"): then(frozen, edit(suspend=True), "Suspended", "Suspended"),
+    ("Frozen", "Pending", "edited to a later time"): then(frozen, edit(**_REPLANNED), "Pending", "Edited"),
     ("Frozen", "Failed", "startingDeadlineSeconds have passed"): then(
         frozen, _miss_the_deadline_frozen, "Failed", "Expired"
     ),
     ("Frozen", "Failed", "the flag is deleted"): then(frozen, Walker.delete_flag, "Failed", "FlagNotFound"),
-    ("Retrying", "Pending", "edited"): then(retrying, edit(**_REPLANNED), "Pending"),
+    ("Retrying", "Pending", "edited"): then(retrying, edit(**_REPLANNED), "Pending", "Edited"),
     ("Retrying", "Pending", "retry requested"): then(retrying, Walker.request_retry, "Pending"),
     ("Failed", "Pending", "edited"): then(failed, edit(**_REPLANNED), "Pending", "Mirrored"),
     ("Failed", "Pending", "retry requested"): then(failed, Walker.request_retry, "Pending", "Mirrored"),
@@ -235,7 +237,7 @@ WALKS: Final[Mapping[Edge, Walk]] = {
     ("Invalid", "Waiting", "edited, the flag does not exist"): then(
         invalid_without_flag, edit(**_REPLANNED), "Waiting", "FlagNotFound"
     ),
-    ("Pending", "Pending", "edited to another flag"): then(pending, _to_another_flag, "Pending"),
+    ("Pending", "Pending", "edited to another flag"): then(pending, _to_another_flag, "Pending", "Edited"),
     **{
         (phase, "Waiting", "edited to another flag, which does not exist"): then(
             start, edit_by_git(flagKey="no-such-flag"), "Waiting", "FlagNotFound"

@@ -1,7 +1,9 @@
 """Who created and who changed an object: the two policies on the real API server."""
 
 import json
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -12,9 +14,12 @@ from dev.localkind import programs
 from dev.localkind.control_plane import ControlPlane
 from tests.cluster.api import Answer, Api, Object, eventually, flagplan, flagschedule
 from tests.cluster.conftest import OPERATOR, ROOT, in_namespace
+from tests.cluster.operator_fixtures import Operator, Scene, operators
 from tests.cluster.plan_corpus import chain
 from tests.cluster.spec_corpus import spec
 from tests.cluster.test_policy import FINALIZER
+from tests.integration.database import Database, connected
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.apiserver
 
@@ -206,3 +211,89 @@ def test_without_the_policy_a_user_names_no_other(api: Api, annotation: str) -> 
     assert bob.patch("x", {"metadata": {"annotations": {annotation: None}}}).ok
     assert sentence in bob.patch("x", named).message
     assert alice.patch("x", named).ok
+
+
+@pytest.fixture
+def scene(admin: Api, installed: ControlPlane, database_url: str, tmp_path: Path) -> Iterator[Scene]:
+    """An operator that records actors, in a namespace where the policy writes them."""
+    with connected(database_url) as database, operators(installed, admin.namespace, tmp_path) as make:
+        database.flag("checkout")
+        scene = Scene(admin, database, make(database_url, FLAG_SCHEDULE_RECORD_ACTORS="true"))
+        scene.operator.start()
+        yield scene
+
+
+def recorded(database: Database, name: str) -> tuple[Any, ...]:
+    """What the record of an object says of its actors."""
+    (row,) = database.query("SELECT created_by, changed_by, origin FROM flag_schedule_objects WHERE name = %s", name)
+    return tuple(row.values())
+
+
+def test_who_planned_and_who_stopped_is_shown_and_recorded(scene: Scene, installed: ControlPlane) -> None:
+    """In the record, in its history, in the status and in Events; in no log and no metric."""
+    alice, bob, carol = (scene.api.acting_as(name, MASTERS) for name in ("alice", "bob", "carol"))
+    assert alice.create(with_annotations(OBJECTS["flagschedules"], **{"flagschedule.io/origin": "shop@4f2a"})).ok
+    assert scene.reaches("x", "Pending")["by"] == "alice"
+    assert recorded(scene.database, "x") == ("alice", "alice", "shop@4f2a")
+
+    assert bob.patch("x", {"spec": {"suspend": True}}).ok
+    assert "Held by spec.suspend (last changed by bob);" in scene.reaches("x", "Suspended")["message"]
+    assert bob.patch("x", {"spec": {"suspend": False}}).ok
+    scene.reaches("x", "Pending")
+    assert carol.patch("x", {"spec": {"cancel": True}}).ok
+    assert "Given up by spec.cancel (last changed by carol)" in scene.reaches("x", "Cancelled")["message"]
+
+    assert recorded(scene.database, "x") == ("alice", "carol", "shop@4f2a")
+    uid = scene.api.get("x")["metadata"]["uid"]
+    history = scene.database.query(
+        "SELECT generation, actor, spec FROM flag_schedule_changes WHERE uid = %s ORDER BY id", uid
+    )
+    actors = [(row["generation"], row["actor"]) for row in history]
+    assert actors == [(1, "alice"), (2, "bob"), (3, "bob"), (4, "carol")]
+    assert history[-1]["spec"]["cancel"] is True
+    table = installed.kubectl("get", "fsched", "x", "--output=wide", f"--namespace={scene.api.namespace}")
+    assert "carol" in table.splitlines()[1].split()
+
+
+def test_acts_are_shown_in_events_and_in_no_log(scene: Scene) -> None:
+    """Events name who suspends and resumes; names are in no line of the log, and in no metric."""
+    alice, bob = (scene.api.acting_as(name, MASTERS) for name in ("alice", "bob"))
+    assert alice.create(OBJECTS["flagschedules"]).ok
+    scene.reaches("x", "Pending")
+    for suspend, phase in ((True, "Suspended"), (False, "Pending")):
+        assert bob.patch("x", {"spec": {"suspend": suspend}}).ok
+        scene.reaches("x", phase)
+
+    def posted() -> dict[str, str]:
+        events = scene.api.request("GET", f"/api/v1/namespaces/{scene.api.namespace}/events").body["items"]
+        uid = scene.api.get("x")["metadata"]["uid"]
+        return {event["reason"]: event["message"] for event in events if event["involvedObject"]["uid"] == uid}
+
+    eventually(lambda: len(posted()) == 3, "the Events are posted")
+    assert posted()["Suspended"].startswith("Held by spec.suspend (last changed by bob);")
+    assert posted()["Resumed"].startswith("Resumed by bob. Scheduled for ")
+    with urllib.request.urlopen(f"http://127.0.0.1:{scene.operator.port}/metrics", timeout=PATIENCE) as answer:
+        text = answer.read().decode() + scene.operator.log.read_text()
+    assert "Schedule mirrored" in text
+    assert not [name for name in ("alice", "bob") if name in text]
+
+
+def test_where_no_policy_writes_them_nothing_is_recorded(scene_without_policy: Scene) -> None:
+    """Below Kubernetes 1.36, and by default: what a user wrote is neither recorded nor shown."""
+    api, database = scene_without_policy.api, scene_without_policy.database
+    named = {CREATED: "alice", CHANGED: "alice", "flagschedule.io/origin": "shop@4f2a"}
+    assert api.acting_as("alice", MASTERS).create(with_annotations(OBJECTS["flagschedules"], **named)).ok
+
+    assert "by" not in scene_without_policy.reaches("x", "Pending")
+    assert recorded(database, "x") == (None, None, None)
+    assert database.query("SELECT * FROM flag_schedule_changes") == []
+
+
+@pytest.fixture
+def scene_without_policy(api: Api, database_url: str, new_operator: Callable[..., Operator]) -> Iterator[Scene]:
+    """An operator as the manifests run it without the component."""
+    with connected(database_url) as database:
+        database.flag("checkout")
+        scene = Scene(api, database, new_operator(database_url))
+        scene.operator.start()
+        yield scene

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.apiserver
 
 SAMPLES = sorted((ROOT / "manifests" / "samples").glob("*.yaml"))
 NARROW = "NAME FLAG CHANGE SCHEDULED PHASE AGE"
-WIDE = f"{NARROW} ENVIRONMENT READY APPLIED-AT RETRIES REASON MESSAGE"
+WIDE = f"{NARROW} ENVIRONMENT READY APPLIED-AT RETRIES BY REASON MESSAGE"
 CONDITION = {"observedGeneration": 1, "lastTransitionTime": "2035-01-01T09:00:00Z"}
 
 
@@ -32,6 +32,7 @@ def applied(api: Api) -> Api:
         message="Set enabled.",
         appliedAt="2035-01-01T09:00:12Z",
         retryCount=2,
+        by="alice",
         conditions=[
             CONDITION | {"type": "Ready", "status": "True", "reason": "Applied", "message": "Ready's own words."},
             CONDITION | {"type": "Applied", "status": "True", "reason": "PartlySuperseded", "message": "Set enabled."},
@@ -55,11 +56,11 @@ def test_the_columns_show_the_state(installed: ControlPlane, applied: Api) -> No
 
 
 def test_the_wide_columns_show_the_rest(installed: ControlPlane, applied: Api) -> None:
-    """`-o wide` adds environment, Ready, times, retries, and the reason and message that matter most."""
+    """`-o wide` adds environment, Ready, times, retries, who, and the reason and message that matter most."""
     header, row = cells(installed.kubectl("get", "fsched", "--output=wide", f"--namespace={applied.namespace}"))
 
     assert header == WIDE.split()
-    assert row[6:] == ["staging", "True", "2035-01-01T09:00:12Z", "2", "PartlySuperseded", "Set", "enabled."]
+    assert row[6:] == ["staging", "True", "2035-01-01T09:00:12Z", "2", "alice", "PartlySuperseded", "Set", "enabled."]
 
 
 def test_the_columns_of_a_plan_show_what_comes_and_what_was(installed: ControlPlane, api: Api) -> None:

@@ -18,7 +18,7 @@ from flagschedule.domain.outcome import Reason, Snapshot, State
 from flagschedule.domain.schedule import FlagSchedule
 from flagschedule.ports.mirroring import MirrorStore
 from tests.conformance.databases import World
-from tests.support.mirroring import RULES, mirror, row_of, try_to_mirror
+from tests.support.mirroring import RECORDING, RULES, mirror, row_of, try_to_mirror
 from tests.unit.builders import NOW, body
 
 if TYPE_CHECKING:
@@ -490,3 +490,18 @@ async def test_a_database_that_is_away_is_no_objects_fault(world: World) -> None
         answers = await asyncio.gather(*calls, return_exceptions=True)
 
     assert {type(answer) for answer in answers} == {DependencyUnavailableError}
+
+
+async def test_actors_stay_on_the_record(world: World) -> None:
+    """Who created and who changed an object, and where that came from, are known as long as the record."""
+    world.flag("checkout-v2")
+    names = {"created-by": "alice", "changed-by": "bob", "origin": "shop@4f2a"}
+    planned = obj(world, annotations={f"flagschedule.io/{key}": value for key, value in names.items()})
+    async with world.store() as store:
+        await mirror(store, planned, rules=RECORDING)
+
+        snapshot = await store.snapshot(planned.ref.uid)
+
+        assert snapshot
+        assert snapshot.record
+        assert snapshot.record.actors == planned.actors

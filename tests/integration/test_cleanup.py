@@ -22,7 +22,16 @@ from tests.integration.database import Database, connected
 from tests.integration.test_process import logged
 from tests.waiting import PATIENCE, eventually
 
-NOTHING = {"applied": 0, "cancelled": 0, "failed": 0, "attempts": 0, "records": 0, "runs": 0, "refused": 0}
+NOTHING = {
+    "applied": 0,
+    "cancelled": 0,
+    "failed": 0,
+    "attempts": 0,
+    "records": 0,
+    "changes": 0,
+    "runs": 0,
+    "refused": 0,
+}
 ON_32_PAGES = 4000  # rows with the fewest bytes
 RETENTION = Retention(applied_days=90, cancelled_days=30)
 OLD, YOUNG = 1, -1  # hours beyond an age
@@ -222,6 +231,23 @@ def test_a_purged_schedule_still_wins_over_an_older_one(database: Database, flag
 
     assert database.row(older)["reason"] == "Superseded"
     assert database.state(flag) == (True, 0)
+
+
+def test_versions_go_with_the_record_or_after_400_days(database: Database, flagschedule: Run) -> None:
+    """Names of people are kept as long as the record of their object, and no longer than that of a deleted one."""
+    insert: LiteralString = "INSERT INTO flag_schedule_changes (uid, generation, seen_at) VALUES (%s, %s, %s)"
+    living, dead = of_object(database), of_object(database, deleted_at=ago(database, 400, OLD))
+    for uid, generation, seen_at in (
+        (living, 1, ago(database, 400, OLD)),
+        (living, 2, ago(database, 400, YOUNG)),
+        (dead, 3, ago(database, 10)),
+        (uuid4(), 4, ago(database, 1)),
+    ):
+        database.run(insert, uid, generation, seen_at)
+
+    assert cleaned(flagschedule("cleanup", "--output", "json")) == {**NOTHING, "records": 1, "changes": 3}
+
+    assert [row["generation"] for row in database.query("SELECT generation FROM flag_schedule_changes")] == [2]
 
 
 def test_a_purged_row_leaves_its_outcome_and_notifies_no_object(database: Database, flagschedule: Run) -> None:

@@ -19,7 +19,7 @@ from flagschedule.domain.schedule import FlagSchedule
 from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
-from tests.support.mirroring import mirror, row_of, try_to_mirror
+from tests.support.mirroring import RECORDING, mirror, row_of, try_to_mirror
 from tests.unit.builders import body
 
 
@@ -416,5 +416,35 @@ def test_a_status_can_show_what_was_tried(database_url: str, flagschedule: Run) 
         )
         assert schedule
         assert flag
+
+    played(database_url, play)
+
+
+def test_each_version_that_was_acted_on_is_kept(database_url: str) -> None:
+    """With its author, its origin and its spec; the same version again adds nothing, nor does an unrecorded one."""
+
+    def named(user: str) -> dict[str, str]:
+        return {
+            "flagschedule.io/created-by": "alice",
+            "flagschedule.io/changed-by": user,
+            "flagschedule.io/origin": "a",
+        }
+
+    async def play(on: Scene) -> None:
+        on.database.flag("checkout-v2")
+        uid = uuid4()
+        await mirror(on.store, on.obj(uuid4(), name="silent", annotations=named("alice")))
+        for _ in range(2):
+            await mirror(on.store, on.obj(uid, annotations=named("alice")), RECORDING)
+        edited = on.obj(uid, generation=2, suspend=True, annotations=named("bob"))
+        await mirror(on.store, edited, RECORDING)
+
+        kept = on.database.query("SELECT uid, generation, actor, origin, spec FROM flag_schedule_changes ORDER BY id")
+
+        assert [(row["uid"], row["generation"], row["actor"], row["origin"]) for row in kept] == [
+            (uid, 1, "alice", "a"),
+            (uid, 2, "bob", "a"),
+        ]
+        assert [row["spec"].get("suspend") for row in kept] == [None, True]
 
     played(database_url, play)

@@ -21,6 +21,9 @@ REASONS = {
     "FlagNotFound",
     "FlagAmbiguous",
     "EditTooLate",
+    "Suspended",
+    "Resumed",
+    "Edited",
 }
 NEW: dict[str, Any] = {"observedGeneration": -1}
 
@@ -95,9 +98,45 @@ def test_an_edge_has_its_event(old: dict[str, Any], new: dict[str, Any], expecte
         (PENDING, NEW),
     ],
 )
-def test_a_step_made_by_hand_has_no_event(old: dict[str, Any], new: dict[str, Any]) -> None:
-    """A person who holds, releases or plans again has just done it by hand and needs no Event."""
+def test_a_step_of_the_same_version_has_no_event(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """What is held, goes on or is planned again without an edit of the object is not a person's act."""
     assert transition(old, new).events == ()
+
+
+def edited(known: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    """Return a status of the next version of an object."""
+    return {**known, "observedGeneration": 2, "change": "enabled=true", **fields}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason", "begin"),
+    [
+        (PENDING, edited(HELD), "Suspended", "About Suspended."),
+        (HELD, edited(PENDING), "Resumed", "Resumed. About Scheduled."),
+        (HELD, edited(PENDING, by="alice"), "Resumed", "Resumed by alice. About Scheduled."),
+        (
+            status("Unknown", "Suspended", retryCount=1),
+            edited(RETRYING, by="alice"),
+            "Resumed",
+            "Resumed by alice. About Retrying.",
+        ),
+        (PENDING, edited(PENDING, change="enabled=false"), "Edited", "Edited. About Scheduled."),
+        (PENDING, edited(PENDING, scheduledAt="2026-12-02T09:00:00Z", by="bob"), "Edited", "Edited by bob. About Sch"),
+    ],
+)
+def test_an_act_on_what_stays_planned_has_its_event(
+    old: dict[str, Any], new: dict[str, Any], reason: str, begin: str
+) -> None:
+    """Who suspends, resumes or edits is reported, with the name where that is known."""
+    (event,) = transition({**old, "observedGeneration": 1, "change": "enabled=true"}, new).events
+
+    assert (event.type, event.reason) == ("Normal", reason)
+    assert event.message.startswith(begin)
+
+
+def test_an_edit_that_changes_no_plan_has_no_event() -> None:
+    """Another number of retries, a new finalizer or an annotation is no news."""
+    assert transition({**PENDING, "observedGeneration": 1, "change": "enabled=true"}, edited(PENDING)).events == ()
 
 
 @given(cases, cases)

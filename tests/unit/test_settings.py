@@ -31,6 +31,7 @@ def test_the_defaults_are_the_designs() -> None:
         "linger_seconds": 0,
         "max_lateness_seconds": 600,
         "shortest_interval_seconds": 300,
+        "record_actors": False,
         "show_database_messages": False,
         "keep_applied_days": 90,
         "keep_cancelled_days": 30,

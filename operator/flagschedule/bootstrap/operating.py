@@ -77,6 +77,7 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
         max_retries=settings.max_retries,
         max_lateness=timedelta(seconds=settings.max_lateness_seconds),
         allow_overrides=settings.allow_overrides,
+        record_actors=settings.record_actors,
     )
     shortest_interval = timedelta(seconds=settings.shortest_interval_seconds)
     parse_plan = partial(FlagPlan.from_body, shortest_interval=shortest_interval)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from flagschedule.domain.actors import UNKNOWN, Edit
 from flagschedule.domain.outcome import Outcome, Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import ConditionReason, FlagSchedule, Spec
 
@@ -27,6 +28,7 @@ class Rules:
     max_retries: int
     max_lateness: timedelta
     allow_overrides: bool = False  # only where a policy guards the annotation
+    record_actors: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +66,41 @@ class Facts(Snapshot):
 class Decision:
     """Record and row as they should be; equal to the facts where nothing is to be written.
 
-    `replaced` is the row that the record pointed to until now, where the spec names another flag.
+    `replaced` is the row that the record pointed to until now, where the spec names another flag; `edit` is the version
+    of the object that is acted on for the first time.
     """
 
     record: Record
     row: Row | None
     replaced: Row | None = None
+    edit: Edit | None = None
 
 
 def decide(obj: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
     """Decide what the database should hold for this object. Equal facts give an equal decision, so it may run twice."""
+    return _attributed(_decide(obj, facts, rules), obj, facts, rules)
+
+
+def _attributed(decision: Decision, obj: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
+    """Add who changed the object, where a version of it is acted on for the first time.
+
+    What was handled keeps the name of the user whose change was handled; later edits do nothing.
+    """
+    before, record = facts.record, decision.record
+    if obj.deleting or obj.generation != record.generation or (before and _is_handled(facts.outcome)):
+        return decision
+    is_new = before is None or (before.generation, before.retry_request) != (record.generation, record.retry_request)
+    if not rules.record_actors:  # a name that was recorded for an earlier version is not that of this one
+        return replace(decision, record=replace(record, actors=UNKNOWN)) if is_new else decision
+    known = (record.actors.created_by, record.actors.changed_by)
+    if not is_new and known == (obj.actors.created_by, obj.actors.changed_by):
+        return decision
+    spec = obj.spec.as_json() if obj.spec else None
+    edit = Edit(generation=obj.generation, actor=obj.actors.changed_by, origin=obj.actors.origin, spec=spec)
+    return replace(decision, record=replace(record, actors=obj.actors), edit=edit)
+
+
+def _decide(obj: FlagSchedule, facts: Facts, rules: Rules) -> Decision:
     record = facts.record or Record(ref=obj.ref, created_at=obj.created_at)
     # An older view of the object never overwrites a newer one; but a deletion is final.
     if obj.generation < record.generation and not obj.deleting:

@@ -6,7 +6,7 @@ with it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -31,6 +31,9 @@ class EventReason(StrEnum):
     FLAG_NOT_FOUND = "FlagNotFound"
     FLAG_AMBIGUOUS = "FlagAmbiguous"
     EDIT_TOO_LATE = "EditTooLate"
+    SUSPENDED = "Suspended"
+    RESUMED = "Resumed"
+    EDITED = "Edited"
 
 
 # By the reason of the condition Applied, which is what programs may read; `phase` is for people.
@@ -80,7 +83,7 @@ class Transition:
     @cached_property
     def events(self) -> tuple[Event, ...]:
         """The Events to post; often there is none."""
-        found = (_outcome(self.old, self.new), _edit_too_late(self.old, self.new))
+        found = (_outcome(self.old, self.new), _act(self.old, self.new), _edit_too_late(self.old, self.new))
         return tuple(event for event in found if event is not None)
 
     @property
@@ -113,6 +116,24 @@ def _outcome(old: Status, new: Status) -> Event | None:
         return None
     warned = reason in _WARNINGS or find(new.conditions, ConditionType.STALLED)
     return _event("Warning" if warned else "Normal", reason, after)
+
+
+def _act(old: Status, new: Status) -> Event | None:
+    """What a person did to a schedule that stays planned; one Event for each version of the object at most."""
+    before, after = (find(status.conditions, ConditionType.APPLIED) for status in (old, new))
+    if before is None or after is None or not {before.reason, after.reason} <= _ARMED:
+        return None
+    if old.observed_generation == new.observed_generation:
+        return None
+    held = ConditionReason.SUSPENDED
+    by = f" by {new.by}" if new.by else ""
+    if after.reason == held != before.reason:
+        return _event("Normal", EventReason.SUSPENDED, after)
+    if before.reason == held != after.reason:
+        return _event("Normal", EventReason.RESUMED, replace(after, message=f"Resumed{by}. {after.message}"))
+    if (old.schedule_id, old.change, old.scheduled_at) != (new.schedule_id, new.change, new.scheduled_at):
+        return _event("Normal", EventReason.EDITED, replace(after, message=f"Edited{by}. {after.message}"))
+    return None
 
 
 def _edit_too_late(old: Status, new: Status) -> Event | None:

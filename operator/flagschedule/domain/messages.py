@@ -39,7 +39,7 @@ def explain(phase: Phase, obj: FlagSchedule, record: Record, row: Row | None, ou
         case Phase.PENDING:
             return _pending(record, row)
         case Phase.SUSPENDED:
-            return _suspended(row)
+            return _suspended(record, row)
         case Phase.WAITING:
             return _waiting(record)
         case Phase.RETRYING:
@@ -49,7 +49,7 @@ def explain(phase: Phase, obj: FlagSchedule, record: Record, row: Row | None, ou
         case Phase.SKIPPED:
             return f"Skipped: {_error(row)}. Nothing was changed, and nothing is left to do."
         case Phase.CANCELLED:
-            return _cancelled(outcome.reason)
+            return _cancelled(record, outcome.reason)
         case Phase.EXPIRED:
             return _expired(outcome.reason)
         case Phase.INVALID:
@@ -114,13 +114,19 @@ def _pending(record: Record, row: Row | None) -> str:
     return f"{when}; the first run of the processor from then on makes the change."
 
 
-def _suspended(row: Row | None) -> str:
+def _suspended(record: Record, row: Row | None) -> str:
+    held = f"eld by spec.suspend{_changed_by(record)}"
     if row is None:
-        return "Held by spec.suspend."
+        return f"H{held}."
     if row.retrying:
-        return f"{_attempt(row)}; held by spec.suspend. Set it to false to have the change tried again."
+        return f"{_attempt(row)}; h{held}. Set it to false to have the change tried again."
     when = f"at {rfc3339(row.scheduled_at)}, or at once if that has passed"
-    return f"Held by spec.suspend; set it to false to have the change made {when}."
+    return f"H{held}; set it to false to have the change made {when}."
+
+
+def _changed_by(record: Record) -> str:
+    """Who changed the object last, which need not be who suspended it: only that is known."""
+    return f" (last changed by {record.actors.changed_by})" if record.actors.changed_by else ""
 
 
 def _attempt(row: Row | None) -> str:
@@ -164,12 +170,14 @@ def _lateness(row: Row | None, outcome: Outcome) -> str:
     return f", {hours} h {minutes} min after its time" if hours else f", {minutes} min after its time"
 
 
-def _cancelled(reason: Reason | None) -> str:
+def _cancelled(record: Record, reason: Reason | None) -> str:
     if reason is Reason.REPLACED:
         return "Given up: a newer object of the same name took its place."
     if reason is Reason.DELETED:  # seen again: etcd was restored from a backup
         return "Given up when this object was deleted; create a FlagSchedule with a new name for a new plan."
-    by = "by spec.cancel" if reason is Reason.CANCELLED else "in the database, by another program,"
+    by = "in the database, by another program,"
+    if reason is Reason.CANCELLED:
+        by = f"by spec.cancel{_changed_by(record)}"
     return f"Given up {by} before its change was made; create a FlagSchedule with a new name for a new plan."
 
 

@@ -10,6 +10,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from flagschedule.domain.actors import UNKNOWN, Actors
+
 if TYPE_CHECKING:  # the processor imports this module, and must not load pydantic: it has to start quickly
     from collections.abc import Mapping
     from datetime import datetime
@@ -149,6 +151,7 @@ class Record:
     state: State | None = None
     reason: Reason | None = None
     applied_at: datetime | None = None
+    actors: Actors = UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True)

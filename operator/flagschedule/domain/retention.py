@@ -19,7 +19,8 @@ class Retention:
         plan_applied_days: an applied row of a plan, if that is less; its outcome is kept without it.
         plan_failed_days: a row of a plan that failed and is not tried again.
         record_days: the record of an object without a row, since the object's deletion. So long a change that was
-            made is recognised if its object is created again, and is not made again.
+            made is recognised if its object is created again, and is not made again. Also a version
+            of an object, since it was seen; it goes with the record at the latest.
         run_days: the summary of a run of the processor, since its start.
     """
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 from pydantic.alias_generators import to_camel
 
 from flagschedule.domain import lenient
+from flagschedule.domain.actors import UNKNOWN, Actors
 from flagschedule.domain.backoff import MAX_RETRIES
 from flagschedule.domain.conditions import Conditions
 from flagschedule.domain.history import Attempts, FlagChange
@@ -104,6 +105,10 @@ class Spec(_Model):
         if self.on_mismatch is not None and self.expect is None:
             raise ValueError("onMismatch needs expect: name the values that the flag must have")
         return self
+
+    def as_json(self) -> dict[str, Any]:
+        """The shape of the API: only what is set."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
     @property
     def effective_environment(self) -> str:
@@ -224,6 +229,7 @@ class Status:
     last_error: lenient.OptionalText = None
     last_handled_retry_request: lenient.OptionalText = None
     overrides_freeze: lenient.OptionalText = None
+    by: lenient.OptionalText = None
     reason: lenient.OptionalText = None
     message: lenient.OptionalText = None
     conditions: Conditions = ()
@@ -279,6 +285,7 @@ class FlagSchedule:
     override: str | None = None
     cancel: bool = False
     finalizers: tuple[str, ...] = ()
+    actors: Actors = UNKNOWN
 
     @property
     def has_finalizer(self) -> bool:
@@ -360,6 +367,7 @@ class FlagSchedule:
             override=_overridden((meta.get("annotations") or {}).get(OVERRIDE_ANNOTATION)),
             cancel=isinstance(raw, Mapping) and raw.get("cancel") is True,
             finalizers=tuple(meta.get("finalizers") or ()),
+            actors=Actors.from_annotations(meta.get("annotations") or {}),
         )
 
 

@@ -108,6 +108,7 @@ def compute(obj: FlagSchedule, snapshot: Snapshot) -> Status | None:
         last_error=_last_error(row) if row else previous.last_error,
         last_handled_retry_request=record.retry_request,
         overrides_freeze=row.override if row else None,
+        by=record.actors.changed_by,
         reason=ConditionReason.EDIT_TOO_LATE if notice else _applied_reason(phase, reason),
         message=notice or message,
         conditions=with_transition_times(

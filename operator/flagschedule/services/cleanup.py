@@ -25,7 +25,7 @@ _log: Final = structlog.get_logger()
 # What bounds a transaction: 32 pages of 8 KiB hold 1,400 to 3,200 rows, which are deleted in a fraction of a second.
 _PAGES: Final = 32
 # The schedules come last: they are the most work, and only they can be refused by a rule of the host.
-_ORDER: Final[tuple[Table, ...]] = ("runs", "records", "plan_rows", "plans", "attempts", "schedules")
+_ORDER: Final[tuple[Table, ...]] = ("runs", "records", "changes", "plan_rows", "plans", "attempts", "schedules")
 TIME_BUDGET: Final = 1800.0
 _PROGRESS_EVERY: Final = 30.0
 _ROWS: Final = 2048  # no page has more
@@ -47,6 +47,7 @@ class Summary:
     failed: int = 0
     attempts: int = 0
     records: int = 0
+    changes: int = 0
     runs: int = 0
     refused: int = 0
     dry_run: bool = False
@@ -56,7 +57,7 @@ class Summary:
     @property
     def rows(self) -> int:
         """All rows together."""
-        return self.applied + self.cancelled + self.failed + self.attempts + self.records + self.runs
+        return self.applied + self.cancelled + self.failed + self.attempts + self.records + self.changes + self.runs
 
 
 class Cleaner:

@@ -18,6 +18,7 @@ from flagschedule.domain.outcome import Holding, Reason, Record, Row, State
 from tests.unit.builders import NOW
 
 if TYPE_CHECKING:
+    from flagschedule.domain.actors import Edit
     from flagschedule.domain.schedule import ObjectRef, Uid
 
 
@@ -41,6 +42,7 @@ class MemoryDatabase:
         rows: by id, each with its flag's id.
         status_entries: the outbox: entries with the ids of their rows.
         holdings: what holds the schedules of objects, while they are due.
+        edits: by uid, the versions of objects that were acted on.
     """
 
     def __init__(self, now: datetime = NOW) -> None:
@@ -52,6 +54,7 @@ class MemoryDatabase:
         self.rows: dict[UUID, tuple[UUID, Row]] = {}
         self.status_entries: dict[int, UUID] = {}
         self.holdings: dict[ObjectRef, Holding] = {}
+        self.edits: list[tuple[Uid, Edit]] = []
         self.cache_entries = 0
         self.clusters: dict[str, tuple[str, datetime]] = {}
         self.runs: list[Run] = []

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from flagschedule.domain.decision import Decision, Facts, Replay
@@ -18,6 +18,9 @@ from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 from flagschedule.ports.measuring import Backlog
 from flagschedule.ports.mirroring import StatusEntry
 from tests.support.memory.database import MemoryDatabase
+
+if TYPE_CHECKING:
+    from flagschedule.domain.actors import Edit
 
 _STALE: Final = timedelta(minutes=10)
 _COUNTS: Final = ("processed", "failed", "retried", "superseded", "set_aside", "skipped", "refused_cache_keys")
@@ -154,6 +157,7 @@ class _Transaction:
         self._locks: set[UUID] = set()
         self._records: dict[Uid, tuple[str, Record]] = {}
         self._rows: dict[UUID, tuple[UUID, Row]] = {}
+        self._edits: list[tuple[Uid, Edit]] = []
 
     async def facts(self) -> Facts:
         """See ports.mirroring.Transaction."""
@@ -190,12 +194,15 @@ class _Transaction:
             if self._replay() != facts.replay:
                 raise ConflictError
         self._records[self._obj.ref.uid] = self._cluster, record
+        if decision.edit is not None:
+            self._edits.append((self._obj.ref.uid, decision.edit))
         _, row = self._rows.get(record.schedule_id, (None, None)) if record.schedule_id else (None, None)
         return Snapshot(record=record, row=row or self._database.row(record.schedule_id), now=self._now)
 
     def commit(self) -> None:
         """Store what was written."""
         self._database.records |= self._records
+        self._database.edits += self._edits
         self._database.rows |= self._rows
 
     def end(self) -> None:

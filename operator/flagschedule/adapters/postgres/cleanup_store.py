@@ -19,6 +19,7 @@ _TABLES: Final[Mapping[Table, LiteralString]] = {
     "records": "flag_schedule_objects",
     "plan_rows": "flag_plan_rows",
     "plans": "flag_plans",
+    "changes": "flag_schedule_changes",
     "attempts": "flag_schedule_attempts",
     "schedules": "feature_flag_schedules",
 }

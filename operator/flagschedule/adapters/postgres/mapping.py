@@ -8,6 +8,7 @@ from uuid import UUID
 from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
+from flagschedule.domain.actors import Actors, Edit
 from flagschedule.domain.decision import Replay
 from flagschedule.domain.history import Attempt, FlagChange, FlagValues, History
 from flagschedule.domain.outcome import Holding, Reason, Record, Row, Snapshot, State
@@ -77,6 +78,19 @@ def record_values(record: Record) -> dict[str, Any]:
         "state": record.state,
         "reason": record.reason,
         "applied_at": record.applied_at,
+        "created_by": record.actors.created_by,
+        "changed_by": record.actors.changed_by,
+        "origin": record.actors.origin,
+    }
+
+
+def edit_values(edit: Edit) -> dict[str, Any]:
+    """A version of an object as parameters."""
+    return {
+        "generation": edit.generation,
+        "actor": edit.actor,
+        "origin": edit.origin,
+        "spec": None if edit.spec is None else Jsonb(edit.spec),
     }
 
 
@@ -116,6 +130,7 @@ def to_snapshot(found: DictRow) -> Snapshot:
         state=to_state(found["outcome"]),
         reason=to_reason(found["outcome_reason"]),
         applied_at=found["outcome_applied_at"],
+        actors=Actors(created_by=found["created_by"], changed_by=found["changed_by"], origin=found["origin"]),
     )
     row = _row(found) if found["id"] else None
     if row is None and record.schedule_id and record.state is None:

@@ -254,6 +254,9 @@ class _Transaction:
                 raise ConflictError  # the processor has just applied what we were about to replace
         if decision.record != facts.record or schedule_id != decision.record.schedule_id:
             await self._session.execute(statements.read("mirror/save_record"), record)
+        if decision.edit is not None:
+            edit = {**self._values, **mapping.edit_values(decision.edit)}
+            await self._session.execute(statements.read("mirror/insert_change"), edit)
         return await _read(self._session, self._obj.ref.uid) or nothing
 
     async def _read_facts(self) -> Facts:

@@ -23,7 +23,8 @@ BEGIN
               AND c.relname IN ('feature_flag_schedules', 'flag_schedule_objects', 'flag_schedule_watermarks',
                   'flag_schedule_attempts', 'flag_schedule_cache_outbox', 'flag_schedule_status_outbox',
                   'flag_schedule_clusters', 'flag_schedule_runs', 'flag_schedule_migrations', 'flag_schedule_freezes',
-                  'flag_schedule_protocol', 'flag_plan_lineages', 'flag_plans', 'flag_plan_rows')
+                  'flag_schedule_protocol', 'flag_plan_lineages', 'flag_plans', 'flag_plan_rows',
+                  'flag_schedule_changes')
               AND pg_has_role(c.relowner, 'USAGE')
         LOOP
             EXECUTE format('REVOKE ALL ON %s FROM %I', ours, program);
@@ -46,6 +47,7 @@ BEGIN
         GRANT SELECT, UPDATE ON flag_schedule_protocol TO flagschedule_operator;
         GRANT UPDATE ON flag_schedule_objects, flag_schedule_clusters TO flagschedule_operator;
         GRANT DELETE ON flag_schedule_status_outbox TO flagschedule_operator;
+        GRANT INSERT ON flag_schedule_changes TO flagschedule_operator;
         GRANT SELECT, INSERT, UPDATE ON flag_plan_lineages, flag_plans, flag_plan_rows TO flagschedule_operator;
     END IF;
 
@@ -74,7 +76,7 @@ BEGIN
 
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'flagschedule_cleaner') THEN
         GRANT SELECT, DELETE ON feature_flag_schedules, flag_schedule_objects, flag_schedule_attempts,
-            flag_schedule_runs, flag_plans, flag_plan_rows TO flagschedule_cleaner;
+            flag_schedule_changes, flag_schedule_runs, flag_plans, flag_plan_rows TO flagschedule_cleaner;
         -- To skip locked rows it must be able to lock, and Postgres requires UPDATE of some column for that.
         GRANT UPDATE (updated_at) ON feature_flag_schedules TO flagschedule_cleaner;
     END IF;

@@ -3,6 +3,7 @@
 SELECT o.uid, o.namespace, o.name, o.created_at, o.schedule_id, o.generation, o.flag_key, o.environment,
        o.scheduled_at AS planned_at, o.arming_hash, o.change_hash, o.retry_request, o.deleted_at IS NOT NULL AS deleted,
        o.state AS outcome, o.reason AS outcome_reason, o.applied_at AS outcome_applied_at,
+       o.created_by, o.changed_by, o.origin,
        s.id, s.scheduled_at, s.status, s.updates, s.expect, s.on_mismatch, s.max_retries, s.retry_initial_seconds,
        s.retry_max_seconds, s.suspended, s.overrides, s.not_after, s.arming, s.reason,
        s.applied_at, s.retry_count, s.next_retry_at, s.last_error,

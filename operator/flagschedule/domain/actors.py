@@ -1,0 +1,51 @@
+"""Who created an object, who changed it last, and where the change came from, by its annotations.
+
+A policy of the cluster writes the first two from the request. Where it is not installed they are any tenant's text, so
+they are recorded by a setting only (`decision.Rules.record_actors`). Names are personal data: in no log, in no metric.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+_CREATED: Final = "flagschedule.io/created-by"
+_CHANGED: Final = "flagschedule.io/changed-by"
+_ORIGIN: Final = "flagschedule.io/origin"
+_LONGEST: Final = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actors:
+    """Users by their names in the cluster, and the author's own word for the origin, for example a commit."""
+
+    created_by: str | None = None
+    changed_by: str | None = None
+    origin: str | None = None
+
+    @staticmethod
+    def from_annotations(annotations: Mapping[str, str]) -> "Actors":
+        """Read them; what is too long or unprintable is made storable."""
+        return Actors(
+            created_by=_bounded(annotations.get(_CREATED)),
+            changed_by=_bounded(annotations.get(_CHANGED)),
+            origin=_bounded(annotations.get(_ORIGIN)),
+        )
+
+
+UNKNOWN: Final = Actors()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """One version of an object that was acted on. `spec` is None where it could not be parsed."""
+
+    generation: int
+    actor: str | None
+    origin: str | None
+    spec: Mapping[str, Any] | None
+
+
+def _bounded(text: str | None) -> str | None:
+    if not text:
+        return None
+    return "".join(character if character.isprintable() else "\ufffd" for character in text[:_LONGEST])
