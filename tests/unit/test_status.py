@@ -205,7 +205,7 @@ def test_a_frozen_schedule_names_the_freeze_its_reason_and_its_end() -> None:
     assert conditions(made) == {"Ready": ("True", "Frozen"), "Applied": ("Unknown", "Frozen")}
     assert made["message"] == (
         'The change is due, and held by the FlagFreeze "incident-4711" until 2026-12-01T10:00:00Z: '
-        "INC-4711: checkout is down"
+        "INC-4711: checkout is down."
     )
     assert "until it is deleted" in frozen(row(), replace(HOLDING, ends_at=None))["message"]
 

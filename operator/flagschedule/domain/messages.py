@@ -61,7 +61,8 @@ def explain(phase: Phase, obj: FlagSchedule, record: Record, row: Row | None, ou
 def frozen(holding: Holding, row: Row | None) -> str:
     """Explain which freeze holds the change and until when, and for a retry why the last attempt failed."""
     until = f"until {rfc3339(holding.ends_at)}" if holding.ends_at else "until it is deleted"
-    held = f'held by the FlagFreeze "{holding.freeze}" {until}: {cut(holding.reason, _LONGEST_FOREIGN_TEXT)}'
+    why = cut(holding.reason.rstrip("."), _LONGEST_FOREIGN_TEXT)
+    held = f'held by the FlagFreeze "{holding.freeze}" {until}: {why}.'
     if row and row.retrying:
         return f"{_attempt(row)}; the next one is {held}"
     return f"The change is due, and {held}"
