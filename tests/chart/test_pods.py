@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from dev.chart.base import MUTATING
 from flagschedule.services.cleanup import TIME_BUDGET
 from flagschedule.settings import Settings, variable
 from tests.chart.rendering import EVERYTHING, Helm, Render
@@ -224,8 +225,9 @@ def test_without_tls_nothing_is_verified(helm: Helm) -> None:
     assert "PGSSLROOTCERT" not in environment
 
 
-def test_settings_reach_the_programs_under_their_right_names(everything: Render) -> None:
+def test_settings_reach_the_programs_under_their_right_names(helm: Helm) -> None:
     """Each variable is one that the program reads, and each setting can be set: a misspelt one would do nothing."""
+    everything = helm.render(EVERYTHING, serves=[MUTATING])
     known = {variable(name) for name in Settings.model_fields}
     given = {name for program in PROGRAMS for name in everything.environment(program)}
     ours = {name for name in given if name.startswith("FLAG_SCHEDULE_")}

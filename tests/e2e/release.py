@@ -8,9 +8,11 @@ from typing import Any, Final, Self
 import psycopg
 
 from dev.chart.files import CHART
-from dev.demo.commands import Kubectl, Run, run
+from dev.demo.commands import CommandFailedError, Kubectl, Run, run
 from dev.demo.installation import IMAGE, NAMESPACE, Installation
 from tests import roles
+from tests.cluster.api import eventually, flagschedule
+from tests.cluster.spec_corpus import spec
 
 _REPOSITORY, _, _TAG = IMAGE.partition(":")
 _KEYS: Final[dict[str, tuple[str, roles.Program]]] = {
@@ -87,6 +89,16 @@ class ChartInstallation(Installation):
         enforced = ("pod-security.kubernetes.io/enforce=restricted", "pod-security.kubernetes.io/warn=restricted")
         self._kubectl("label", "namespace", NAMESPACE, *enforced)
         self._release.install()
+        eventually(self._writes_actors, "the policy that writes who created an object is in effect")
+
+    def _writes_actors(self) -> bool:
+        """Return whether objects are let in: in the first seconds of a kind the API server cannot apply the policy."""
+        probe = json.dumps(flagschedule("probe", spec()))
+        words = ("create", "--namespace=default", "--dry-run=server", "--output=yaml", "--filename=-")
+        try:
+            return "flagschedule.io/created-by: " in self._kubectl(*words, stdin=probe)
+        except CommandFailedError:
+            return False
 
     def wait_until_migrated(self) -> None:
         """Helm has waited."""
