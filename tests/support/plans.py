@@ -168,6 +168,7 @@ class PlanWorld:
             state=note.state,
             reason=note.reason,
             applied_at=note.applied_at,
+            is_moved=note.is_moved,
         )
 
     def pending(self, part: Part = Part.START) -> list[Link]:

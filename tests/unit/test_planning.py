@@ -340,6 +340,78 @@ def test_an_early_approval_shortens_no_soak() -> None:
     assert [moment for moment, *_ in on.history][-1] == datetime(2027, 1, 15, 9, tzinfo=UTC)
 
 
+def edited_ramp(soak: str, **fields: Any) -> FlagPlan:
+    """A first step at nine, and a second one whose soak was edited to a longer one."""
+    return plan_object(
+        {"name": "one", "at": "2027-01-12T09:00:00Z", "changes": [change("one")]},
+        {"name": "two", "after": soak, "changes": [change("two", **fields.pop("values", {}))], **fields.pop("step", {})},
+        created_at=MONDAY,
+        **fields,
+    )
+
+
+def soaking(on: PlanWorld, obj: FlagPlan, hours_after: int) -> None:
+    """Let the first step be made, and some hours pass."""
+    on.reconcile(obj)
+    on.run(obj, datetime(2027, 1, 12, 9, tzinfo=UTC), HOUR)
+    on.reconcile(obj)
+    on.now += hours_after * HOUR
+
+
+def test_an_edit_of_the_soak_counts_for_a_step_that_waits_for_its_flag() -> None:
+    """While it waits, and once the flag exists, the step comes after the new soak."""
+    on = world(MONDAY, "one")
+    soaking(on, edited_ramp("1h"), 2)
+    longer = edited_ramp("48h", generation=2)
+    on.reconcile(longer)
+    waiting = [link.due_at for link in on.links.values() if link.waiting]
+    on.add_flags("two")
+
+    on.reconcile(longer)
+
+    assert waiting == [link.due_at for link in on.pending()] == [datetime(2027, 1, 14, 9, tzinfo=UTC)]
+
+
+def test_an_edit_of_the_soak_counts_for_a_step_that_was_approved_late() -> None:
+    """The step was due at its approval, and is held: with a longer soak it comes after that."""
+    on = world(MONDAY, "one", "two")
+    approval: dict[str, Any] = {
+        "step": {"approval": True},
+        "annotations": {"flagschedule.io/approved": "two"},
+    }
+    soaking(on, edited_ramp("1h", step={"approval": True}), 2)
+    on.reconcile(edited_ramp("1h", generation=2, suspend=True, **approval))
+    assert [link.due_at for link in on.pending()] == [on.now]
+
+    on.reconcile(edited_ramp("48h", generation=3, suspend=True, **approval))
+
+    assert [link.due_at for link in on.pending()] == [datetime(2027, 1, 14, 9, tzinfo=UTC)]
+
+
+def test_a_step_that_is_made_again_keeps_its_soak() -> None:
+    """The step failed; an edit of its values and of its soak makes it again after the new soak."""
+    on = world(MONDAY, "one", "two")
+    soaking(on, edited_ramp("1h"), 0)
+    on.refuse("two")
+    on.now += HOUR
+
+    on.reconcile(edited_ramp("48h", generation=2, values={"rolloutPercentage": 5}))
+
+    assert [link.due_at for link in on.pending()] == [datetime(2027, 1, 14, 9, tzinfo=UTC)]
+
+
+def test_a_flag_that_joins_a_step_is_due_with_the_others_when_the_same_edit_moves_the_step() -> None:
+    """The new change is not made at the step's former time."""
+    on = world(MONDAY, "one", "two")
+    soaking(on, edited_ramp("1h"), 0)
+    first = {"name": "one", "at": "2027-01-12T09:00:00Z", "changes": [change("one")]}
+    later = {"name": "two", "after": "48h", "changes": [change("two"), change("one")]}
+
+    on.reconcile(plan_object(first, later, created_at=MONDAY, generation=2))
+
+    assert [link.due_at for link in on.pending()] == [datetime(2027, 1, 14, 9, tzinfo=UTC)] * 2
+
+
 def test_an_edit_of_values_changes_what_is_pending_and_makes_nothing_again() -> None:
     """The rows stay, with another arming; the window that is open ends as it began."""
     on = world(at(-1))

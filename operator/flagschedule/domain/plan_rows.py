@@ -217,6 +217,7 @@ class Note:
     reason: Reason
     relinked: bool = False
     applied_at: datetime | None = None
+    is_moved: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -503,7 +503,7 @@ class _Planner:
             return
         self._stays.add(key)
         known = self._facts.links.get(key)
-        if known is None or not known.waiting:
+        if known is None or not known.waiting or (known.due_at, known.updates) != (due, content.updates):
             self._notes.append(
                 Note(
                     key=key,
@@ -512,6 +512,7 @@ class _Planner:
                     state=State.WAITING,
                     reason=self._view.missing[key.flag],
                     relinked=known is not None,
+                    is_moved=is_moved,
                 )
             )
 
@@ -524,18 +525,18 @@ class _Planner:
     def _go_on(self, step: Step, occurrence: str, base: datetime, links: Mapping[Flag, Link], *, is_last: bool) -> bool:
         """Plan a step of which some changes are not made. Returns whether the chain ends here, as planned."""
         stopped: list[Link] = []
-        due = min((link.due_at for link in links.values()), default=base)
+        due = max((_due(link, base) for link in links.values()), default=base)
         for change in step.changes:
             link = links.get(change.flag)
             if link is None:
                 self._plan_change(step, occurrence, change, due, is_moved=due != base)
             elif link.waiting:
-                self._wait_on(step, occurrence, change, link)
+                self._wait_on(step, change, link, _due(link, base))
             elif link.ended and not link.made:
-                if not self._make_again(step, change, link):
+                if not self._make_again(step, change, link, base):
                     stopped.append(link)
             else:
-                at = link.due_at if link.is_moved or link.ended else base
+                at = link.due_at if link.ended else _due(link, base)
                 self._keep(link, self._start(change, at))
                 if step.ends_at is not None:
                     self._plan_end(link, change, step.ends_at, at)
@@ -547,14 +548,14 @@ class _Planner:
         self._stop(Stop(step=step.name, links=tuple(stopped)))
         return False
 
-    def _wait_on(self, step: Step, occurrence: str, change: Change, link: Link) -> None:
+    def _wait_on(self, step: Step, change: Change, link: Link, due: datetime) -> None:
         """Plan a change whose flag did not exist. Only a step with a time of its own can be too late."""
-        if step.at is not None and not step.approval and self._is_late(link.due_at) and not self._spec.suspend:
+        if step.at is not None and not step.approval and self._is_late(due) and not self._spec.suspend:
             self._notes.append(replace(_forget(link, Reason.EXPIRED), state=State.EXPIRED))
             return
-        self._plan_change(step, occurrence, change, link.due_at, is_moved=link.is_moved)
+        self._plan_change(step, link.key.occurrence, change, due, is_moved=link.is_moved and due == link.due_at)
 
-    def _make_again(self, step: Step, change: Change, link: Link) -> bool:
+    def _make_again(self, step: Step, change: Change, link: Link, base: datetime) -> bool:
         """Plan a change again that was not made: on request, or with the values of an edit. Returns whether."""
         edited = link.updates != self._json(change.updates) or (
             link.content is not None
@@ -564,7 +565,7 @@ class _Planner:
         over = step.ends_at is not None and step.ends_at <= self._now
         if over or not (self._retry or edited):
             return False
-        self._plan_change(step, link.key.occurrence, change, self._now, is_moved=True)
+        self._plan_change(step, link.key.occurrence, change, max(base, self._now), is_moved=base < self._now)
         return True
 
     def _keep_ends(self, step: Step, links: Mapping[Flag, Link]) -> None:
@@ -603,6 +604,11 @@ def _lost(obj: FlagPlan, facts: PlanFacts) -> Mapping[tuple[str, Part], _Handled
             is_made = done.outcome != Reason.SUPERSEDED
             found.setdefault((done.step, part), _Handled(done.at, done.applied_at or done.at, is_made))
     return found
+
+
+def _due(link: Link, base: datetime) -> datetime:
+    """When an unfinished change is due: at the time of the spec, or at that of an approval or retry that came later."""
+    return max(link.due_at, base) if link.is_moved else base
 
 
 def _in_seconds(instant: datetime) -> datetime:

@@ -297,7 +297,7 @@ def _of(link: Link) -> dict[str, Any]:
 
 def _note(note: Note) -> dict[str, Any]:
     values = {"due_at": note.due_at, "updates": note.updates, "state": note.state, "reason": note.reason}
-    return {**note.key._asdict(), **values, "applied_at": note.applied_at}
+    return {**note.key._asdict(), **values, "applied_at": note.applied_at, "is_moved": note.is_moved}
 
 
 def _new_row(insert: Insert, ids: Mapping[Key, UUID | None]) -> dict[str, Any]:
