@@ -16,13 +16,14 @@ from typing import Final
 
 from dev.localkind.servers.postgres import Postgres
 from tests import roles
-from tests.cases import calendars, columns, fuzz, objects, originals, poolers, report, settings
+from tests.cases import calendars, columns, fuzz, objects, originals, plans, poolers, report, settings
 from tests.cases.report import Report
 from tests.cases.scene import OddScene, odd_scene
 from tests.neighbours.world import world
 
 _FUZZ: Final = 10_000
 _STEPS: Final = 1000
+_OPERATIONS: Final = 300
 _PR_SET_PDEATHSIG: Final = 1
 _WHOLE: Final = {"fuzz", "objects"}  # a search that looks for the smallest counterexample; one cluster
 
@@ -72,6 +73,12 @@ def _calendars(given: argparse.Namespace, found: Report) -> None:
     calendars.run(found, calendars.cases(given.only), given.cases or _STEPS, given.seed)
 
 
+def _plans(given: argparse.Namespace, found: Report) -> None:
+    with Postgres() as server:
+        roles.create(server)
+        plans.run(server, found, given.cases or _OPERATIONS)
+
+
 _SERIES: Final[dict[str, Callable[[argparse.Namespace, Report], None]]] = {
     "columns": _columns,
     "originals": _originals,
@@ -80,6 +87,7 @@ _SERIES: Final[dict[str, Callable[[argparse.Namespace, Report], None]]] = {
     "fuzz": _fuzz,
     "objects": _objects,
     "calendars": _calendars,
+    "plans": _plans,
 }
 
 
@@ -129,7 +137,7 @@ def main() -> int:
         "--cases",
         type=int,
         metavar="N",
-        help=f"how many; without it all, and {_FUZZ:,} of fuzz, {_STEPS:,} of calendars",
+        help=f"how many; without it all, and {_FUZZ:,} of fuzz, {_STEPS:,} of calendars, {_OPERATIONS} of plans",
     )
     parser.add_argument("--only", default="", metavar="WORDS", help="only cases whose names hold these words")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), metavar="S", help="which of them")  # noqa: S311 -- a choice, no secret

@@ -344,7 +344,12 @@ def edited_ramp(soak: str, **fields: Any) -> FlagPlan:
     """A first step at nine, and a second one whose soak was edited to a longer one."""
     return plan_object(
         {"name": "one", "at": "2027-01-12T09:00:00Z", "changes": [change("one")]},
-        {"name": "two", "after": soak, "changes": [change("two", **fields.pop("values", {}))], **fields.pop("step", {})},
+        {
+            "name": "two",
+            "after": soak,
+            "changes": [change("two", **fields.pop("values", {}))],
+            **fields.pop("step", {}),
+        },
         created_at=MONDAY,
         **fields,
     )
