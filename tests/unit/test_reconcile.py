@@ -201,6 +201,32 @@ async def test_our_own_write_is_no_news() -> None:
         assert len(on.mirror.reconciled) == 1
 
 
+@pytest.mark.parametrize("then_shown", [False, True])
+async def test_an_outcome_during_a_turn_gets_a_turn_of_its_own(then_shown: bool) -> None:
+    """The turn may have read the database before; the object is the same, also where the watch shows it once more."""
+    body = _with_finalizer()
+    async with _on(body) as on:
+        begun, go_on = asyncio.Event(), asyncio.Event()
+        turns: list[FlagSchedule] = []
+
+        async def reconcile(obj: FlagSchedule) -> None:
+            turns.append(obj)
+            begun.set()
+            await go_on.wait()
+
+        on.mirror.reconcile = reconcile  # type: ignore[method-assign]  # a turn that takes a while
+        on.reconciler.add(await on.client.get(_REF))
+        await begun.wait()
+
+        on.reconciler.add(await on.client.get(_REF), woken=True)
+        if then_shown:
+            on.reconciler.notice(FlagSchedule.from_body(body))
+        go_on.set()
+        await on.is_idle()
+
+        assert len(turns) == 2
+
+
 async def test_an_object_that_changed_is_looked_at_again() -> None:
     """A write that meets another version is made again on the live object, without a log line."""
     old = _body()

@@ -109,7 +109,7 @@ class PlanResync:
     async def _wake(self, ref: ObjectRef) -> bool:
         """Let a plan be planned again; one that is being worked on gets another turn. Returns whether it will be."""
         try:
-            self._reconciler.add(await self._client.get(ref))
+            self._reconciler.add(await self._client.get(ref), woken=True)
         except (ObjectGoneError, DependencyUnavailableError):
             return False  # the comparison releases it, or the next look tries again
         return True

@@ -67,11 +67,13 @@ class KindMirror(Protocol[_O_contra]):
 class _Seen(Generic[_O]):
     """A copy of an object, and the event loop's time when it was read.
 
-    `refusals` counts the refused writes to the object's version `refused_version`.
+    `refusals` counts the refused writes to the object's version `refused_version`. `woken`: what the database knows of
+    it has changed, so it needs a turn that begins later, even if the object is the same.
     """
 
     obj: _O
     at: float
+    woken: bool = False
     refused_version: str = ""
     refusals: int = 0
 
@@ -132,11 +134,18 @@ class Reconciler(Generic[_O]):
         elif not obj.settled and obj.ref.uid not in self._released:
             self.add(obj)
 
-    def add(self, obj: _O, *, fresh: bool = True) -> None:
-        """Reconcile an object at its turn; one that is not `fresh` is read again first."""
+    def add(self, obj: _O, *, fresh: bool = True, woken: bool = False) -> None:
+        """Reconcile an object at its turn; one that is not `fresh` is read again first.
+
+        Args:
+            obj: the object.
+            fresh: whether it was just read.
+            woken: the database has changed, so a turn that has begun does not count, though the object is the same.
+        """
         if previous := self._seen.get(obj.ref):
             obj = obj.with_requests_of(previous.obj)
-        self._seen[obj.ref] = _Seen(obj, asyncio.get_running_loop().time() if fresh else _LONG_AGO)
+            woken = woken or previous.woken
+        self._seen[obj.ref] = _Seen(obj, asyncio.get_running_loop().time() if fresh else _LONG_AGO, woken)
         self._queue.add(obj.ref, _rank(obj))
 
     async def _work(self, ref: ObjectRef) -> Backoff | None:
@@ -151,6 +160,7 @@ class Reconciler(Generic[_O]):
         seen = self._seen.get(ref)
         if seen is None:  # queued again by an event that came during the last turn and requested nothing new
             return None
+        seen.woken = False  # from here on the database is read
         try:
             await self._refresh(seen)
             await self._reconcile(seen)
@@ -172,7 +182,7 @@ class Reconciler(Generic[_O]):
         else:
             self._failing = False
             latest = self._seen[ref]
-            if latest is seen or _requests_the_same(latest.obj, seen.obj):
+            if latest is seen or (_requests_the_same(latest.obj, seen.obj) and not latest.woken):
                 del self._seen[ref]
             return None
         seen.at = _LONG_AGO
