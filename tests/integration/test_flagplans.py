@@ -184,6 +184,30 @@ def test_8_the_end_of_a_window_follows_its_start_over_a_new_object(database_url:
     played(database_url, play)
 
 
+def test_the_end_of_a_window_is_made_after_its_start_was_purged(database_url: str, flagschedule: Run) -> None:
+    """A window of weeks: its plan is deleted, the cleanup deletes the rows, and a new object plans the end again."""
+
+    async def play(on: Scene, database: Database) -> None:
+        flag = database.flag("chat")
+        window = {"at": rfc3339(on.now - SECOND), "until": rfc3339(on.now + HOUR)}
+        step = {"name": "sale", **window, "changes": [change(then={"enabled": False})]}
+        first = on.plan(step)
+        await on.reconcile(first)
+        await asyncio.to_thread(flagschedule, "process")
+        await on.reconcile(on.plan(step, uid=first.ref.uid, generation=2, deleting=True))
+        database.run("DELETE FROM feature_flag_schedules")
+
+        second = on.plan(step)
+        await on.reconcile(second)
+        database.run("UPDATE feature_flag_schedules SET scheduled_at = now()")
+        before = database.state(flag)[0]
+        await asyncio.to_thread(flagschedule, "process")
+
+        assert (before, database.state(flag)[0]) == (True, False)
+
+    played(database_url, play)
+
+
 def test_16_two_environments_lose_their_cache_keys(database_url: str, flagschedule: Run, redis_url: str) -> None:
     """A step changes flags of several environments, each with its own cache key."""
     redis = pytest.importorskip("redis").Redis.from_url(redis_url)

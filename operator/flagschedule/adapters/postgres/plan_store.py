@@ -146,7 +146,9 @@ class _Transaction:
 
     async def _insert(self, inserts: Sequence[Insert]) -> None:
         """Insert rows, those of each flag on their own: one flag that is locked keeps no other one."""
-        ids = {key: link.schedule_id for key, link in self._facts.links.items()}
+        # Not of rows that are gone: a start without a row would look as if it was not made, and its end is planned
+        # because it was.
+        ids = {key: link.schedule_id for key, link in self._facts.links.items() if link.content is not None}
         by_flag: dict[Flag, list[Insert]] = {}
         for insert in inserts:
             ids[insert.key] = new_id(insert)
