@@ -78,6 +78,8 @@ def test_an_edit_and_a_request_to_retry_are_recorded() -> None:
     assert retry.edit is not None
     assert (retry.edit.generation, retry.edit.actor) == (2, "carol")
     assert retry.record.actors.changed_by == "carol"
+    again = by("carol") | {"flagschedule.io/retry-requested-at": "later"}
+    assert decided(retry, generation=2, suspend=True, annotations=again).edit == retry.edit
 
 
 def test_what_was_handled_keeps_its_name() -> None:
@@ -88,8 +90,10 @@ def test_what_was_handled_keeps_its_name() -> None:
 
     late = decided(applied, generation=2, updates={"enabled": False}, annotations=by("bob"))
 
-    assert late.edit is None
-    assert late.record.actors.changed_by == "alice"
+    retry = by("bob") | {"flagschedule.io/retry-requested-at": "now"}
+    for found in (late, decided(applied, annotations=retry)):
+        assert found.edit is None
+        assert found.record.actors.changed_by == "alice"
 
 
 def test_a_deletion_names_no_one() -> None:
