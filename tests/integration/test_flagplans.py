@@ -423,6 +423,32 @@ def test_a_request_to_retry_makes_a_stopped_step_again(database_url: str, flagsc
     played(database_url, play)
 
 
+def test_a_request_to_retry_outlasts_a_lock_on_the_flag(database_url: str, flagschedule: Run) -> None:
+    """The row cannot be stored when the request is seen; it is once the lock is released."""
+
+    async def play(on: Scene, database: Database) -> None:
+        flag = database.flag("chat")
+        steps = ramp(on.now - SECOND)
+        steps[0]["changes"][0]["expect"] = {"rolloutPercentage": 1}
+        obj = on.plan(*steps)
+        await on.reconcile(obj)
+        await asyncio.to_thread(flagschedule, "process")
+        await on.reconcile(obj)
+        database.run("UPDATE feature_flags SET rollout_percentage = 1")
+
+        again = on.plan(*steps, uid=obj.ref.uid, annotations={"flagschedule.io/retry-requested-at": "1"})
+        with connected(database_url) as other, other.connection.transaction():
+            other.run("SELECT FROM feature_flags WHERE id = %s FOR UPDATE", flag)
+            await on.reconcile(again)
+        await on.reconcile(again)
+        await on.facts(again)
+        await asyncio.to_thread(flagschedule, "process")
+
+        assert database.state(flag) == (False, 5)
+
+    played(database_url, play)
+
+
 def test_a_restored_database_makes_nothing_again_that_the_status_shows(database_url: str, flagschedule: Run) -> None:
     """The row is pending again, as in a backup; it is applied by the status, and its flag stays as it is."""
 

@@ -8,6 +8,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, LiteralString
 from uuid import UUID
@@ -130,6 +131,9 @@ class _Transaction:
             await self._session.execute(_text("note"), {**self._values, "rows": _rows(map(_note, changes.notes))})
         await self._insert(changes.inserts)
         record = decision.record
+        if self._locked:  # a request to retry is handled once all of its rows are stored
+            handled = self._facts.record.retry_request if self._facts.record else None
+            record = replace(record, retry_request=handled)
         if record != self._facts.record and not (self._facts.record is None and record.deleted):
             await self._session.execute(_text("save_record"), {**self._values, **_record_values(record)})
 
