@@ -14,6 +14,9 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from flagschedule.adapters.postgres.process_store import PostgresProcessStore
+from flagschedule.ports.processing import Due
+from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database
 from tests.integration.test_storm import Herd
@@ -508,3 +511,26 @@ def test_a_lingering_run_goes_on_when_a_freeze_ends(database: Database, flag: UU
 
     applied = database.row(row)["applied_at"]
     assert ends <= applied < ends + timedelta(seconds=1)
+
+
+def test_rows_that_wait_hide_no_row_of_another_flag(database: Database, database_url: str, flag: UUID) -> None:
+    """More rows than a look reads wait for an earlier change: what comes due behind them is found by the next look."""
+    database.schedule(flag, {"rolloutPercentage": 10}, due=timedelta(minutes=-3), status="failed", retry_count=1)
+    database.run("UPDATE feature_flag_schedules SET next_retry_at = now() + interval '1 hour'")
+    row = guarded(database, flag, {"rolloutPercentage": 25}, {"rolloutPercentage": 10})
+    database.run(
+        "INSERT INTO feature_flag_schedules (flag_id, scheduled_at, updates, expect, requires) "
+        "SELECT flag_id, scheduled_at, updates, expect, requires FROM feature_flag_schedules, generate_series(1, 1200) "
+        "WHERE id = %s",
+        row,
+    )
+    with PostgresProcessStore(roles.url(database_url, "process")) as processor:
+        processor.start_run()
+        assert not processor.apply(retries=False, limit=100, left_out=[]).handled
+        processor.what_is_due([])
+        neighbour = database.schedule(database.flag("neighbour"), {"enabled": True}, due=timedelta(seconds=-1))
+
+        assert processor.what_is_due([]) is Due.NOW
+        processor.apply(retries=False, limit=100, left_out=[])
+
+    assert database.row(neighbour)["status"] == "applied"

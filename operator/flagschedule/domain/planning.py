@@ -13,7 +13,7 @@ from typing import Final, TypedDict
 from flagschedule.domain.calendar import Occurrence
 from flagschedule.domain.decision import Rules
 from flagschedule.domain.outcome import Reason, State
-from flagschedule.domain.plan import Change, Flag, FlagPlan, PlanSpec, Step
+from flagschedule.domain.plan import Change, Done, Flag, FlagPlan, PlanSpec, Step
 from flagschedule.domain.plan_rows import (
     Cancel,
     Changes,
@@ -38,6 +38,7 @@ RECENT: Final = timedelta(
     days=3
 )  # longer than a window and what time zones can move; links younger than that are facts
 _DAY: Final = timedelta(days=1)
+_LONGEST_WINDOW: Final = timedelta(hours=26)  # a day on which the clocks go back, and an hour to spare
 _SECOND: Final = timedelta(seconds=1)
 _HISTORY: Final = timedelta(hours=24)  # see decision
 _CLOCK_SKEW: Final = timedelta(minutes=5)
@@ -336,15 +337,17 @@ class _Planner:
         fresh: list[tuple[Occurrence, Step]] = []
         links = [link for link in self._facts.links.values() if not link.is_chain]
         oldest = min((link.due_at for link in links if link.unfinished), default=self._now)
-        lower = min(oldest, self._now, self._record.planned_until or self._now, self._record.planned_from) - 2 * _DAY
-        for step in self._spec.steps:
-            spanned = self._spec.recurrences[step.name].between(lower, self._horizon)
-            fresh += [(each, step) for each in spanned.planned if self._plan_known(each, step)]
-            without_length = [each.start for each in spanned.dropped if each.start > self._now]
-            if without_length and self._view.dropped is None:
-                self._view.dropped = without_length[0], step.name
+        unplanned = self._record.planned_until or self._record.planned_from
+        # A plan that was suspended for long has older starts: only the newest of them could be made.
+        lower = min(oldest, max(unplanned, self._now - HORIZON), self._now - min(self._rules.max_lateness, _DAY))
+        upper = self._now
+        self._plan_span(lower - _SECOND, upper, fresh, reach=_LONGEST_WINDOW)
+        # No further than there is room for rows, because other plans and stops wait for this one.
+        while upper < self._horizon and sum(map(_rows_of, fresh)) <= self._room:
+            begin, upper = upper, min(upper + self._span, self._horizon)
+            self._plan_span(begin, upper, fresh)
         self._view.can_finish = self._spec.ends_at is not None
-        planned_until = self._record.planned_until if self._spec.suspend else self._plan_fresh(fresh)
+        planned_until = self._record.planned_until if self._spec.suspend else self._plan_fresh(fresh, upper)
         if not self._has_unfinished():
             after = max(self._now, planned_until or self._now)
             recurrences = self._spec.recurrences
@@ -353,6 +356,32 @@ class _Planner:
             self._view.coming = min(following, key=lambda each: each[0], default=None)
             self._view.is_finished = not following and self._view.can_finish
         return planned_until
+
+    @property
+    def _room(self) -> int:
+        """How many rows may still be made."""
+        return MOST_PENDING - sum(link.unfinished for link in self._facts.links.values())
+
+    @property
+    def _span(self) -> timedelta:
+        """A time in which not many more rows start than a plan may have."""
+        a_day = sum(len(step.cron.times) * len(step.changes) for step in self._spec.steps if step.cron is not None)
+        return _DAY if a_day <= MOST_PENDING else timedelta(hours=1)
+
+    def _plan_span(
+        self, after: datetime, to: datetime, fresh: list[tuple[Occurrence, Step]], reach: timedelta = timedelta(0)
+    ) -> None:
+        """Keep what has links of the occurrences that start then, and add to `fresh` what is to be planned.
+
+        For windows it begins earlier by `reach`, because one that is open may have begun before.
+        """
+        for step in self._spec.steps:
+            begin = after if step.until is None else after - reach
+            spanned = self._spec.recurrences[step.name].between(begin, to)
+            fresh += [(each, step) for each in spanned.planned if self._plan_known(each, step)]
+            without_length = [each.start for each in spanned.dropped if each.start > self._now]
+            if without_length and self._view.dropped is None:
+                self._view.dropped = without_length[0], step.name
 
     def _plan_known(self, occurrence: Occurrence, step: Step) -> bool:
         """Keep what has links. Returns whether anything is to be planned."""
@@ -363,6 +392,8 @@ class _Planner:
             if link is None or link.revivable:
                 is_fresh = is_fresh or self._may_start(step, occurrence.start)
                 continue
+            if link.unfinished and link.due_at != occurrence.start <= self._record.planned_from:
+                continue  # an edit of the time zone moved it into the past: nothing starts before its edit
             self._keep(link, self._start(change, occurrence.start))
             if occurrence.end is not None:
                 self._plan_end(link, change, occurrence.end, occurrence.start)
@@ -376,18 +407,19 @@ class _Planner:
         # Else it was planned, but for a flag that did not exist.
         return at > self._now or unplanned or self._now - at <= self._rules.max_lateness
 
-    def _plan_fresh(self, fresh: list[tuple[Occurrence, Step]]) -> datetime:
+    def _plan_fresh(self, fresh: list[tuple[Occurrence, Step]], upper: datetime) -> datetime:
+        """Plan as many as there is room for. Returns up to when all are planned."""
         fresh.sort(key=lambda each: each[0].start)
         overdue = [each for each in fresh if each[0].start <= self._now]
         coming = fresh[len(overdue) :]
-        room = MOST_PENDING - sum(link.unfinished for link in self._facts.links.values())
+        room = self._room
         for occurrence, step in [*overdue[-MOST_OVERDUE:], *coming]:
-            room -= len(step.changes) * (1 if occurrence.end is None else 2)
+            room -= _rows_of((occurrence, step))
             if room < 0:
                 return occurrence.start - _SECOND
             for change in step.changes:
                 self._plan_occurrence(occurrence, step, change)
-        return self._horizon
+        return upper
 
     def _plan_occurrence(self, occurrence: Occurrence, step: Step, change: Change) -> None:
         key = Key(occurrence.identity, step.name, Part.START, *change.flag)
@@ -462,15 +494,23 @@ class _Planner:
         return max(made, key=lambda link: link.due_at).key.occurrence if made else chain_occurrence(chain)
 
     def _links_of(self, occurrence: str, step: Step) -> dict[Flag, Link]:
-        """The starts of a step that were planned; of a flag that the step gave up only if it was made."""
+        """The starts of a step that were planned; of a flag that the step gave up only if it was made.
+
+        A step that was made keeps its chain: an edit that joins two chains makes nothing again.
+        """
         flags = {change.flag for change in step.changes}
-        return {
-            link.key.flag: link
+        starts = [
+            link
             for link in self._facts.links.values()
-            if (link.key.occurrence, link.key.step, link.key.part) == (occurrence, step.name, Part.START)
-            and not link.revivable
-            and (link.made or link.key.flag in flags)
+            if link.is_chain and (link.key.step, link.key.part) == (step.name, Part.START) and not link.revivable
+        ]
+        made = {link.key.flag: link for link in starts if link.made and link.plan == self._obj.ref.uid}
+        of_this_chain = {
+            link.key.flag: link
+            for link in starts
+            if link.key.occurrence == occurrence and (link.made or link.key.flag in flags)
         }
+        return made | of_this_chain
 
     def _differs(self, step: Step, links: Mapping[Flag, Link], occurrence: str, chain: tuple[Step, ...]) -> bool:
         wanted = {change.flag: self._json(change.updates) for change in step.changes}
@@ -580,6 +620,11 @@ class _Planner:
             self._view.stop = stop
 
 
+def _rows_of(each: tuple[Occurrence, Step]) -> int:
+    occurrence, step = each
+    return len(step.changes) * (1 if occurrence.end is None else 2)
+
+
 @dataclass(frozen=True)
 class _Handled:
     """An occurrence of a step that the status shows as handled."""
@@ -597,7 +642,12 @@ def _lost(obj: FlagPlan, facts: PlanFacts) -> Mapping[tuple[str, Part], _Handled
     known = {(link.key.step, link.key.part, _in_seconds(link.due_at)) for link in facts.links.values() if link.ended}
     found: dict[tuple[str, Part], _Handled] = {}
     for done in obj.status.recent:  # the newest first
-        if done.step is None or done.at is None or done.outcome not in _HANDLED or done.at > facts.now + _CLOCK_SKEW:
+        if (
+            done.step is None
+            or done.at is None
+            or done.outcome not in _HANDLED
+            or not _can_be_true(obj, done, facts.now)
+        ):
             continue
         part = Part.END if done.part == "End" else Part.START
         if (done.step, part, done.at) not in known:
@@ -609,6 +659,15 @@ def _lost(obj: FlagPlan, facts: PlanFacts) -> Mapping[tuple[str, Part], _Handled
 def _due(link: Link, base: datetime) -> datetime:
     """When an unfinished change is due: at the time of the spec, or at that of an approval or retry that came later."""
     return max(link.due_at, base) if link.is_moved else base
+
+
+def _can_be_true(obj: FlagPlan, done: Done, now: datetime) -> bool:
+    """Whether an occurrence that a status shows can have been handled then; others may have written the status."""
+    times = {step.name: step.at for step in obj.spec.steps} if obj.spec else {}
+    earliest = times.get(done.step or "") or done.at
+    if done.at is None or earliest is None or _in_seconds(earliest) > done.at:
+        return False
+    return done.at <= (done.applied_at or done.at) <= now + _CLOCK_SKEW
 
 
 def _in_seconds(instant: datetime) -> datetime:

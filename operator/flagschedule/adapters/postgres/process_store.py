@@ -26,7 +26,8 @@ _NEEDS_NEWER: Final = (
 PROTOCOL: Final = 1
 _PRUNED: Final = 10_000  # entries at a time
 _SLOW_LOOK: Final = 0.002  # seconds; after a slower look the next ones begin behind the rows that a freeze holds
-_RESCAN: Final = 10.0  # seconds after which they begin with the first row again
+_RESCAN: Final = 100  # times the time of that look, after which they begin with the first row again
+_LONGEST_RESCAN: Final = 10.0  # seconds
 
 
 class _Place(NamedTuple):
@@ -70,7 +71,7 @@ class PostgresProcessStore:
         self._needs_full = False
         self._first = _FIRST
         self._places = {True: _FIRST, False: _FIRST}
-        self._scanned = -math.inf
+        self._rescan_at = -math.inf
         self._freezes: list[int] | None = None
 
     def __enter__(self) -> Self:
@@ -162,10 +163,11 @@ class PostgresProcessStore:
     def _can_anything_be_applied(self, left_out: Sequence[UUID]) -> bool:
         """Look with the full text, which leaves out rows that a freeze holds or that wait for an earlier change.
 
-        To read thousands of held rows takes long. After a slow look the next ones begin behind these rows, for ten
-        seconds or until the freezes change.
+        To read thousands of held rows takes long. After a slow look the next ones begin behind these rows, for a
+        hundred times its time, ten seconds at most, or until the freezes change. A row that becomes applicable before
+        them waits as long.
         """
-        if time.monotonic() - self._scanned >= _RESCAN:
+        if time.monotonic() >= self._rescan_at:
             self._begin_at(_FIRST)
         started = time.monotonic()
         ((due, at, freezes),) = self._fetch(self._look, left_out=list(left_out), **self._first._asdict())
@@ -173,9 +175,10 @@ class PostgresProcessStore:
             self._begin_at(_FIRST)
             return self._can_anything_be_applied(left_out)
         self._freezes = freezes
-        if not due and self._first == _FIRST and time.monotonic() - started > _SLOW_LOOK:
+        taken = time.monotonic() - started
+        if not due and self._first == _FIRST and taken > _SLOW_LOOK:
             self._begin_at(_FIRST._replace(since=at, since_retry=at))
-            self._scanned = time.monotonic()
+            self._rescan_at = time.monotonic() + min(_RESCAN * taken, _LONGEST_RESCAN)
         return bool(due)
 
     def _leave_full(self) -> None:
