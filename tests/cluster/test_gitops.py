@@ -17,7 +17,12 @@ from tests.cluster.spec_corpus import spec
 pytestmark = pytest.mark.apiserver
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLES = sorted((ROOT / "manifests" / "samples").glob("*.yaml"))
+# Those of FlagSchedules: a FlagFreeze of all namespaces would hold what other tests plan.
+SAMPLES = [
+    path
+    for path in sorted((ROOT / "manifests" / "samples").glob("*.yaml"))
+    if {obj["kind"] for obj in yaml.safe_load_all(path.read_text())} == {"FlagSchedule"}
+]
 
 
 def _objects() -> list[Object]:
@@ -293,4 +298,7 @@ def test_argo_cds_configuration_is_accepted_as_a_patch(installed: ControlPlane) 
         "url",
         "resource.customizations.health.flagschedule.io_FlagSchedule",
         "resource.customizations.actions.flagschedule.io_FlagSchedule",
+        "resource.customizations.health.flagschedule.io_FlagPlan",
+        "resource.customizations.actions.flagschedule.io_FlagPlan",
+        "resource.customizations.health.flagschedule.io_FlagFreeze",
     }
