@@ -98,3 +98,37 @@ def test_a_step_that_was_made_is_not_made_again_when_chains_are_joined(database_
         )
 
     played(database_url, play)
+
+
+def test_a_flag_that_is_made_again_is_planned_again(database_url: str) -> None:
+    """The host deletes a flag and makes it again, as a script that seeds a table does."""
+
+    async def play(on: Scene, database: Database) -> None:
+        flag = database.flag("chat")
+        obj = on.plan({"name": "hourly", "cron": "0 * * * *", "changes": [change()]}, timeZone="UTC")
+        await on.reconcile(obj)
+        database.run("DELETE FROM feature_flags WHERE id = %s", flag)
+        await on.reconcile(obj)
+        database.flag("chat")
+        await on.reconcile(obj)
+
+        assert database.value("SELECT count(*) FROM feature_flag_schedules") > 100
+
+    played(database_url, play)
+
+
+def test_one_locked_row_keeps_no_other_row_from_being_held(database_url: str) -> None:
+    """A person suspends a plan while another client has one of its rows locked."""
+
+    async def play(on: Scene, database: Database) -> None:
+        database.flag("chat")
+        step = {"name": "hourly", "cron": "0 * * * *", "changes": [change()]}
+        obj = on.plan(step, timeZone="UTC")
+        await on.reconcile(obj)
+        held = on.plan(step, timeZone="UTC", uid=obj.ref.uid, suspend=True, generation=2)
+        with connected(database_url) as other, other.connection.transaction():
+            other.run("SELECT FROM feature_flag_schedules ORDER BY scheduled_at DESC LIMIT 1 FOR UPDATE")
+            await on.store.hold(held)
+            assert database.value("SELECT count(*) FROM feature_flag_schedules WHERE suspended") > 100
+
+    played(database_url, play)

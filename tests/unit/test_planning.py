@@ -516,7 +516,7 @@ def test_cancelled_is_one_way() -> None:
 def test_what_fell_due_unplanned_is_planned_late_but_the_newest_hundred_only() -> None:
     """An operator that was away for a month leaves no storm, and the flag ends as the latest row says."""
     on = world(at(-1))
-    step = hours("0 * * * *", None)
+    step = hours("*/10 * * * *", None)
     on.reconcile(recurring(step))
     on.now = at(30)
     on.process()
@@ -692,3 +692,36 @@ def test_no_walk_makes_anything_twice_and_planning_always_comes_to_an_end(
         now_made = {(link.key, link.schedule_id) for link in on.links.values() if link.made}
         assert made <= now_made
         made = now_made
+
+
+def test_an_end_that_failed_stops_the_plan_until_a_retry_is_requested() -> None:
+    """The flag is as the window left it: the plan says so, and is not finished."""
+    on = world(at(0, 8))
+    window = recurring(hours(), endsAt="2027-01-11T10:00:00Z")
+    on.reconcile(window)
+    on.now = at(0, 9)
+    on.process()
+    on.reconcile(window)
+    (end,) = on.pending(Part.END)
+    on._set(end, state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
+    on.now = at(0, 18)
+
+    view = on.reconcile(window).view
+
+    assert view.stop
+    assert [link.key.part for link in view.stop.links] == [Part.END]
+    assert not view.is_finished
+
+
+def test_what_was_never_planned_is_not_made_more_than_a_day_late() -> None:
+    """A monthly start that fell due while no operator worked for three days is left alone."""
+    on = world(at(0, 8))
+    monthly = recurring(hours("0 9 11 * *", None))
+    on.reconcile(monthly)
+    on.now = at(0, 9)
+    on.process()
+    on.now = at(34)
+
+    on.reconcile(monthly)
+
+    assert all(link.due_at > on.now for link in on.pending())

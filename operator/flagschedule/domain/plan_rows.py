@@ -117,7 +117,12 @@ class Link:
 
     @property
     def revivable(self) -> bool:
-        """Whether it was given up in a way that lets it be planned again."""
+        """Whether it was given up in a way that lets it be planned again.
+
+        So is a recurring change that went with its flag: the flag may come back, and there is no other way to plan it.
+        """
+        if self.state is State.FAILED and self.reason is Reason.FLAG_DELETED and self.content is None:
+            return not self.is_chain
         return self.state is State.CANCELLED and self.reason in _REVIVED
 
     @property

@@ -209,6 +209,8 @@ class _Planner:
             self._view.can_finish = True
             self._view.is_finished = all(done) and not self._has_unfinished()
         self._retry_ends()
+        if self._view.stop is not None:
+            self._view.is_finished = False
         record = replace(record, missing=tuple(sorted(self._view.missing)))
         held = {link.suspended for link in self._facts.links.values() if link.unfinished}
         changes = Changes(
@@ -319,15 +321,20 @@ class _Planner:
         return bool(self._inserts) or any(link.unfinished for link in self._facts.links.values())
 
     def _retry_ends(self) -> None:
-        """A request to retry makes the latest end again that failed: it is all that can close the window."""
-        if not self._retry:
-            return
+        """A request to retry makes the latest end again that failed: it is all that can close the window.
+
+        Without a request the plan is stopped there, because its flag is as the window left it.
+        """
         latest: dict[tuple[str, Flag], Link] = {}
         for link in sorted(self._facts.links.values(), key=lambda link: link.due_at):
             if link.key.part is Part.END and link.ended:
                 latest[link.key.step, link.key.flag] = link
         for link in latest.values():
-            if link.state is State.FAILED and link.content is not None:
+            if link.state is not State.FAILED:
+                continue
+            if not self._retry:
+                self._stop(Stop(step=link.key.step, links=(link,)))
+            elif link.content is not None:
                 self._updates.append(Update(link=link, content=link.content))
 
     # Steps with cron.
@@ -404,8 +411,9 @@ class _Planner:
         if at <= self._record.planned_from or (handled is not None and at <= handled.at):
             return False
         unplanned = at > (self._record.planned_until or self._record.planned_from)
-        # Else it was planned, but for a flag that did not exist.
-        return at > self._now or unplanned or self._now - at <= self._rules.max_lateness
+        late = self._now - at
+        # What was planned and has no row waited for its flag. Nothing is made later than a day after its time.
+        return late < timedelta(0) or late <= self._rules.max_lateness or (unplanned and late <= _HISTORY)
 
     def _plan_fresh(self, fresh: list[tuple[Occurrence, Step]], upper: datetime) -> datetime:
         """Plan as many as there is room for. Returns up to when all are planned."""
