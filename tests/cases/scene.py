@@ -95,6 +95,8 @@ def columns_of(database: Database) -> list[Column]:
             "AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' "
             # Another name of a migration that was applied makes that one apply once more, which is no odd value.
             "AND a.attname <> 'migration_id' "
+            # The scene has no plan and no recorded change yet.
+            "AND NOT starts_with(c.relname, 'flag_plan') AND c.relname <> 'flag_schedule_changes' "
             # A higher minimum ends every run: that is what it is for.
             "AND (c.relname, a.attname) <> ('flag_schedule_protocol', 'minimum') ORDER BY c.relname, a.attnum"
         )

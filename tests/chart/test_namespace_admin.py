@@ -122,7 +122,9 @@ def test_an_object_lives_with_roles_only(
             assert operator.stop() == 0
         finally:
             operator.kill()
-        assert [line for line in operator.lines() if line["level"] in {"warning", "error"}] == []
+        # Freezes belong to the cluster, and it says once that it may not see them.
+        troubles = [line for line in operator.lines() if line["level"] in {"warning", "error"}]
+        assert [line["error"].partition(";")[0] for line in troubles] == ["it may not list them"]
         uid = _api(installed, FLAGS).request("GET", f"/api/v1/namespaces/{FLAGS}").body["metadata"]["uid"]
         assert database.value("SELECT kube_system_uid FROM flag_schedule_clusters") == uid
 
