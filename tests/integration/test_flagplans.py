@@ -202,8 +202,10 @@ def test_the_end_of_a_window_is_made_after_its_start_was_purged(database_url: st
         database.run("UPDATE feature_flag_schedules SET scheduled_at = now()")
         before = database.state(flag)[0]
         await asyncio.to_thread(flagschedule, "process")
+        await on.reconcile(second)
 
-        assert (before, database.state(flag)[0]) == (True, False)
+        (ending,) = await on.links(second, Part.END)
+        assert (before, database.state(flag)[0], ending.state) == (True, False, State.APPLIED)
 
     played(database_url, play)
 

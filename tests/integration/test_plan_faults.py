@@ -1,74 +1,12 @@
-"""Plans whose rows are locked, purged or moved to another chain by an edit."""
+"""Plans whose rows are locked, lost with their flag, or moved to another chain by an edit."""
 
 import asyncio
-from typing import Any
 
-from flagschedule.domain.outcome import State
-from flagschedule.domain.plan_rows import Part
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
-from tests.integration.test_flagplans import HOUR, SECOND, Scene, played, ramp
+from tests.integration.test_flagplans import SECOND, Scene, played
 from tests.support.plans import change
 from tests.unit.builders import rfc3339
-
-
-def test_a_retry_request_survives_a_locked_flag(database_url: str, flagschedule: Run) -> None:
-    """A request whose row could not be stored is seen again by the next try."""
-
-    async def play(on: Scene, database: Database) -> None:
-        flag = database.flag("chat")
-        steps = ramp(on.now - SECOND)
-        steps[0]["changes"][0]["expect"] = {"rolloutPercentage": 1}
-        obj = on.plan(*steps)
-        await on.reconcile(obj)
-        await asyncio.to_thread(flagschedule, "process")
-        await on.reconcile(obj)
-        database.run("UPDATE feature_flags SET rollout_percentage = 1")
-
-        again = on.plan(*steps, uid=obj.ref.uid, annotations={"flagschedule.io/retry-requested-at": "1"})
-        with connected(database_url) as other, other.connection.transaction():
-            other.run("SELECT FROM feature_flags WHERE id = %s FOR UPDATE", flag)
-            await on.reconcile(again)
-        await on.reconcile(again)
-        await asyncio.to_thread(flagschedule, "process")
-        await on.reconcile(again)
-
-        assert database.state(flag) == (False, 5)
-
-    played(database_url, play)
-
-
-def test_the_end_after_a_new_object_whose_start_was_purged(database_url: str, flagschedule: Run) -> None:
-    """A window of weeks whose start was applied is closed, also after its object was created again."""
-
-    async def play(on: Scene, database: Database) -> None:
-        flag = database.flag("chat")
-        begin, end = on.now - SECOND, on.now + HOUR
-        step: dict[str, Any] = {
-            "name": "sale",
-            "at": rfc3339(begin),
-            "until": rfc3339(end),
-            "changes": [change(then={"enabled": False})],
-        }
-        first = on.plan(step)
-        await on.reconcile(first)
-        await asyncio.to_thread(flagschedule, "process")
-        await on.reconcile(first)
-        assert database.state(flag)[0] is True
-        await on.reconcile(on.plan(step, uid=first.ref.uid, generation=2, deleting=True))
-        # 14 days pass: the cleanup deletes the start's row (nothing unfinished follows it), and the cancelled end's.
-        database.run("DELETE FROM feature_flag_schedules")
-        second = on.plan(step)
-        await on.reconcile(second)
-        database.run("UPDATE feature_flag_schedules SET scheduled_at = now() WHERE status = 'pending'")
-        await asyncio.to_thread(flagschedule, "process")
-        await on.reconcile(second)
-
-        (ending,) = await on.links(second, Part.END)
-        assert (ending.state, ending.reason) == (State.APPLIED, ending.reason)
-        assert database.state(flag)[0] is False
-
-    played(database_url, play)
 
 
 def test_a_step_that_was_made_is_not_made_again_when_chains_are_joined(database_url: str, flagschedule: Run) -> None:

@@ -20,7 +20,7 @@ from flagschedule.domain import lenient
 from flagschedule.domain.calendar import Recurrence, parse_duration
 from flagschedule.domain.conditions import Conditions
 from flagschedule.domain.cron import Cron, parse_cron, require_interval
-from flagschedule.domain.schedule import FINALIZER, ObjectRef, Uid
+from flagschedule.domain.schedule import FINALIZER, ObjectRef, Uid, explain_faults
 from flagschedule.domain.times import parse_time
 from flagschedule.domain.zones import parse_zone
 
@@ -313,9 +313,4 @@ def _parse_spec(raw: object) -> tuple[Spec | None, str | None]:
     try:
         return Spec.model_validate(raw), None
     except ValidationError as error:
-        return None, "; ".join(_explain(fault) for fault in error.errors(include_url=False, include_input=False))
-
-
-def _explain(fault: Any) -> str:
-    path = ".".join(["spec", *(str(part) for part in fault["loc"])])
-    return f"{path}: {fault['msg'].removeprefix('Value error, ')}"
+        return None, explain_faults(error)

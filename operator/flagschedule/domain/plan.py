@@ -6,7 +6,7 @@ The processor must not import it.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
@@ -46,7 +46,7 @@ from flagschedule.domain.schedule import (
     Uid,
     Values,
     bounded,
-    explain_fault,
+    explain_faults,
 )
 from flagschedule.domain.times import parse_time
 from flagschedule.domain.zones import parse_zone
@@ -425,8 +425,4 @@ def _parse_spec(text: str, shortest_interval: timedelta) -> tuple[PlanSpec | Non
     try:
         return PlanSpec.model_validate(json.loads(text), context=context), None
     except ValidationError as error:
-        return None, "; ".join(_faults(error))
-
-
-def _faults(error: ValidationError) -> Iterator[str]:
-    return (explain_fault(fault) for fault in error.errors(include_url=False, include_input=False))
+        return None, explain_faults(error)

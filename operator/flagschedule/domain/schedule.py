@@ -390,10 +390,14 @@ def _parse_spec(raw: object) -> tuple[Spec | None, str | None]:
     try:
         return Spec.model_validate(raw), None
     except ValidationError as error:
-        return None, "; ".join(explain_fault(fault) for fault in error.errors(include_url=False, include_input=False))
+        return None, explain_faults(error)
 
 
-def explain_fault(fault: Any) -> str:
-    """Say where in a spec a fault is, and what must stand there."""
+def explain_faults(error: ValidationError) -> str:
+    """Say where in a spec its faults are, and what must stand there."""
+    return "; ".join(_explain(fault) for fault in error.errors(include_url=False, include_input=False))
+
+
+def _explain(fault: Any) -> str:
     path = ".".join(["spec", *(str(part) for part in fault["loc"])])
     return f"{path}: {fault['msg'].removeprefix('Value error, ')}"
