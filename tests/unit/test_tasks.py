@@ -57,6 +57,26 @@ def test_a_task_that_misses_its_cancellation_is_cancelled_again() -> None:
     asyncio.run(scene())
 
 
+def test_a_child_in_a_group_that_misses_its_cancellation_is_cancelled_again() -> None:
+    """A task group cancels its children once; a child that missed it ends all the same."""
+
+    async def group() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_deaf(2))
+
+    async def scene() -> None:
+        stop = asyncio.Event()
+        grouped = asyncio.create_task(group())
+        stop.set()
+
+        async with asyncio.timeout(10):
+            await run_until_one_ends([asyncio.create_task(stop.wait()), grouped], stop, _current(), patience=0.01)
+
+        assert grouped.cancelled()
+
+    asyncio.run(scene())
+
+
 def test_children_end_and_others_live() -> None:
     """Tasks that were started by those that end are ended, those from before are left alone."""
 

@@ -34,22 +34,23 @@ async def run_until_one_ends(
         # Kopf's tasks log errors about each other while they are cancelled.
         logging.getLogger("kopf").setLevel(logging.CRITICAL)
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-    await _end(tasks, patience)
+    left = set(tasks)
     spared = {*others, asyncio.current_task()}
-    await _end([task for task in asyncio.all_tasks() if task not in spared], patience)
+    while left:
+        await _cancel(left, patience)
+        # Once more, and now each child by itself. Until Python 3.12 `asyncio.wait_for`, which psycopg uses for every
+        # answer, forgets a cancellation that arrives together with what it waits for; and a task group cancels its
+        # children once only, however often it is cancelled itself.
+        left = {task for task in asyncio.all_tasks() if task not in spared}
     if not stopping:
         for task in ended:
             task.result()
 
 
-async def _end(tasks: _Tasks, patience: float) -> None:
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        # Until Python 3.12 `asyncio.wait_for`, which psycopg uses for every answer, forgets a cancellation that
-        # arrives together with what it waits for.
-        done, left = await asyncio.wait(left, timeout=patience)
-        for task in done:
-            if not task.cancelled():
-                task.exception()  # else Python logs it as lost whenever it collects the task
+async def _cancel(tasks: _Tasks, patience: float) -> None:
+    for task in tasks:
+        task.cancel()
+    done, _ = await asyncio.wait(tasks, timeout=patience)
+    for task in done:
+        if not task.cancelled():
+            task.exception()  # else Python logs it as lost whenever it collects the task
