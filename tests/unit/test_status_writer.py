@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError
 from flagschedule.domain.outcome import State
 from flagschedule.domain.schedule import FINALIZER, FlagSchedule, ObjectRef, Status
-from flagschedule.services import status_writer as module
+from flagschedule.services import outbox
 from tests.support.asynchronous import reaches
 from tests.unit.services import NAMESPACE, Services
 
@@ -78,7 +78,7 @@ async def test_an_outcome_that_comes_behind_a_batch_is_read_while_the_batch_is_w
     on: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Entries are read as long as fewer than a batch are in line, so the outbox is served to its end."""
-    monkeypatch.setattr(module, "_BATCH", 10)
+    monkeypatch.setattr(outbox, "_BATCH", 10)
     objects = await _applied(on, *(f"noisy-{number}" for number in range(95)))
     reads = on.reads()
 
@@ -91,7 +91,7 @@ async def test_an_outcome_that_comes_behind_a_batch_is_read_while_the_batch_is_w
 
 async def test_what_cannot_be_written_stays_and_holds_no_other(on: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outcomes of objects that fail stay in the outbox; those behind them are served meanwhile."""
-    monkeypatch.setattr(module, "_BATCH", 10)
+    monkeypatch.setattr(outbox, "_BATCH", 10)
     odd = await _applied(on, *(f"odd-{number}" for number in range(20)))
     good = await _applied(on, *(f"good-{number}" for number in range(20)))
     failing = {obj.ref for obj in odd}

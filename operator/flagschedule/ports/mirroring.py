@@ -20,6 +20,21 @@ class StatusEntry:
     ref: ObjectRef
 
 
+class OutcomeStore(Protocol):
+    """Outcomes that objects of one kind shall show."""
+
+    async def status_entries(self, limit: int, known: Sequence[int] = ()) -> Sequence[StatusEntry]:
+        """Return outcomes that wait to be written, of objects that live: the oldest of each namespace, in turns.
+
+        Args:
+            limit: how many at most.
+            known: the ids of entries to leave out.
+        """
+
+    async def delete_status_entries(self, ids: Sequence[int]) -> None:
+        """Delete entries that were served."""
+
+
 class Transaction(Protocol):
     """One decision on one object; waits for no other transaction."""
 
@@ -30,7 +45,7 @@ class Transaction(Protocol):
         """Store the decision. Returns record and row as stored."""
 
 
-class MirrorStore(Protocol):
+class MirrorStore(OutcomeStore, Protocol):
     """Records and rows of this operator's own cluster name.
 
     Every method raises DependencyUnavailableError where the database cannot serve it.
@@ -60,17 +75,6 @@ class MirrorStore(Protocol):
 
     async def waiting(self) -> Sequence[ObjectRef]:
         """Objects in state Waiting whose flag exists by now, or whose time has passed."""
-
-    async def status_entries(self, limit: int, known: Sequence[int] = ()) -> Sequence[StatusEntry]:
-        """Return outcomes that wait to be written, of objects that live: the oldest of each namespace, in turns.
-
-        Args:
-            limit: how many at most.
-            known: the ids of entries to leave out.
-        """
-
-    async def delete_status_entries(self, ids: Sequence[int]) -> None:
-        """Delete entries that were served."""
 
     async def backlog(self) -> Backlog:
         """Return what waits in the whole database; `runs` are those since the last call, at first none."""

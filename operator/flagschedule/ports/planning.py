@@ -10,7 +10,7 @@ from flagschedule.domain.plan import FlagPlan
 from flagschedule.domain.plan_rows import PlanFacts
 from flagschedule.domain.planning import PlanDecision
 from flagschedule.domain.schedule import ObjectRef
-from flagschedule.ports.mirroring import StatusEntry
+from flagschedule.ports.mirroring import OutcomeStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +19,7 @@ class KnownPlan:
 
     ref: ObjectRef
     created_at: datetime
+    generation: int
 
 
 class PlanTransaction(Protocol):
@@ -37,7 +38,7 @@ class PlanTransaction(Protocol):
         """
 
 
-class PlanStore(Protocol):
+class PlanStore(OutcomeStore, Protocol):
     """Records, links and rows of the plans of this operator's own cluster name.
 
     Every method raises DependencyUnavailableError where the database cannot serve it.
@@ -70,9 +71,3 @@ class PlanStore(Protocol):
 
     async def waiting(self) -> Sequence[ObjectRef]:
         """Plans that wait for a flag that exists by now."""
-
-    async def status_entries(self, limit: int, known: Sequence[int] = ()) -> Sequence[StatusEntry]:
-        """Return outcomes that wait to be shown; see ports.mirroring.MirrorStore."""
-
-    async def delete_status_entries(self, ids: Sequence[int]) -> None:
-        """Delete entries that were served."""

@@ -6,8 +6,8 @@ A root task of the operator. It finds what must be looked at, and the reconciler
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
-from itertools import chain
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -16,7 +16,6 @@ from flagschedule.domain.errors import (
     AccessForbiddenError,
     DependencyUnavailableError,
     KindMissingError,
-    ObjectGoneError,
 )
 from flagschedule.domain.plan import FlagPlan, PlanStatus
 from flagschedule.domain.schedule import ObjectRef, Uid
@@ -25,12 +24,13 @@ from flagschedule.ports.measuring import Telemetry
 from flagschedule.ports.planning import KnownPlan, PlanStore
 from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.concurrently import for_each
+from flagschedule.services.outbox import Outbox
 from flagschedule.services.plan_mirror import PlanMirror
 from flagschedule.services.reconcile import Reconciler
 
 _log = structlog.get_logger()
 _LOOK: Final = 1.0
-_BATCH: Final = 1000
+_UNKNOWN: Final = datetime.max.replace(tzinfo=UTC)
 _TURNS_PER_COMPARISON: Final = 10
 
 
@@ -59,7 +59,7 @@ class PlanResync:
         self._reconciler = reconciler
         self._telemetry = telemetry
         self._interval = interval
-        self._entries: dict[ObjectRef, list[int]] = {}  # the outbox's, until their plan was planned again
+        self._outbox = Outbox(store, breaker)
         self._failing = False
         self.served: bool | None = None
 
@@ -86,33 +86,16 @@ class PlanResync:
             await asyncio.sleep(_LOOK)
 
     async def _read_outbox(self) -> None:
-        """Delete the entries of plans that were planned since, and put the plans of further ones in line."""
-        done = [ref for ref in self._entries if ref not in self._reconciler]
-        if done:
-            served = [*chain.from_iterable(self._entries[ref] for ref in done)]
-            await self._breaker.run(partial(self._store.delete_status_entries, served))
-            for ref in done:
-                del self._entries[ref]
-        known = [*chain.from_iterable(self._entries.values())]
-        if len(known) >= _BATCH:
-            return
-        found: dict[ObjectRef, list[int]] = {}
-        for entry in await self._breaker.run(partial(self._store.status_entries, _BATCH - len(known), known)):
-            found.setdefault(entry.ref, []).append(entry.id)
+        """Let the plans that have outcomes be planned again, and delete the entries of those that were."""
+        for ref in self._outbox.unserved:
+            if ref not in self._reconciler:
+                self._outbox.serve(ref, self._outbox.entries(ref))
+        for ref in await self._outbox.read(self._reconciler.in_line()):
+            self._wake(ref)
 
-        async def wake(ref: ObjectRef) -> None:
-            if await self._wake(ref):
-                self._entries.setdefault(ref, []).extend(found[ref])
-
-        await for_each(found, wake)
-
-    async def _wake(self, ref: ObjectRef) -> bool:
-        """Let a plan be planned again; one that is being worked on gets another turn. Returns whether it will be."""
-        try:
-            self._reconciler.add(await self._client.get(ref), woken=True)
-        except (ObjectGoneError, DependencyUnavailableError):
-            return False  # the comparison releases it, or the next look tries again
-        return True
+    def _wake(self, ref: ObjectRef) -> None:
+        """Let a plan be read and planned again at its turn; one that is being worked on gets another turn."""
+        self._reconciler.add(_unread(ref), fresh=False, woken=True)
 
     async def _repair(self) -> None:
         done = 0
@@ -132,11 +115,8 @@ class PlanResync:
 
     async def _retry_waiting(self) -> None:
         """Plan what waits for a flag that exists by now."""
-
-        async def wake(ref: ObjectRef) -> None:
-            await self._wake(ref)
-
-        await for_each(await self._breaker.run(self._store.waiting), wake)
+        for ref in await self._breaker.run(self._store.waiting):
+            self._wake(ref)
 
     async def _compare_all(self) -> None:
         """Compare all objects with all records and rows. It also moves the horizon, and plans by new time zone data."""
@@ -192,18 +172,23 @@ async def _keep_nothing() -> None:
     """The claim to the cluster's name is kept elsewhere."""
 
 
-def _as_deleted(plan: KnownPlan) -> FlagPlan:
-    """Return a removed object as far as its record holds it: enough to release it."""
+def _unread(ref: ObjectRef) -> FlagPlan:
+    """Return an object of which only the name is known; the reconciler reads it at its turn."""
     return FlagPlan(
-        ref=plan.ref,
+        ref=ref,
         generation=0,
         resource_version="",
-        created_at=plan.created_at,
-        deleting=True,
+        created_at=_UNKNOWN,
+        deleting=False,
         spec=None,
         fault=None,
         plan_hash=None,
         retry_request=None,
         approval=None,
-        status=PlanStatus(),
+        status=PlanStatus(observed_generation=1),  # it was planned before
     )
+
+
+def _as_deleted(plan: KnownPlan) -> FlagPlan:
+    """Return a removed object as far as its record holds it: enough to release it."""
+    return replace(_unread(plan.ref), created_at=plan.created_at, deleting=True)

@@ -96,6 +96,10 @@ class Reconciler(Generic[_O]):
     def __contains__(self, ref: ObjectRef) -> bool:
         return ref in self._queue
 
+    def in_line(self) -> int:
+        """Return how many objects wait for their turn or are worked on, without those that wait for their next try."""
+        return self._queue.in_line()
+
     async def run_forever(self) -> None:
         """Work until cancelled."""
         await self._queue.run()
@@ -143,7 +147,7 @@ class Reconciler(Generic[_O]):
             woken: the database has changed, so a turn that has begun does not count, though the object is the same.
         """
         if previous := self._seen.get(obj.ref):
-            obj = obj.with_requests_of(previous.obj)
+            obj = obj.with_requests_of(previous.obj) if fresh else previous.obj
             woken = woken or previous.woken
         self._seen[obj.ref] = _Seen(obj, asyncio.get_running_loop().time() if fresh else _LONG_AGO, woken)
         self._queue.add(obj.ref, _rank(obj))

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -23,11 +23,12 @@ from flagschedule.ports.measuring import Telemetry
 from flagschedule.ports.mirroring import MirrorStore
 from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.event_recorder import EventRecorder
+from flagschedule.services.outbox import Outbox
 from flagschedule.services.queue import Backoff, RetryQueue
 
 _log = structlog.get_logger()
 _LOOK: Final = 1.0  # seconds
-_BATCH: Final = 1000
+_MOST_LATER: Final = 500  # in line, so that outcomes have room
 _TRIES: Final = 5
 _AT_ONCE: Final = 6  # more would not be faster: each step of a person's stop would wait for the steps of more others
 _BACKOFF: Final = Backoff(1, 60)
@@ -53,9 +54,8 @@ class StatusWriter:
         self._queue: RetryQueue[ObjectRef] = RetryQueue(
             self._write_queued, at_once=_AT_ONCE, group=lambda ref: ref.namespace
         )
-        self._entries: dict[ObjectRef, list[int]] = {}  # the outbox's, until they are written
+        self._outbox = Outbox(store, breaker)
         self._later: dict[ObjectRef, None] = {}  # behind the outbox's
-        self._written_entries: list[int] = []  # until they are deleted from the outbox
         self._failing = False
 
     async def serve_forever(self) -> None:
@@ -64,7 +64,8 @@ class StatusWriter:
             group.create_task(self._queue.run(), name="statuses in line")
             while True:
                 try:
-                    await self._read_outbox()
+                    for ref in await self._outbox.read(self._queue.in_line()):
+                        self._queue.add(ref)
                     self._take_later()
                 except Exception:  # noqa: BLE001 -- one failure must not stop other statuses
                     _log.exception("Statuses not served")
@@ -94,32 +95,16 @@ class StatusWriter:
         self._later |= dict.fromkeys(refs)
 
     def _take_later(self) -> None:
-        room = _BATCH // 2 - self._queue.in_line()
+        room = _MOST_LATER - self._queue.in_line()
         for ref in list(islice(self._later, max(room, 0))):
             del self._later[ref]
             self._queue.add(ref)
 
-    async def _read_outbox(self) -> None:
-        """Delete the entries that were served, and put the objects of further ones in line."""
-        if served := self._written_entries[:]:
-            await self._breaker.run(partial(self._store.delete_status_entries, served))
-            del self._written_entries[: len(served)]
-        limit = _BATCH - self._queue.in_line()
-        if limit <= 0:
-            return
-        known = [*self._written_entries, *chain.from_iterable(self._entries.values())]
-        for entry in await self._breaker.run(partial(self._store.status_entries, limit, known)):
-            self._entries.setdefault(entry.ref, []).append(entry.id)
-            self._queue.add(entry.ref)
-
     async def _write_queued(self, ref: ObjectRef) -> Backoff | None:
-        # Only entries that were read before the write: a later one may stand for a later change.
-        ids = self._entries.get(ref, [])[:]
+        entries = self._outbox.entries(ref)
         if not await self._try_to_write(ref, None, None):
             return _BACKOFF
-        self._written_entries += ids
-        if left := self._entries.pop(ref, [])[len(ids) :]:
-            self._entries[ref] = left
+        self._outbox.serve(ref, entries)
         return None
 
     async def _try_to_write(self, ref: ObjectRef, hint: FlagSchedule | None, snapshot: Snapshot | None) -> bool:

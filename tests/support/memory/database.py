@@ -19,6 +19,7 @@ from tests.unit.builders import NOW
 
 if TYPE_CHECKING:
     from flagschedule.domain.actors import Edit
+    from flagschedule.domain.plan_rows import Key, Link, PlanRecord
     from flagschedule.domain.schedule import ObjectRef, Uid
 
 
@@ -29,6 +30,15 @@ class Run:
     started_at: datetime
     finished_at: datetime
     counts: Counter[str]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The record of a plan, with its cluster's name and its lineage."""
+
+    cluster: str
+    lineage: int
+    record: "PlanRecord"
 
 
 class MemoryDatabase:
@@ -43,6 +53,7 @@ class MemoryDatabase:
         status_entries: the outbox: entries with the ids of their rows.
         holdings: what holds the schedules of objects, while they are due.
         edits: by uid, the versions of objects that were acted on.
+        plans: by uid; lineages by cluster, namespace and name; links by lineage.
     """
 
     def __init__(self, now: datetime = NOW) -> None:
@@ -55,6 +66,9 @@ class MemoryDatabase:
         self.status_entries: dict[int, UUID] = {}
         self.holdings: dict[ObjectRef, Holding] = {}
         self.edits: list[tuple[Uid, Edit]] = []
+        self.plans: dict[Uid, Planned] = {}
+        self.lineages: dict[tuple[str, str, str], int] = {}
+        self.links: dict[int, dict[Key, Link]] = {}
         self.cache_entries = 0
         self.clusters: dict[str, tuple[str, datetime]] = {}
         self.runs: list[Run] = []
@@ -83,6 +97,17 @@ class MemoryDatabase:
             self.records[uid] = cluster, replace(record, state=state, reason=reason, applied_at=row.applied_at)
             if not row.finished and not record.deleted:
                 self.notify(schedule)
+        for links in self.links.values():
+            for key, link in links.items():
+                if link.schedule_id == schedule:
+                    self._keep_outcome(links, key, row)
+
+    def _keep_outcome(self, links: "dict[Key, Link]", key: "Key", row: Row) -> None:
+        link = links[key]
+        state, reason = (row.state, row.reason) if row.finished else (State.FAILED, Reason.FLAG_DELETED)
+        links[key] = replace(link, state=state, reason=reason, applied_at=row.applied_at)
+        if not row.finished and link.schedule_id and not self.plans[link.plan].record.deleted:
+            self.notify(link.schedule_id)
 
     def change_row(self, schedule: UUID, **fields: Any) -> None:
         """Change a row, as the processor does."""

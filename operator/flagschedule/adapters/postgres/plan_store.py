@@ -63,7 +63,8 @@ class PostgresPlanStore:
     async def known(self) -> Sequence[KnownPlan]:
         """See ports.planning.PlanStore."""
         return [
-            KnownPlan(ref=mapping.to_ref(found), created_at=found["created_at"]) for found in await self._fetch("live")
+            KnownPlan(ref=mapping.to_ref(found), created_at=found["created_at"], generation=found["generation"])
+            for found in await self._fetch("live")
         ]
 
     async def waiting(self) -> Sequence[ObjectRef]:
