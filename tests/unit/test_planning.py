@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flagschedule.domain import plan_status
+from flagschedule.domain import calendar, plan_status, planning
+from flagschedule.domain.calendar import Occurrence
 from flagschedule.domain.outcome import Reason, State
 from flagschedule.domain.plan import FlagPlan
-from flagschedule.domain.plan_rows import Part
-from flagschedule.domain.planning import MOST_OVERDUE, MOST_PENDING, horizon
+from flagschedule.domain.plan_rows import Key, Part
+from flagschedule.domain.planning import MOST_OVERDUE, MOST_PENDING, horizon, plan
+from tests.support.mirroring import RULES
 from tests.support.plans import PlanWorld, change, plan_object
 
 MINUTE: Final = timedelta(minutes=1)
@@ -725,3 +727,32 @@ def test_what_was_never_planned_is_not_made_more_than_a_day_late() -> None:
     on.reconcile(monthly)
 
     assert all(link.due_at > on.now for link in on.pending())
+
+
+def test_a_plan_of_many_changes_is_planned_by_what_it_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day of this plan has 184,320 changes, and 2,000 may be pending: a pass looks at thousands, and not at all."""
+    now = at(hour=9)
+    steps = [
+        {"name": f"step-{number}", "cron": "*/5 * * * *", "changes": [change(f"flag-{each}") for each in range(20)]}
+        for number in range(32)
+    ]
+    on = world(now, *(f"flag-{each}" for each in range(20)))
+    obj = plan_object(*steps, created_at=now - timedelta(days=2), timeZone="Europe/Oslo")
+    on.reconcile(obj)
+    on.now += timedelta(hours=20)  # and no processor has worked
+    facts = on.facts(obj)
+    looked_at: list[str] = []
+
+    def note(kind: Any) -> Any:
+        def make(*values: Any, **fields: Any) -> Any:
+            looked_at.append(kind.__name__)
+            return kind(*values, **fields)
+
+        return make
+
+    monkeypatch.setattr(planning, "Key", note(Key))
+    monkeypatch.setattr(calendar, "Occurrence", note(Occurrence))
+
+    assert not plan(obj, facts, RULES).changes
+    assert looked_at.count("Key") < 5000
+    assert looked_at.count("Occurrence") < 10_000

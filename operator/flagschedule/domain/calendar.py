@@ -17,9 +17,10 @@ wall clock. `Recurrence` therefore judges that once, exactly, for all years up t
 """
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import pairwise, takewhile
 from typing import Final
@@ -29,6 +30,8 @@ from flagschedule.domain import zones
 from flagschedule.domain.cron import Cron
 
 _DAY: Final = timedelta(days=1)
+_MIDNIGHT: Final = datetime(2000, 1, 1)  # noqa: DTZ001 -- of any day, in any zone
+_LAST_OF_DAY: Final = _DAY - timedelta.resolution
 # A day, and what the clocks may be set back meanwhile, even over the date line.
 _LONGEST_WINDOW: Final = 2 * _DAY
 _END_OF_TIME: Final = date(2100, 1, 1)
@@ -107,6 +110,11 @@ class Occurrence:
         """
         return f"{self.local.isoformat(timespec='minutes')} fold {self.fold}"
 
+    @staticmethod
+    def local_of(identity: str) -> datetime:
+        """Return the local start that an identity names."""
+        return datetime.fromisoformat(identity.partition(" ")[0])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Occurrences:
@@ -151,12 +159,10 @@ class Recurrence:
         A span that is cut in two has the same occurrences as the two parts together.
         """
         to = to if self.ends_at is None else min(to, self.ends_at)
-        # A day more on both sides: a local time in a gap or an overlap lies beyond the local times of the bounds.
-        first, last = after.astimezone(self.zone).date() - _DAY, to.astimezone(self.zone).date() + _DAY
         dropped: list[Occurrence] = []
         planned: dict[datetime, Occurrence] = {}
-        for local in self._local_starts(first, last):
-            for found in self._occurrences(local):
+        for local, offset in self._local_starts(after, to):
+            for found in self._occurrences(local, offset):
                 if not after < found.start <= to:
                     continue
                 if found.end == found.start:
@@ -182,20 +188,41 @@ class Recurrence:
         recent = self.between(instant - _LONGEST_WINDOW, instant).planned
         return next((found for found in recent if found.end is not None and instant < found.end), None)
 
-    def _local_starts(self, first: date, last: date) -> Iterator[datetime]:
-        for day in _dates(self.cron, first, last):
-            if day not in self.except_dates:
-                yield from (datetime.combine(day, at) for at in self.cron.times)
+    def _local_starts(self, after: datetime, to: datetime) -> Iterator[tuple[datetime, timedelta | None]]:
+        """Yield the local starts that may lie between two instants, each with the offset of its time zone.
 
-    def _occurrences(self, local: datetime) -> Iterator[Occurrence]:
-        if self.until is not None:
-            start, end = (zones.first_instant(each, self.zone) for each in (local, _end(local, self.until)))
+        The offset is None near a change of the clocks, where each time is looked up.
+        """
+        # A day more on both sides: a local time in a gap or an overlap lies beyond the local times of the bounds.
+        first, last = after.astimezone(self.zone).date() - _DAY, to.astimezone(self.zone).date() + _DAY
+        after, to = (each.astimezone(UTC).replace(tzinfo=None) for each in (after, to))
+        for day in _dates(self.cron, first, last):
+            if day in self.except_dates:
+                continue
+            least, greatest = zones.offsets_about(day, self.zone)
+            midnight = datetime.combine(day, time())
+            begin, end = (_time_of_day(each - midnight) for each in (after + least, to + greatest))
+            for at in self.cron.times[bisect_left(self.cron.times, begin) : bisect_right(self.cron.times, end)]:
+                yield datetime.combine(day, at), least if least == greatest else None
+
+    def _occurrences(self, local: datetime, offset: timedelta | None) -> Iterator[Occurrence]:
+        end = None if self.until is None else _end(local, self.until)
+        if offset is not None:
+            ends_at = None if end is None else (end - offset).replace(tzinfo=UTC)
+            yield Occurrence(local=local, fold=0, start=(local - offset).replace(tzinfo=UTC), end=ends_at)
+        elif end is not None:
+            start, end = (zones.first_instant(each, self.zone) for each in (local, end))
             yield Occurrence(local=local, fold=0, start=start, end=end)
         elif self.cron.follows_clock:
             for fold, start in enumerate(zones.instants(local, self.zone)):
                 yield Occurrence(local=local, fold=fold, start=start, end=None)
         else:
             yield Occurrence(local=local, fold=0, start=zones.first_instant(local, self.zone), end=None)
+
+
+def _time_of_day(since_midnight: timedelta) -> time:
+    """Return a time of a day by what has passed since midnight; its first or last one for what is not of the day."""
+    return (_MIDNIGHT + min(max(since_midnight, timedelta(0)), _LAST_OF_DAY)).time()
 
 
 @lru_cache(maxsize=1024)  # a plan is planned at each outcome, and most expressions stand in many plans

@@ -37,24 +37,19 @@ class Cron:
     `follows_clock` is cron's old difference: an expression whose minute or hour begins with `*` starts whenever a
     clock shows a matching time, so not in a gap and twice in an overlap. Every other one names times of day and starts
     once for each.
-    `closest_dates` is the smallest number of days between two dates, over all years up to 2099.
+    `closest_dates` is the smallest number of days between two dates, over all years up to 2099; `shortest_interval`
+    the shortest time between two starts by the wall clock, where no clock is changed.
     """
 
     expression: str
     times: tuple[time, ...]
     follows_clock: bool
     closest_dates: int
+    shortest_interval: timedelta
 
     def dates(self, first: date) -> Iterator[date]:
         """Yield the matching dates from `first` on; there is always another one."""
         return _dates(" ".join(self.expression.split()[2:]), first)
-
-    @property
-    def shortest_interval(self) -> timedelta:
-        """The shortest time between two starts by the wall clock, where no clock is changed."""
-        within = (_of_day(later) - _of_day(earlier) for earlier, later in pairwise(self.times))
-        over_midnight = self.closest_dates * _DAY + _of_day(self.times[0]) - _of_day(self.times[-1])
-        return min([*within, over_midnight])
 
 
 def parse_cron(text: object) -> Cron:
@@ -108,11 +103,13 @@ def _parse(expression: str) -> Cron:
         raise ValueError("never starts, because no year has such a date: correct day of month and month")
     midnight = datetime.combine(_CYCLE[0], time())
     of_one_day = CronSim(f"{fields[0]} {fields[1]} * * *", midnight - timedelta(seconds=1))
+    times = [*takewhile(lambda at: at.date() == midnight.date(), of_one_day)]
     return Cron(
         expression=expression,
-        times=tuple(at.time() for at in takewhile(lambda at: at.date() == midnight.date(), of_one_day)),
+        times=tuple(at.time() for at in times),
         follows_clock=fields[0].startswith("*") or fields[1].startswith("*"),
         closest_dates=closest,
+        shortest_interval=min(later - at for at, later in pairwise([*times, times[0] + closest * _DAY])),
     )
 
 
@@ -159,10 +156,6 @@ def _dates(date_fields: str, first: date) -> Iterator[date]:
         return
     for at in matching:
         yield at.date()
-
-
-def _of_day(at: time) -> timedelta:
-    return timedelta(hours=at.hour, minutes=at.minute)
 
 
 def _minutes(length: timedelta) -> str:

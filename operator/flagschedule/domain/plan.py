@@ -394,7 +394,7 @@ class FlagPlan:
         """Read a raw object; a spec that cannot be parsed is a fault of the object, not an exception."""
         meta, raw = body["metadata"], body.get("spec")
         text = json.dumps(raw, sort_keys=True)
-        spec, fault = _parse_spec(text, shortest_interval)
+        spec, fault, plan_hash = _parse_spec(text, shortest_interval)
         annotations = meta.get("annotations") or {}
         return cls(
             ref=ObjectRef(uid=Uid(UUID(meta["uid"])), namespace=meta["namespace"], name=meta["name"]),
@@ -404,7 +404,7 @@ class FlagPlan:
             deleting="deletionTimestamp" in meta,
             spec=spec,
             fault=fault,
-            plan_hash=_hash(raw) if spec is not None else None,
+            plan_hash=plan_hash,
             retry_request=bounded(annotations.get(RETRY_ANNOTATION)),
             approval=bounded(annotations.get(APPROVAL_ANNOTATION)),
             status=PlanStatus.from_json(body.get("status")),
@@ -420,9 +420,10 @@ def _hash(raw: Any) -> str:
 
 
 @lru_cache(maxsize=4096)  # a plan is read at each outcome and at each comparison
-def _parse_spec(text: str, shortest_interval: timedelta) -> tuple[PlanSpec | None, str | None]:
-    context = {"shortest_interval": shortest_interval}
+def _parse_spec(text: str, shortest_interval: timedelta) -> tuple[PlanSpec | None, str | None, str | None]:
+    """Return the spec, what is wrong with it, and its hash."""
+    raw, context = json.loads(text), {"shortest_interval": shortest_interval}
     try:
-        return PlanSpec.model_validate(json.loads(text), context=context), None
+        return PlanSpec.model_validate(raw, context=context), None, _hash(raw)
     except ValidationError as error:
-        return None, explain_faults(error)
+        return None, explain_faults(error), None

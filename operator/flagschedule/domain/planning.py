@@ -193,6 +193,9 @@ class _Planner:
         self._updates: list[Update] = []
         self._notes: list[Note] = []
         self._stays: set[Key] = set()
+        self._known = {
+            (key.step, Occurrence.local_of(key.occurrence)) for key, link in facts.links.items() if not link.is_chain
+        }
         self._lost = _lost(obj, facts)
         self._restores: list[Restore] = []
         self._view = View()
@@ -392,6 +395,8 @@ class _Planner:
 
     def _plan_known(self, occurrence: Occurrence, step: Step) -> bool:
         """Keep what has links. Returns whether anything is to be planned."""
+        if (step.name, occurrence.local) not in self._known:  # so for most occurrences of a plan with many changes
+            return self._may_start(step, occurrence.start)
         is_fresh = False
         for change in step.changes:
             key = Key(occurrence.identity, step.name, Part.START, *change.flag)

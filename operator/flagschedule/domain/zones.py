@@ -5,7 +5,7 @@ clusters and machines of developers agree; a newer package changes TZDATA_VERSIO
 The processor must not import it: it works with instants, and has to start quickly.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -61,6 +61,18 @@ def instants(local: datetime, zone: ZoneInfo) -> tuple[datetime, ...]:
         return (first,)
     # Python puts a skipped time after the gap for fold 0 and before it for fold 1.
     return (first, second) if first < second else ()
+
+
+@lru_cache(maxsize=4096)
+def offsets_about(day: date, zone: ZoneInfo) -> tuple[timedelta, timedelta]:
+    """Return the least and the greatest offset from UTC of a date and of the one after it.
+
+    They are equal where the clocks are not changed. No zone has changed its clocks twice within a day, so that each
+    change shows in a look for each midnight.
+    """
+    midnights = (datetime.combine(day + timedelta(days=days), time(), zone) for days in (0, 1, 2))
+    found = [offset for at in midnights for fold in (0, 1) if (offset := at.replace(fold=fold).utcoffset()) is not None]
+    return min(found), max(found)
 
 
 def first_instant(local: datetime, zone: ZoneInfo) -> datetime:
