@@ -5,7 +5,7 @@ import textwrap
 from pathlib import Path
 from typing import Final
 
-from dev.chart import readme, schema, values
+from dev.chart import alerts, readme, schema, values
 
 ROOT: Final = Path(__file__).parents[2]
 CHART: Final = ROOT / "helm" / "flagschedule"
@@ -17,7 +17,6 @@ _COPIES: Final = {
     "files/flagschedules.yaml": "crds/flagschedules.yaml",
     "files/dashboard.json": "manifests/components/monitoring/dashboard.json",
 }
-_RULES: Final = ROOT / "manifests" / "components" / "monitoring" / "rules.yaml"
 
 
 def generated() -> dict[Path, str]:
@@ -31,6 +30,6 @@ def generated() -> dict[Path, str]:
     return {
         CHART / "values.schema.json": json.dumps(schema.schema(found), indent=2, ensure_ascii=False) + "\n",
         file: readme.filled(file.read_text(), found),
-        CHART / "files" / "rules.yaml": textwrap.dedent(_RULES.read_text().partition("\nspec:\n")[2]),
+        CHART / "files" / "rules.yaml": textwrap.dedent(alerts.FILE.read_text().partition("\nspec:\n")[2]),
         **{CHART / copy: (ROOT / original).read_text() for copy, original in _COPIES.items()},
     }

@@ -13,10 +13,13 @@ Schema = dict[str, Any]
 FILE: Final = Path(__file__).with_name("kubernetes.json")
 _REFERENCE: Final = "#/definitions/"
 _WANTED: Final = (
+    "io.k8s.api.apps.v1.DeploymentStrategy",
     "io.k8s.api.core.v1.Affinity",
     "io.k8s.api.core.v1.Container",
     "io.k8s.api.core.v1.EnvVar",
+    "io.k8s.api.core.v1.HostAlias",
     "io.k8s.api.core.v1.LocalObjectReference",
+    "io.k8s.api.core.v1.PodDNSConfig",
     "io.k8s.api.core.v1.ResourceRequirements",
     "io.k8s.api.core.v1.Toleration",
     "io.k8s.api.core.v1.TopologySpreadConstraint",

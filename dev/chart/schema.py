@@ -6,13 +6,27 @@ Called by `python -m dev.chart`. Draft 7, which Helm and editors know.
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from dev.chart import kubernetes
+from dev.chart import alerts, kubernetes
 from dev.chart.values import Value, ValuesError
 
 Schema = dict[str, Any]
 
 _TYPES: Final = {bool: "boolean", int: "integer", str: "string", list: "array", dict: "object"}
 _SAME_AS: Final = "$values"
+# A rule of Prometheus' for labels, whose kinds no API server of ours describes.
+_RELABELING: Final[Schema] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "action": {"type": "string"},
+        "modulus": {"type": "integer", "minimum": 1},
+        "regex": {"type": "string"},
+        "replacement": {"type": "string"},
+        "separator": {"type": "string"},
+        "sourceLabels": {"type": "array", "items": {"type": "string"}},
+        "targetLabel": {"type": "string"},
+    },
+}
 
 
 def schema(values: Sequence[Value]) -> Schema:
@@ -22,7 +36,7 @@ def schema(values: Sequence[Value]) -> Schema:
         ValuesError: a value's type cannot be known.
     """
     properties = {value.path[-1]: _of(value) for value in values}
-    shapes = kubernetes.definitions()
+    shapes = {**kubernetes.definitions(), "RelabelConfig": _RELABELING, "Alerts": alerts.schema()}
     used: dict[str, Schema] = {}
     waiting = [*_references(properties)]
     while waiting:
@@ -30,7 +44,7 @@ def schema(values: Sequence[Value]) -> Schema:
         if name in used:
             continue
         if name not in shapes:
-            raise ValuesError(f"$ref: {name} is not in dev/chart/kubernetes.json")
+            raise ValuesError(f"$ref: {name} is neither in dev/chart/kubernetes.json nor a shape of our own")
         used[name] = shapes[name]
         waiting += _references(shapes[name])
     return {
@@ -47,7 +61,7 @@ def _of(value: Value) -> Schema:
     described = {"description": value.description} if value.description else {}
     if value.children:
         inner = {child.path[-1]: _of(child) for child in value.children}
-        return {**described, "type": "object", "additionalProperties": False, "properties": inner}
+        return {**described, "type": "object", "additionalProperties": value.is_open, "properties": inner}
     stated = _resolved(value.stated)
     if _SAME_AS in stated:
         place = "/properties/".join(stated[_SAME_AS].split("."))

@@ -1,7 +1,8 @@
 """Reads the chart's values.yaml with its comments, which say what each value means. Called by schema.py and readme.py.
 
 A comment that begins with `# --` describes the value below it; a line `# @schema` in it adds to the value's schema
-what its default cannot say. A comment without the dashes belongs to the section that it stands above.
+what its default cannot say. A comment without the dashes belongs to the section that it stands above, and `@schema
+{$open: true}` there lets the section have other keys, too.
 """
 
 import re
@@ -14,6 +15,7 @@ import yaml
 
 _MARK: Final = "-- "
 _SCHEMA: Final = "@schema"
+_OPEN: Final = "$open"
 
 
 class ValuesError(Exception):
@@ -42,6 +44,11 @@ class Value:
     def dotted(self) -> str:
         """The path as `--set` takes it."""
         return ".".join(self.path)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a section may have keys that are not in the file."""
+        return bool(self.stated.get(_OPEN))
 
     def leaves(self) -> Iterator["Value"]:
         """Yield what users set."""
@@ -74,7 +81,7 @@ def _value(path: tuple[str, ...], node: yaml.Node, comment: str, lines: list[str
     description, _, stated = comment.partition(_SCHEMA)
     own = description.startswith(_MARK)
     schema = yaml.safe_load(stated) if stated else {}
-    is_section = isinstance(node, yaml.MappingNode) and bool(node.value) and not schema
+    is_section = isinstance(node, yaml.MappingNode) and bool(node.value) and schema.keys() <= {_OPEN}
     if not is_section and not own:
         raise ValuesError(f"{dotted} has no description: write `# {_MARK}What it does.` above it")
     return Value(

@@ -44,6 +44,7 @@ EVERYTHING: Final[Document] = {
         "showDatabaseMessages": True,
     },
     "cleanup": {"keepAppliedDays": 10, "keepCancelledDays": 5},
+    "resourceQuota": {"namespaces": ["shop"]},
     "rbac": {"userRoles": {"aggregateEditorToEdit": True}},
     "networkPolicy": {"enabled": True},
     "metrics": {

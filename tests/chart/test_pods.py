@@ -115,6 +115,7 @@ def test_the_operator_is_probed_spread_and_has_time_to_finish(default: Render) -
     assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
     assert default.one("PodDisruptionBudget", "flagschedule-operator")["spec"] == {
         "maxUnavailable": 1,
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",  # an outage of the database must not block drains
         "selector": {"matchLabels": labels},
     }
 

@@ -13,6 +13,7 @@ from dev.chart.files import CHART
 from dev.localkind import programs
 from dev.localkind.control_plane import ControlPlane
 from tests.chart.rendering import EVERYTHING, Document, Helm, Render
+from tests.chart.test_platform import PLATFORM
 from tests.chart.test_switches import merged
 from tests.cluster.api import Api
 
@@ -47,6 +48,8 @@ RIGHTS: dict[str, dict[str, set[str]]] = {
         "kube-system": CLUSTER_UID,
     },
 }
+# The API server has addresses of one family.
+HERE: Document = {"namespaceOverride": SYSTEM, "metrics": {"service": {"ipFamilies": ["IPv4"]}}}
 VALUES: dict[str, Document] = {"everywhere": {}, "two namespaces": {"namespaces": ["shop", "search"]}}
 
 
@@ -73,7 +76,9 @@ def installed(request: pytest.FixtureRequest, helm: Helm, cluster: ControlPlane)
 
 
 @pytest.mark.parametrize(
-    "values", [{}, VALUES["two namespaces"], EVERYTHING], ids=["default", "namespaces", "everything"]
+    "values",
+    [{}, VALUES["two namespaces"], EVERYTHING, merged(merged(EVERYTHING, PLATFORM), HERE)],
+    ids=["default", "namespaces", "everything", "platform"],
 )
 def test_the_server_takes_every_object(helm: Helm, cluster: ControlPlane, values: Document) -> None:
     """Nothing is unknown, missing, refused or warned about; monitoring is left out, whose kinds are others'."""

@@ -45,6 +45,7 @@ SWITCHED = [
     ("NetworkPolicy", "flagschedule-processor"),
     ("PodMonitor", "flagschedule-operator"),
     ("PrometheusRule", "flagschedule"),
+    ("ResourceQuota", "flagschedule-flagschedule-system"),
     ("Service", "flagschedule-operator"),
     ("ServiceMonitor", "flagschedule-operator"),
 ]

@@ -13,6 +13,10 @@ migrations: {suffix: migrate, component: migrations, argument: migrate}
 {{- .Values.fullnameOverride | default $full | trunc 41 | trimSuffix "-" -}}
 {{- end }}
 
+{{- define "flagschedule.namespace" -}}
+{{- .Values.namespaceOverride | default .Release.Namespace -}}
+{{- end }}
+
 {{- define "flagschedule.name" -}}
 {{- printf "%s-%s" (include "flagschedule.fullname" .root) .suffix -}}
 {{- end }}
@@ -55,9 +59,14 @@ annotations:
 {{- $account.name | default ($account.create | ternary $made "default") -}}
 {{- end }}
 
+{{/* A repository's first part is a registry if it has a dot or a port, or is localhost; without one it is Docker's. */}}
 {{- define "flagschedule.image" -}}
 {{- $tag := .Values.image.tag | default .Chart.AppVersion -}}
-{{- .Values.image.repository }}:{{ $tag }}{{ with .Values.image.digest }}@{{ . }}{{ end -}}
+{{- $repository := .Values.image.repository -}}
+{{- with .Values.global.imageRegistry -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) (regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $repository "") -}}
+{{- end -}}
+{{- $repository }}:{{ $tag }}{{ with .Values.image.digest }}@{{ . }}{{ end -}}
 {{- end }}
 
 {{/* One program's pod settings: those of all, with the program's own added or put over them. */}}
@@ -65,7 +74,7 @@ annotations:
 {{- $general := .root.Values.pod -}}
 {{- $own := (index .root.Values .program).pod -}}
 {{- $merged := mergeOverwrite (deepCopy $general) (deepCopy $own) -}}
-{{- range $list := list "tolerations" "initContainers" "volumes" "volumeMounts" -}}
+{{- range $list := list "tolerations" "hostAliases" "initContainers" "volumes" "volumeMounts" -}}
 {{- $_ := set $merged $list (concat (get $general $list | default list) (get $own $list | default list)) -}}
 {{- end -}}
 {{- $replaced := list -}}
@@ -132,7 +141,7 @@ metadata:
   {{- end }}
 spec:
   serviceAccountName: {{ include "flagschedule.serviceAccountName" . }}
-  {{- if ne .program "operator" }}
+  {{- if or (ne .program "operator") (not $own.serviceAccount.automount) }}
   automountServiceAccountToken: false
   {{- end }}
   enableServiceLinks: false
@@ -150,15 +159,33 @@ spec:
     {{- with $values.securityContext.runAsGroup }}
     runAsGroup: {{ int64 . }}
     {{- end }}
+    {{- with $values.securityContext.fsGroup }}
+    fsGroup: {{ int64 . }}
+    {{- end }}
+    {{- with $values.securityContext.supplementalGroups }}
+    supplementalGroups:
+      {{- range . }}
+      - {{ int64 . }}
+      {{- end }}
+    {{- end }}
     seccompProfile: {type: RuntimeDefault}
-  {{- with $values.imagePullSecrets }}
+  {{- $secrets := list }}
+  {{- range concat ($values.global.imagePullSecrets | default list) $values.imagePullSecrets }}
+  {{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) }}
+  {{- end }}
+  {{- with uniq $secrets }}
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with $pod.priorityClassName }}
-  priorityClassName: {{ . }}
+  {{- range $key := list "priorityClassName" "runtimeClassName" "schedulerName" "dnsPolicy" }}
+  {{- with get $pod $key }}
+  {{ $key }}: {{ . }}
   {{- end }}
-  {{- range $key := list "nodeSelector" "tolerations" "affinity" "initContainers" }}
+  {{- end }}
+  {{- if not (kindIs "invalid" $pod.hostUsers) }}
+  hostUsers: {{ $pod.hostUsers }}
+  {{- end }}
+  {{- range $key := list "nodeSelector" "tolerations" "affinity" "hostAliases" "dnsConfig" "initContainers" }}
   {{- with get $pod $key }}
   {{ $key }}:
     {{- toYaml . | nindent 4 }}
@@ -252,9 +279,9 @@ apiVersion: v1
 kind: ServiceAccount
 metadata:
   name: {{ include "flagschedule.serviceAccountName" . }}
-  namespace: {{ .root.Release.Namespace }}
-  {{- include "flagschedule.metadata" (dict "root" .root "component" $words.component "annotations" $annotations) | nindent 2 }}
-{{- if ne .program "operator" }}
+  namespace: {{ include "flagschedule.namespace" .root }}
+  {{- include "flagschedule.metadata" (dict "root" .root "component" $words.component "labels" $account.labels "annotations" $annotations) | nindent 2 }}
+{{- if or (ne .program "operator") (not $account.automount) }}
 automountServiceAccountToken: false
 {{- end }}
 {{- end }}
@@ -268,7 +295,7 @@ apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
   name: {{ include "flagschedule.name" (dict "root" .root "suffix" $words.suffix) }}
-  namespace: {{ .root.Release.Namespace }}
+  namespace: {{ include "flagschedule.namespace" .root }}
   {{- include "flagschedule.metadata" (dict "root" .root "component" $words.component "annotations" .annotations) | nindent 2 }}
 spec:
   podSelector:
