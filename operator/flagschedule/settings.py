@@ -6,12 +6,12 @@ Everything that runs gets them from `bootstrap`; nothing else reads the environm
 import logging
 import os
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from flagschedule.database_address import DatabaseAddress, clean, parts_of, read
 from flagschedule.domain.backoff import MAX_RETRIES
 from flagschedule.domain.defaults import SHORTEST_INTERVAL
 from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError
@@ -19,7 +19,8 @@ from flagschedule.domain.errors import ConfigurationError, DependencyUnavailable
 _log = logging.getLogger(__name__)
 _DEFAULT_MAX_RETRIES: Final = 3
 _PREFIX: Final = "FLAG_SCHEDULE_"
-_IN_FILES: Final = {"DATABASE_URL": "postgresql://", "REDIS_URL": ""}  # with a value that is no fault by itself
+_NO_URL: Final = "postgresql://"
+_IN_FILES: Final = {"DATABASE_URL": _NO_URL, "REDIS_URL": "", "REDIS_PASSWORD": ""}  # with a value that is no fault
 
 
 def _prefixed(name: str) -> str:
@@ -36,7 +37,9 @@ class Settings(BaseModel):
         Field(
             validation_alias="DATABASE_URL",
             description="Where the flags are: postgresql://user:password@host:port/database. "
-            "Options of libpq such as ?sslmode=verify-full are passed on.",
+            "Options of libpq such as ?sslmode=verify-full are passed on. Parts that it leaves out are taken from "
+            "DATABASE_FOLDER, then from libpq's own variables (PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE). With "
+            "DATABASE_FOLDER it may be missing.",
         ),
     ]
     database_url_file: Annotated[
@@ -45,6 +48,15 @@ class Settings(BaseModel):
             validation_alias="DATABASE_URL_FILE",
             description="A file that holds the DATABASE_URL, instead of the variable. It is read at each connect, so "
             "that a rotated password needs no restart.",
+        ),
+    ] = None
+    database_folder: Annotated[
+        Path | None,
+        Field(
+            validation_alias="DATABASE_FOLDER",
+            description="A folder with a file for each part of the address that DATABASE_URL leaves out: host, port, "
+            "user (or username), password, dbname (or database), as Kubernetes mounts a Secret. They are read at each "
+            "connect and need no escaping.",
         ),
     ] = None
     redis_url: Annotated[
@@ -60,6 +72,21 @@ class Settings(BaseModel):
         Field(
             validation_alias="REDIS_URL_FILE",
             description="A file that holds the REDIS_URL, instead of the variable. It is read when a run starts.",
+        ),
+    ] = None
+    redis_password: Annotated[
+        SecretStr | None,
+        Field(
+            validation_alias="REDIS_PASSWORD",
+            description="The password for a REDIS_URL that has none: redis://host:port/0, or redis://user@host:port/0. "
+            "It needs no escaping.",
+        ),
+    ] = None
+    redis_password_file: Annotated[
+        Path | None,
+        Field(
+            validation_alias="REDIS_PASSWORD_FILE",
+            description="A file that holds the REDIS_PASSWORD, instead of the variable. It is read when a run starts.",
         ),
     ] = None
     max_retries: Annotated[
@@ -213,15 +240,16 @@ class Settings(BaseModel):
 
     @property
     def database(self) -> str | Callable[[], str]:
-        """The database's URL, or the function that reads it where it is in a file."""
-        if self.database_url_file is None:
-            return self.database_url.get_secret_value()
-        return partial(_read, "DATABASE_URL_FILE", self.database_url_file)
+        """The database's URL, or what reads it where a part of it is in a file."""
+        url = self.database_url.get_secret_value()
+        if self.database_url_file is None and self.database_folder is None:
+            return url
+        return DatabaseAddress(self.database_url_file or url, self.database_folder)
 
     @field_validator("database_url", "redis_url", mode="before")
     @classmethod
     def _strip(cls, url: Any) -> Any:
-        return _clean(url) if isinstance(url, str) else url
+        return clean(url) if isinstance(url, str) else url
 
     @field_validator("database_url")
     @classmethod
@@ -238,6 +266,13 @@ class Settings(BaseModel):
         if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("must look like redis://:password@host:port/0")
         return url
+
+    @field_validator("redis_password")
+    @classmethod
+    def _without_newline(cls, password: SecretStr | None) -> SecretStr | None:
+        """Drop the newline of a file; an empty password is none, as an optional key of a Secret leaves it."""
+        text = password.get_secret_value().rstrip("\r\n") if password else ""
+        return SecretStr(text) if text else None
 
     @field_validator("max_retries", mode="before")
     @classmethod
@@ -285,45 +320,56 @@ def load() -> Settings:
         ConfigurationError: with a line for every faulty variable, none of which shows a value.
     """
     values = dict(os.environ)
-    faults = []
-    for name, harmless in _IN_FILES.items():
-        if not (path := values.get(f"{name}_FILE")):
-            values.pop(f"{name}_FILE", None)
-            continue
-        if values.get(name):
-            faults.append(f"{name} and {name}_FILE are both set; set one of them")
-            continue
-        try:
-            values[name] = _read(f"{name}_FILE", Path(path))
-        except DependencyUnavailableError as error:
-            faults.append(str(error))
-            values[name] = harmless
+    faults = _read_files(values)
     try:
         loaded = Settings.model_validate(values)
     except ValidationError as error:
         faults += [_explain(str(fault["loc"][0]), fault) for fault in error.errors(include_input=False)]
+    else:
+        faults += _contradictions(loaded)
     if faults:
         raise ConfigurationError(faults)
     return loaded
 
 
-def _read(name: str, path: Path) -> str:
-    """The content of a file that a variable names.
+def _read_files(values: dict[str, str]) -> list[str]:
+    """Put the contents of the files that variables name in the place of the variables that they replace.
 
-    Raises:
-        DependencyUnavailableError: it cannot be read.
+    Returns:
+        a sentence for each fault.
     """
-    try:
-        return _clean(path.read_text())
-    except (OSError, ValueError):
-        raise DependencyUnavailableError(f"{name}: the file cannot be read; check its path and its mode") from None
+    faults = []
+    for name, harmless in _IN_FILES.items():
+        path = values.get(f"{name}_FILE") or values.pop(f"{name}_FILE", "")
+        if path and values.get(name):
+            faults.append(f"{name} and {name}_FILE are both set; set one of them")
+        elif path:
+            try:
+                values[name] = read(f"{name}_FILE", Path(path))
+            except DependencyUnavailableError as error:
+                faults.append(str(error))
+                values[name] = harmless
+    if values.get("DATABASE_FOLDER") or values.pop("DATABASE_FOLDER", ""):
+        values["DATABASE_URL"] = values.get("DATABASE_URL") or _NO_URL
+    return faults
 
 
-def _clean(url: str) -> str:
-    """Drop what belongs to no URL: an editor's newline and byte order mark, and the quotes of an env file."""
-    text = url.strip().removeprefix("\ufeff")
-    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
-    return text[1:-1].strip() if is_quoted else text
+def _contradictions(loaded: Settings) -> list[str]:
+    """What is wrong with settings that are each right."""
+    faults: list[str] = []
+    if loaded.database_folder:
+        try:
+            DatabaseAddress(loaded.database_url.get_secret_value(), loaded.database_folder)()
+        except ConfigurationError as error:
+            faults += error.faults
+        except DependencyUnavailableError as error:
+            faults.append(str(error))
+    if loaded.redis_password:
+        if loaded.redis_url is None:
+            faults.append("REDIS_PASSWORD is set and REDIS_URL is not; set REDIS_URL to redis://host:port/0")
+        elif "password" in parts_of(loaded.redis_url.get_secret_value()):
+            faults.append("REDIS_URL and REDIS_PASSWORD both hold the password; leave it out of the URL")
+    return faults
 
 
 def _explain(name: str, fault: Any) -> str:

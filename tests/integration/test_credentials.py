@@ -9,20 +9,25 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
+import psycopg
 import pytest
 
 from dev.localkind.servers.pgbouncer import PgBouncer
 from dev.localkind.servers.postgres import Postgres
+from flagschedule import settings
 from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
+from flagschedule.adapters.postgres.unreachable import explain
 from flagschedule.domain.errors import CredentialsRefusedError, DependencyUnavailableError
 from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
 from tests.integration.test_mirror_store import Scene, played
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, eventually
 
 T = TypeVar("T")
+FORMS = ["a file", "a folder"]
 KUBECONFIG = """
 apiVersion: v1
 kind: Config
@@ -42,22 +47,38 @@ sys.exit(cli.main(["operator"]))
 
 
 class Account:
-    """A user of the database whose password can be changed, and the file that a Secret would be mounted as."""
+    """A user of the database whose password can be changed, and what a Secret would be mounted as.
+
+    Attributes:
+        file: the URL.
+        folder: the login, a file for each part.
+        place: the rest of the URL.
+    """
 
     def __init__(self, database: Database, url: str, file: Path) -> None:
         self._database = database
         self.name = f"rotated_{database.value('SELECT current_database()')}"
-        self._place = url.partition("@")[2]
+        self.place = url.partition("@")[2]
         self.file = file
+        self.folder = file.with_name("login")
+        self.folder.mkdir()
+        (self.folder / "username").write_text(self.name)
         self.url = ""
 
     def rotate(self, password: str) -> None:
-        """Set a password, end all sessions, and write the file."""
+        """Set a password, end all sessions, and write the files."""
         execute = self._database.connection.execute
         execute(f"ALTER ROLE {self.name} PASSWORD '{password}'".encode())
         self._database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", self.name)
-        self.url = f"postgresql://{self.name}:{password}@{self._place}"
+        self.url = f"postgresql://{self.name}:{quote(password, safe='')}@{self.place}"
         self.file.write_text(f"{self.url}\n")
+        (self.folder / "password").write_text(f"{password}\n")
+
+    def settings(self, form: str) -> dict[str, str]:
+        """Return the settings that name the address in one of FORMS."""
+        if form == "a file":
+            return {"DATABASE_URL": "", "DATABASE_URL_FILE": str(self.file)}
+        return {"DATABASE_URL": f"postgresql://{self.place}", "DATABASE_FOLDER": str(self.folder)}
 
     def create(self) -> None:
         """Make the user, who may do what operator and processor do."""
@@ -88,8 +109,13 @@ async def repeated(operation: Callable[[], Awaitable[T]]) -> T:
                 return await operation()
 
 
-def test_the_operator_reads_a_file_at_each_connect(account: Account, database_url: str) -> None:
-    """After a rotation the store goes on with the file's new password, and loses no object."""
+@pytest.mark.parametrize("form", FORMS)
+def test_the_operator_reads_its_files_at_each_connect(
+    account: Account, database_url: str, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a rotation the store goes on with the new password of the files, and loses no object."""
+    for name, value in account.settings(form).items():
+        monkeypatch.setenv(name, value)
 
     async def play(on: Scene) -> None:
         on.database.flag("checkout-v2")
@@ -104,19 +130,86 @@ def test_the_operator_reads_a_file_at_each_connect(account: Account, database_ur
         assert after.row
         assert on.database.value("SELECT count(*) FROM feature_flag_schedules") == 2
 
-    played(database_url, play, connect_to=account.file.read_text)
+    played(database_url, play, connect_to=settings.load().database)
 
 
-def test_the_processor_reads_the_file_of_its_url(account: Account, database: Database, flagschedule: Run) -> None:
-    """Each run takes the URL of the file, so that a rotation between two of them goes unnoticed."""
-    for password in ("first", "second"):
+@pytest.mark.parametrize("form", FORMS)
+def test_the_processor_reads_its_files_at_each_start(
+    account: Account, database: Database, flagschedule: Run, form: str
+) -> None:
+    """Each run takes the login of the files, so that a rotation between two of them goes unnoticed."""
+    for password in ("first", "sec ond:@%"):
         account.rotate(password)
-        schedule = database.schedule(database.flag(password), {"enabled": True})
+        schedule = database.schedule(database.flag(password[:3]), {"enabled": True})
 
-        done = flagschedule("process", DATABASE_URL="", DATABASE_URL_FILE=str(account.file))
+        done = flagschedule("process", **account.settings(form))
 
         assert done.returncode == 0, done.stderr
         assert database.row(schedule)["status"] == "applied"
+
+
+def test_a_run_goes_on_with_a_new_password(
+    account: Account, database: Database, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """A run that waits when the password is rotated and its sessions end leaves what comes due to the next run."""
+    account.rotate("first")
+    waiting = start(**account.settings("a folder"), FLAG_SCHEDULE_LINGER_SECONDS="60")
+    count = "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND state = 'idle'"
+    eventually(lambda: database.value(count, account.name) > 0, "it is connected")
+
+    account.rotate("second")
+    schedule = database.schedule(database.flag("checkout-v2"), {"enabled": True})
+    assert waiting.wait(PATIENCE) == 3
+    following = start(**account.settings("a folder"))
+
+    assert following.wait(PATIENCE) == 0
+    assert database.row(schedule)["status"] == "applied"
+    assert len(database.attempts(schedule)) == 1
+
+
+def test_a_refused_login_names_the_folder(account: Account, flagschedule: Run) -> None:
+    """A folder with the old password ends a run with 3 and a sentence that names what to correct."""
+    account.rotate("second")
+    (account.folder / "password").write_text("first")
+
+    done = flagschedule("process", **account.settings("a folder"))
+
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1].endswith(
+        "the database refuses the user or the password in DATABASE_URL and DATABASE_FOLDER"
+    )
+    assert account.name not in done.stderr
+
+
+def test_libpqs_own_variables_add_what_is_left_out(
+    account: Account, database: Database, postgres: Postgres, flagschedule: Run
+) -> None:
+    """A URL without any part, and PG* variables as an `envFrom` of a Secret sets them, reach the database."""
+    account.rotate("variables")
+    schedule = database.schedule(database.flag("checkout-v2"), {"enabled": True})
+    login = {"PGUSER": account.name, "PGPASSWORD": "variables"}
+    place = {"PGHOST": "127.0.0.1", "PGPORT": str(postgres.port), "PGDATABASE": account.place.rpartition("/")[2]}
+
+    done = flagschedule("process", DATABASE_URL="postgresql://", **login, **place)
+
+    assert done.returncode == 0, done.stderr
+    assert database.row(schedule)["status"] == "applied"
+
+
+def test_a_host_that_is_named_nowhere_has_a_sentence(flagschedule: Run) -> None:
+    """Without a host, libpq looks for a socket of this machine; the sentence lists the places for a host."""
+    done = flagschedule("process", DATABASE_URL="postgresql:///shop?port=1")
+
+    assert done.returncode == 3
+    assert "no host is named" in done.stderr.splitlines()[-1]
+
+
+def test_a_user_that_is_named_nowhere_has_a_sentence() -> None:
+    """In a pod the user of the system has no name, so libpq has none to log in with."""
+    said = explain(psycopg.OperationalError("connection is bad: local user with ID 65532 does not exist"))
+
+    assert isinstance(said, CredentialsRefusedError)
+    assert "no user is named" in str(said)
 
 
 @pytest.mark.parametrize("program", ["migrate", "cleanup"])

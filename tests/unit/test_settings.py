@@ -23,7 +23,10 @@ def test_the_defaults_are_the_designs() -> None:
     assert loaded.model_dump(exclude={"database_url"}) == {
         "redis_url": None,
         "database_url_file": None,
+        "database_folder": None,
         "redis_url_file": None,
+        "redis_password": None,
+        "redis_password_file": None,
         "max_retries": 3,
         "batch_size": 100,
         "concurrency": 2,
@@ -145,6 +148,38 @@ def test_faults_of_files_are_reported_with_the_others(monkeypatch: pytest.Monkey
     assert len(raised.value.faults) == 3
     assert "DATABASE_URL and DATABASE_URL_FILE" in raised.value.faults[0]
     assert "REDIS_URL_FILE: the file cannot be read" in raised.value.faults[1]
+
+
+def test_a_password_for_redis_may_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The file's password, without the newline of `echo`, goes with a URL that has none; an empty one is none."""
+    file = tmp_path / "redis-password"
+    file.write_text("hunter2/@\n")
+    monkeypatch.setenv("REDIS_URL", "redis://clerk@cache.example:6379/0")
+    monkeypatch.setenv("REDIS_PASSWORD_FILE", str(file))
+
+    loaded = settings.load()
+
+    assert loaded.redis_password
+    assert loaded.redis_password.get_secret_value() == "hunter2/@"
+    monkeypatch.delenv("REDIS_PASSWORD_FILE")
+    monkeypatch.setenv("REDIS_PASSWORD", "")
+    assert settings.load().redis_password is None
+
+
+@pytest.mark.parametrize(
+    ("url", "said"), [("", "set REDIS_URL to"), ("redis://:hunter2@cache.example/0", "leave it out of the URL")]
+)
+def test_a_password_for_redis_that_has_no_place_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, url: str, said: str
+) -> None:
+    """A password without a URL, or with a URL that has one, is refused with what to do."""
+    monkeypatch.setenv("REDIS_URL", url)
+    monkeypatch.setenv("REDIS_PASSWORD", "hunter2")
+
+    with pytest.raises(ConfigurationError, match=said) as raised:
+        settings.load()
+
+    assert "hunter2" not in str(raised.value)
 
 
 def test_namespaces_are_a_list(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,12 @@ _REFUSES_ALL: Final = (redis.AuthenticationError, redis.ReadOnlyError, redis.Bus
 _AWAY: Final = "the cache does not answer; check REDIS_URL and that Redis is running and reachable"
 # By the texts of Redis, redis-py and OpenSSL, because most causes are one exception; first match wins.
 _CAUSES: Final = {
-    r"invalid (username-password|password)": "the cache refuses the user or the password in REDIS_URL",
-    r"already authenticated|Authentication required": "REDIS_URL has no password, and the cache requires one",
+    r"invalid (username-password|password)": (
+        "the cache refuses the user or the password in REDIS_URL, or that in REDIS_PASSWORD"
+    ),
+    r"already authenticated|Authentication required": (
+        "REDIS_URL has no password, and the cache requires one; set REDIS_PASSWORD"
+    ),
     r"DB index": "the cache has no database of the number at the end of REDIS_URL",
     r"no permissions": (
         "the user in REDIS_URL lacks a right in the cache; its ACL needs ~feature_flags:* and +del, "
@@ -50,9 +54,11 @@ _CAUSES: Final = {
 class RedisCache:
     """Deletes `feature_flags:{environment}`; connects with the first deletion."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, password: str | None = None) -> None:
         try:
-            self._client = redis.Redis.from_url(url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT)
+            self._client = redis.Redis.from_url(
+                url, password=password, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT
+            )
             self._client.connection_pool.make_connection()  # connects to nothing yet; finds unknown options
         except (ValueError, TypeError):
             raise ConfigurationError(

@@ -26,7 +26,8 @@ def processor(settings: Settings, stopping: Callable[[], bool]) -> Iterator[Proc
     else:
         from flagschedule.adapters.redis import RedisCache  # noqa: PLC0415 -- takes as long as Postgres' driver
 
-        cache = RedisCache(settings.redis_url.get_secret_value())
+        password = settings.redis_password
+        cache = RedisCache(settings.redis_url.get_secret_value(), password.get_secret_value() if password else None)
     pace = Pace(
         batch_size=settings.batch_size,
         concurrency=settings.concurrency,

@@ -93,6 +93,11 @@ def parameters(url: Url, application_name: str) -> dict[str, Any]:
     return {**_DEFAULTS, "application_name": application_name, **given, "client_encoding": "UTF8"}
 
 
+def name_of(url: Url) -> str:
+    """Return the settings that hold the address, for messages."""
+    return URL if isinstance(url, str) else getattr(url, "name", URL)
+
+
 def _fault(url: str) -> str | None:
     """What is wrong with a URL that libpq would misread instead of refusing it."""
     if " " in url or not url.isprintable():

@@ -120,7 +120,7 @@ class Session(Connection[Any]):
         try:
             session = cls.connect(**parameters, autocommit=True)
         except psycopg.Error as error:
-            raise explain(error) from error
+            raise explain(error, connection.name_of(url)) from error
         try:
             session.settle(more)
         except BaseException:
@@ -202,7 +202,7 @@ class AsyncSession(AsyncConnection[DictRow]):
         try:
             session = await super().connect(**parameters, autocommit=True, row_factory=dict_row)
         except psycopg.Error as error:
-            raise explain(error) from error
+            raise explain(error, connection.name_of(url)) from error
         try:
             await session.settle()
         except BaseException:

@@ -43,6 +43,9 @@ _INVALID: Final = {
     r"private key file": f"{URL}: the private key of its client certificate cannot be used; check sslkey and its mode",
 }
 _LOGIN: Final = {
+    r"local user with ID|could not look up local user|no PostgreSQL user name": (
+        f"no user is named; write it into {URL}, the file user of DATABASE_FOLDER, or PGUSER"
+    ),
     r"no password supplied": f"{URL} has no password, and the database requires one",
     r'role ".*" does not exist|no such user|[Tt]enant or user not found': (
         f"the database does not know the user in {URL}; a pooler for several projects needs the project's name in it"
@@ -96,6 +99,10 @@ _AWAY: Final = {
     r"query_wait_timeout|client_login_timeout|server_login_retry|server login": (
         "the pooler gets no session of the database for us; check the pooler's own login, and its pool size"
     ),
+    r"connection to server on socket .*(No such file|Connection refused)": (
+        f"no host is named, and no Postgres runs on this machine; write the host into {URL}, the file host of "
+        "DATABASE_FOLDER, or PGHOST"
+    ),
     # Last: where a name has several addresses, all their failures are in one text.
     r"Connection refused": (
         f"nothing listens at the host and port in {URL}; check both, and that Postgres is running there"
@@ -111,8 +118,12 @@ _AWAY: Final = {
 }
 
 
-def explain(error: psycopg.Error) -> FlagScheduleError:
+def explain(error: psycopg.Error, name: str = URL) -> FlagScheduleError:
     """The failure to connect as an error of ours; no part of the text is repeated.
+
+    Args:
+        error: what the driver raised.
+        name: the settings that hold the address.
 
     Returns:
         ConfigurationError where the URL itself is wrong, CredentialsRefusedError where the login is refused, else
@@ -121,10 +132,11 @@ def explain(error: psycopg.Error) -> FlagScheduleError:
     text = str(error)
 
     def find(sentences: Mapping[str, str]) -> str | None:
-        return next((sentence for pattern, sentence in sentences.items() if re.search(pattern, text)), None)
+        found = next((sentence for pattern, sentence in sentences.items() if re.search(pattern, text)), None)
+        return found and found.replace(URL, name)
 
     if sentence := find(_INVALID):
         return ConfigurationError([sentence])
     if sentence := find(_LOGIN):
         return CredentialsRefusedError(sentence)
-    return DependencyUnavailableError(find(_AWAY) or AWAY)
+    return DependencyUnavailableError(find(_AWAY) or AWAY.replace(URL, name))

@@ -1,0 +1,123 @@
+"""Where the database is: a URL, and a folder with one file for each part that the URL leaves out.
+
+A folder is what Kubernetes mounts a Secret as, and what a sidecar renews a token in. Called at each connect.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qsl, quote, urlencode
+
+from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError
+
+URL: Final = "DATABASE_URL"
+FOLDER: Final = "DATABASE_FOLDER"
+# Each part by libpq's name for it, and the names of its file: operators of Postgres use one or the other.
+_FILES: Final = {
+    "host": ("host",),
+    "port": ("port",),
+    "user": ("user", "username"),
+    "password": ("password",),
+    "dbname": ("dbname", "database"),
+}
+
+
+@dataclass(frozen=True)
+class DatabaseAddress:
+    """The address, read again by each call.
+
+    Attributes:
+        url: the URL, or the file that holds it.
+        folder: the folder with the other parts.
+    """
+
+    url: str | Path
+    folder: Path | None
+
+    @property
+    def name(self) -> str:
+        """The settings that messages name: those that hold the address."""
+        names = [f"{URL}_FILE" if isinstance(self.url, Path) else URL, FOLDER]
+        if self.folder is None:
+            return names[0]
+        return FOLDER if isinstance(self.url, str) and not parts_of(self.url) else " and ".join(names)
+
+    def __call__(self) -> str:
+        """Return the whole address as a URL.
+
+        Raises:
+            ConfigurationError: the parts contradict each other.
+            DependencyUnavailableError: a file cannot be read.
+        """
+        url = self.url if isinstance(self.url, str) else clean(read(f"{URL}_FILE", self.url))
+        if self.folder is None:
+            return url
+        parts = _read_folder(self.folder)
+        if doubled := sorted(parts_of(url) & parts.keys()):
+            raise ConfigurationError(
+                [f"{URL} and {FOLDER} both hold the {' and the '.join(doubled)}; leave it out of the URL"]
+            )
+        return f"{url}{'&' if '?' in url else '?'}{urlencode(parts, quote_via=quote, safe='')}"
+
+
+def read(name: str, path: Path) -> str:
+    """Return the content of a file that a setting names.
+
+    Raises:
+        DependencyUnavailableError: it cannot be read.
+    """
+    try:
+        return path.read_text()
+    except (OSError, ValueError):
+        raise DependencyUnavailableError(f"{name}: the file cannot be read; check its path and its mode") from None
+
+
+def clean(url: str) -> str:
+    """Drop what belongs to no URL: an editor's newline and byte order mark, and the quotes of an env file."""
+    text = url.strip().removeprefix("\ufeff")
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    return text[1:-1].strip() if is_quoted else text
+
+
+def _read_folder(folder: Path) -> dict[str, str]:
+    """Return the parts that the folder has a file of."""
+    if not folder.is_dir():
+        raise DependencyUnavailableError(
+            f"{FOLDER}: there is no such folder; check its path, and that the Secret is mounted there"
+        )
+    found = {}
+    for part, names in _FILES.items():
+        if name := next((name for name in names if (folder / name).exists()), None):
+            # A password may begin or end with a space; a newline is an editor's, or that of `echo`.
+            text = read(f"{FOLDER}, {name}", folder / name).rstrip("\r\n")
+            found[part] = text if part == "password" else text.strip()
+            if not found[part]:
+                raise DependencyUnavailableError(f"{FOLDER}: its file {name} is empty; write the {part} into it")
+    if not found:
+        files = ", ".join(name for names in _FILES.values() for name in names)
+        raise DependencyUnavailableError(
+            f"{FOLDER}: has none of the files {files}; mount the keys of the Secret under these names"
+        )
+    host = found.get("host", "")
+    if not host.startswith("/") and ("/" in host or host.count(":") == 1):
+        raise ConfigurationError(
+            [f"{FOLDER}: its file host holds more than a host; leave out a scheme and a port (the file port holds it)"]
+        )
+    return found
+
+
+def parts_of(url: str) -> set[str]:
+    """Return the parts that a URL holds, by libpq's names."""
+    place, _, query = url.partition("://")[2].partition("?")
+    authority, _, database = place.partition("/")
+    login, _, hosts = authority.rpartition("@")
+    user, _, password = login.partition(":")
+    given = {
+        "user": user,
+        "password": password,
+        "host": re.sub(r":\d+(?=,|$)|,", "", hosts),
+        "port": re.search(r":\d+(,|$)", hosts),
+        "dbname": database,
+    }
+    return {part for part, value in given.items() if value} | {name for name, _ in parse_qsl(query)}
