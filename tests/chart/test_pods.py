@@ -181,13 +181,86 @@ def test_each_program_may_have_a_database_role_of_its_own(helm: Helm) -> None:
     }
 
 
+LOGIN = [{"key": "password", "path": "password"}, {"key": "username", "path": "user"}]
+
+
+def test_parts_of_the_address_are_files(helm: Helm) -> None:
+    """The keys of an operator of Postgres become files under the names that the program reads; the rest is a value."""
+    values: dict[str, Any] = {
+        "database": {
+            "url": "postgresql://pg-rw.db:5432/shop",
+            "secret": {"name": "pg-app", "parts": {"user": "username", "password": "password"}},
+        },
+        "processor": {"databaseSecret": {"name": "pg-processor"}},
+        "cleanup": {"databaseSecret": {"parts": {"url": "uri"}}},
+        "migrations": {"databaseSecret": {"name": "owner", "key": "uri"}},
+    }
+    values["database"]["url"], url = "", values["database"]["url"]
+    without = helm.render(values)
+    values["database"]["url"] = url
+    del values["cleanup"]
+    render = helm.render(values)
+
+    for program, name in (("operator", "pg-app"), ("processor", "pg-processor")):
+        environment, secret = render.environment(program), mounted(render, program)
+        assert (environment["DATABASE_URL"], environment["DATABASE_FOLDER"]) == (url, "/etc/flagschedule/database")
+        assert secret == {"secretName": name, "items": LOGIN}
+    assert render.environment("migrate")["DATABASE_URL"] == {"secretKeyRef": {"name": "owner", "key": "uri"}}
+    assert "DATABASE_FOLDER" not in render.environment("migrate")
+    cleanup = without.environment("cleanup")
+    assert cleanup["DATABASE_URL_FILE"] == "/etc/flagschedule/database/url"
+    assert cleanup.keys().isdisjoint({"DATABASE_URL", "DATABASE_FOLDER"})
+    assert mounted(without, "cleanup") == {"secretName": "pg-app", "items": [{"key": "uri", "path": "url"}]}
+    assert "DATABASE_URL" not in without.environment("operator")
+
+
+def mounted(render: Render, program: str) -> Any:
+    """Return the Secret that a program has as the folder of its database's address."""
+    spec = render.templates()[program]["spec"]
+    [name] = [
+        mount["name"] for mount in spec["containers"][0]["volumeMounts"] if mount["mountPath"].endswith("/database")
+    ]
+    [volume] = [volume for volume in spec["volumes"] if volume["name"] == name]
+    return volume["secret"]
+
+
+def test_libpqs_own_variables_may_come_from_secrets(helm: Helm) -> None:
+    """All keys of a Secret, or one password, are variables; they replace what the URL leaves out, not what is set."""
+    password = {"name": "PGPASSWORD", "valueFrom": {"secretKeyRef": {"name": "pg", "key": "password"}}}
+    source = {"secretRef": {"name": "libpq"}}
+    own = {"pod": {"envFrom": [{"configMapRef": {"name": "own"}}]}}
+    render = helm.render(
+        {"database": {"url": "postgresql://"}, "pod": {"env": [password], "envFrom": [source]}, "processor": own}
+    )
+
+    [processor] = render.templates()["processor"]["spec"]["containers"]
+    assert processor["envFrom"] == [source, {"configMapRef": {"name": "own"}}]
+    assert render.environment("processor")["PGPASSWORD"] == password["valueFrom"]
+    assert render.environment("operator")["DATABASE_URL"] == "postgresql://"
+    assert render.environment("operator")["PGSSLMODE"] == "verify-full"
+
+
+def test_redis_may_have_its_password_alone_in_a_secret(helm: Helm) -> None:
+    """The URL is a value, and the password a key that must be there."""
+    redis = {"url": "redis://cache:6379/0", "secret": {"name": "cache", "passwordKey": "redis-password"}}
+    render = helm.render({"redis": redis})
+
+    environment = render.environment("processor")
+    assert environment["REDIS_URL"] == "redis://cache:6379/0"
+    assert environment["REDIS_PASSWORD"] == {"secretKeyRef": {"name": "cache", "key": "redis-password"}}
+    assert "REDIS_PASSWORD" not in render.environment("operator")
+
+
 def test_without_redis_no_object_needs_it(helm: Helm) -> None:
     """Without Redis there is no variable, no certificate and no egress rule for it."""
     render = helm.render(
-        {"redis": {"enabled": False, "tls": {"ca": {"secretName": "x"}}}, "networkPolicy": {"enabled": True}}
+        {
+            "redis": {"enabled": False, "secret": {"passwordKey": "x"}, "tls": {"ca": {"secretName": "x"}}},
+            "networkPolicy": {"enabled": True},
+        }
     )
 
-    assert render.environment("processor").keys().isdisjoint({"REDIS_URL", "SSL_CERT_FILE"})
+    assert render.environment("processor").keys().isdisjoint({"REDIS_URL", "REDIS_PASSWORD", "SSL_CERT_FILE"})
     assert "6379" not in str(render.one("NetworkPolicy", "flagschedule-processor"))
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -25,6 +26,9 @@ OTHERS: dict[str, Any] = {
     "settings.logFormat": "console",
     "settings.logLevel": "ERROR",
     "database.tls.mode": "require",
+    "database.secret.parts": {"password": "other"},
+    "database.url": "postgresql://other.example/x",
+    "redis.url": "redis://other.example/1",
     "processor.concurrencyPolicy": "Replace",
     "networkPolicy.apiServer.ports": [16443],
     "networkPolicy.extraEgress": [{"ports": [{"port": 4317}]}],
@@ -57,6 +61,7 @@ SHAPES: dict[str, Any] = {
     "Volume": [{"name": "other", "emptyDir": {}}],
     "VolumeMount": [{"name": "other", "mountPath": "/other"}],
     "EnvVar": [{"name": "OTHER", "value": "x"}],
+    "EnvFromSource": [{"secretRef": {"name": "other"}}],
     "NetworkPolicyPeer": [{"podSelector": {}}],
     "HostAlias": [{"ip": "10.0.0.7", "hostnames": ["other"]}],
     "PodDNSConfig": {"searches": ["other"]},
@@ -151,14 +156,14 @@ def test_a_misspelt_value_is_refused_at_every_level(helm: Helm) -> None:
     for section in sections:
         misspelt = merged(misspelt, nested(f"{section}.typo", 1))
     misspelt = merged(misspelt, {"pod": {"tolerations": [{"efect": "x"}], "affinity": {"nodeAfinity": {}}},
-                                 "operator": {"pod": {"nodeSelectors": {}}, "databaseSecret": {"keys": "x"},
+                                 "operator": {"pod": {"nodeSelectors": {}}, "databaseSecret": {"keyz": "x"},
                                               "resources": {"limit": {}}}})  # fmt: skip
 
     message = helm.refusal(misspelt)
 
     missed = [section for section in sections if f"'/{section.replace('.', '/')}'" not in message]
     assert missed == []
-    for word in ("efect", "nodeAfinity", "nodeSelectors", "keys", "limit"):
+    for word in ("efect", "nodeAfinity", "nodeSelectors", "keyz", "limit"):
         assert f"additional properties '{word}" in message or f"'{word}'" in message
 
 
@@ -170,7 +175,13 @@ def test_a_misspelt_value_is_refused_at_every_level(helm: Helm) -> None:
         ({"settings": {"maxRetries": 11}}, "/settings/maxRetries"),
         ({"settings": {"logLevel": "info"}}, "/settings/logLevel"),
         ({"database": {"tls": {"mode": "verify"}}}, "/database/tls/mode"),
-        ({"database": {"url": "postgresql://x"}}, "additional properties 'url' not allowed"),
+        ({"database": {"url": "postgresql://clerk:hunter2@x"}}, "/database/url"),
+        ({"database": {"url": "postgresql://x/y?password=hunter2"}}, "/database/url"),
+        ({"redis": {"url": "redis://:hunter2@x"}}, "/redis/url"),
+        ({"database": {"secret": {"parts": {"passwort": "x"}}}}, "invalid propertyName 'passwort'"),
+        ({"database": {"url": "postgresql://x", "secret": {"parts": {"url": "u"}}}}, "remove one of them"),
+        ({"pod": {"env": [{"name": "PGPASSWORD", "value": "hunter2"}]}}, "missing property 'valueFrom'"),
+        ({"pod": {"env": [{"name": "REDIS_PASSWORD", "value": "hunter2"}]}}, "missing property 'valueFrom'"),
         ({"pod": {"env": [{"name": "DATABASE_URL", "value": "postgresql://x"}]}}, "/pod/env/0/name"),
         ({"operator": {"pod": {"env": [{"name": "REDIS_URL", "value": "redis://x"}]}}}, "/operator/pod/env/0/name"),
         ({"image": {"digest": "latest"}}, "/image/digest"),
@@ -182,6 +193,22 @@ def test_a_misspelt_value_is_refused_at_every_level(helm: Helm) -> None:
 def test_what_makes_no_sense_is_refused(helm: Helm, value: Document, said: str) -> None:
     """Wrong types, choices and bounds fail before anything is installed, and so does a URL with a password."""
     assert said in helm.refusal(value)
+
+
+PAGE = (files.ROOT / "docs" / "how-to" / "credentials.md").read_text()
+SHOWN = [
+    *(yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)),
+    *({"database": {"secret": {"parts": yaml.safe_load(cell)}}} for cell in re.findall(r"\| `(\{.*\})` \|", PAGE)),
+]
+
+
+@pytest.mark.helm
+@pytest.mark.parametrize("shown", SHOWN, ids=str)
+def test_the_values_of_the_page_on_credentials_are_accepted(helm: Helm, shown: Document) -> None:
+    """Each block of values, and each mapping of a Secret's keys, could be installed as it stands."""
+    environment = helm.render(shown).environment("processor")
+
+    assert environment.keys() & {"DATABASE_FOLDER", "DATABASE_URL"}
 
 
 @pytest.mark.helm

@@ -74,7 +74,7 @@ annotations:
 {{- $general := .root.Values.pod -}}
 {{- $own := (index .root.Values .program).pod -}}
 {{- $merged := mergeOverwrite (deepCopy $general) (deepCopy $own) -}}
-{{- range $list := list "tolerations" "hostAliases" "initContainers" "volumes" "volumeMounts" -}}
+{{- range $list := list "envFrom" "tolerations" "hostAliases" "initContainers" "volumes" "volumeMounts" -}}
 {{- $_ := set $merged $list (concat (get $general $list | default list) (get $own $list | default list)) -}}
 {{- end -}}
 {{- $replaced := list -}}
@@ -121,6 +121,22 @@ annotations:
 {{- end }}
 {{- end }}
 
+{{/* The Secret of a program's database role: name, and key or parts. Takes root and the program's key. */}}
+{{- define "flagschedule.databaseSecret" -}}
+{{- $shared := .root.Values.database.secret -}}
+{{- $own := (index .root.Values .program).databaseSecret -}}
+{{- $result := dict "name" ($own.name | default $shared.name) "key" "" "parts" dict -}}
+{{- if or $own.parts (and $shared.parts (not $own.key)) -}}
+{{- $_ := set $result "parts" ($own.parts | default $shared.parts) -}}
+{{- else if or $own.key (not .root.Values.database.url) -}}
+{{- $_ := set $result "key" ($own.key | default $shared.key) -}}
+{{- end -}}
+{{- if and .root.Values.database.url $result.parts.url -}}
+{{- fail "database.url and the part `url` of a Secret are both set; remove one of them" -}}
+{{- end -}}
+{{- toYaml $result -}}
+{{- end }}
+
 {{/* Metadata and spec of a program's pods. Takes root, the program's key, and what else its container has: more
      variables (env), ports and probes (extra), and for the pod: podExtra, restartPolicy. */}}
 {{- define "flagschedule.podTemplate" -}}
@@ -128,6 +144,7 @@ annotations:
 {{- $own := index $values .program }}
 {{- $words := index (include "flagschedule.programs" . | fromYaml) .program }}
 {{- $pod := include "flagschedule.podSettings" . | fromYaml }}
+{{- $database := include "flagschedule.databaseSecret" . | fromYaml }}
 {{- $usesRedis := and $values.redis.enabled (eq .program "processor") }}
 {{- $databaseCa := or $values.database.tls.ca.secretName $values.database.tls.ca.configMapName }}
 {{- $redisCa := and $usesRedis (or $values.redis.tls.ca.secretName $values.redis.tls.ca.configMapName) }}
@@ -197,11 +214,23 @@ spec:
       imagePullPolicy: {{ $values.image.pullPolicy }}
       args: [{{ $words.argument }}]
       env:
+        {{- if $database.key }}
         - name: DATABASE_URL
           valueFrom:
             secretKeyRef:
-              name: {{ $own.databaseSecret.name | default $values.database.secret.name }}
-              key: {{ $own.databaseSecret.key | default $values.database.secret.key }}
+              name: {{ $database.name }}
+              key: {{ $database.key }}
+        {{- else if $values.database.url }}
+        - name: DATABASE_URL
+          value: {{ $values.database.url | quote }}
+        {{- else if $database.parts.url }}
+        - name: DATABASE_URL_FILE
+          value: /etc/flagschedule/database/url
+        {{- end }}
+        {{- if omit $database.parts "url" }}
+        - name: DATABASE_FOLDER
+          value: /etc/flagschedule/database
+        {{- end }}
         - name: PGSSLMODE
           value: {{ $values.database.tls.mode }}
         {{- if $databaseCa }}
@@ -213,11 +242,22 @@ spec:
         {{- end }}
         {{- if $usesRedis }}
         - name: REDIS_URL
+          {{- if $values.redis.url }}
+          value: {{ $values.redis.url | quote }}
+          {{- else }}
           valueFrom:
             secretKeyRef:
               name: {{ $values.redis.secret.name | default $values.database.secret.name }}
               key: {{ $values.redis.secret.key }}
               optional: {{ $values.redis.secret.optional }}
+          {{- end }}
+        {{- with $values.redis.secret.passwordKey }}
+        - name: REDIS_PASSWORD
+          valueFrom:
+            secretKeyRef:
+              name: {{ $values.redis.secret.name | default $values.database.secret.name }}
+              key: {{ . }}
+        {{- end }}
         {{- end }}
         {{- if $redisCa }}
         - name: SSL_CERT_FILE
@@ -236,6 +276,10 @@ spec:
         {{- with $pod.env }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
+      {{- with $pod.envFrom }}
+      envFrom:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
       {{- with .extra }}
       {{- . | nindent 6 }}
       {{- end }}
@@ -247,6 +291,9 @@ spec:
         capabilities: {drop: [ALL]}
       volumeMounts:
         - {name: tmp, mountPath: /tmp}
+        {{- if $database.parts }}
+        - {name: database, mountPath: /etc/flagschedule/database, readOnly: true}
+        {{- end }}
         {{- if $databaseCa }}
         - {name: database-ca, mountPath: /etc/flagschedule/database-ca, readOnly: true}
         {{- end }}
@@ -259,6 +306,15 @@ spec:
   volumes:
     - name: tmp
       emptyDir: {sizeLimit: 64Mi}
+    {{- with $database.parts }}
+    - name: database
+      secret:
+        secretName: {{ $database.name }}
+        items:
+          {{- range $part, $key := . }}
+          - {key: {{ $key | quote }}, path: {{ $part }}}
+          {{- end }}
+    {{- end }}
     {{- if $databaseCa }}
     {{- include "flagschedule.certificates" (dict "name" "database-ca" "ca" $values.database.tls.ca) | nindent 4 }}
     {{- end }}
