@@ -3,13 +3,15 @@
 `make generate` calls it.
 
 `python -m dev.chart kubernetes` first reads from an API server of its own the shapes of Kubernetes' objects.
+
+`python -m dev.chart package IMAGE DIGEST RUNBOOKS FOLDER` makes the archive of a release with the `helm` in PATH.
 """
 
 import sys
 from pathlib import Path
 from typing import Any
 
-from dev.chart import base, files, kubernetes
+from dev.chart import base, files, kubernetes, package
 from dev.chart.values import ValuesError
 from dev.localkind import programs
 from dev.localkind.api import Api
@@ -17,8 +19,12 @@ from dev.localkind.control_plane import ControlPlane
 
 
 def main(words: list[str]) -> int:
-    """Write what is not up to date, and say what."""
+    """Write what is not up to date, and print which files; or make the archive of a release."""
     try:
+        if words[:1] == ["package"]:
+            image, digest, runbooks, folder = words[1:]
+            print(package.package("helm", image, digest, runbooks, Path(folder)))
+            return 0
         if words[:1] == ["kubernetes"]:
             kubernetes.FILE.write_text(kubernetes.text(kubernetes.extract(_swagger())))
         _write(files.generated())

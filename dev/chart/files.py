@@ -25,11 +25,22 @@ def generated() -> dict[Path, str]:
     Raises:
         ValuesError: values.yaml breaks a rule.
     """
-    found = values.read(CHART / "values.yaml")
-    file = CHART / "README.md"
     return {
-        CHART / "values.schema.json": json.dumps(schema.schema(found), indent=2, ensure_ascii=False) + "\n",
-        file: readme.filled(file.read_text(), found),
+        **described(CHART),
         CHART / "files" / "rules.yaml": textwrap.dedent(alerts.FILE.read_text().partition("\nspec:\n")[2]),
         **{CHART / copy: (ROOT / original).read_text() for copy, original in _COPIES.items()},
+    }
+
+
+def described(chart: Path) -> dict[Path, str]:
+    """Return what is generated from the values of a chart, ours or a copy of it: its schema and its README.
+
+    Raises:
+        ValuesError: values.yaml breaks a rule.
+    """
+    found = values.read(chart / "values.yaml")
+    file = chart / "README.md"
+    return {
+        chart / "values.schema.json": json.dumps(schema.schema(found), indent=2, ensure_ascii=False) + "\n",
+        file: readme.filled(file.read_text(), found),
     }
