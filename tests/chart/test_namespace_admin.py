@@ -3,11 +3,15 @@
 import itertools
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from dev.chart import base
 from dev.localkind.control_plane import ControlPlane
 from tests import recipes
 from tests.chart.rendering import Document, Helm, Render
@@ -55,15 +59,28 @@ def alice(prepared: ControlPlane) -> Api:
 
 @pytest.fixture(scope="module")
 def render(helm: Helm) -> Render:
-    """What she installs."""
+    """What she installs with Helm, for schedules in another namespace."""
     return helm.render(VALUES, namespace=FLAGS)
 
 
 @pytest.fixture(scope="module")
-def installed(prepared: ControlPlane, alice: Api, render: Render) -> ControlPlane:
+def overlay(tmp_path_factory: pytest.TempPathFactory) -> Render:
+    """What she installs with kustomize instead, into the namespace of her schedules."""
+    folder = tmp_path_factory.mktemp("overlay").resolve()
+    component = base.FOLDER.parent / "components" / "namespaced"
+    places = {"resources": base.FOLDER, "components": component}
+    chosen = {key: [os.path.relpath(place, folder)] for key, place in places.items()}
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump({"namespace": SHOP, **chosen}))
+    kubectl = Path(sys.executable).with_name("kubectl")
+    done = subprocess.run([str(kubectl), "kustomize", str(folder)], capture_output=True, text=True, check=True)
+    return Render(yaml.load_all(done.stdout, yaml.CSafeLoader))
+
+
+@pytest.fixture(scope="module")
+def installed(prepared: ControlPlane, alice: Api, render: Render, overlay: Render) -> ControlPlane:
     """The same, with what she has installed."""
     assert alice
-    text = "\n---\n".join(json.dumps(obj) for obj in render.objects)
+    text = "\n---\n".join(json.dumps(obj) for obj in [*render.objects, *overlay.objects])
     prepared.kubectl("apply", "--filename=-", "--as=alice", input=text)
     return prepared
 
@@ -82,6 +99,17 @@ def test_nothing_is_outside_of_the_namespaces(render: Render, helm: Helm) -> Non
     assert elsewhere == {("Role", SHOP), ("RoleBinding", SHOP)}
 
 
+def test_the_overlay_is_one_namespace_with_the_charts_rights(overlay: Render, helm: Helm) -> None:
+    """With the component every object is in the namespace, and the operator may and knows what it does by Helm."""
+    chart = helm.render(VALUES | {"namespaces": [SHOP]}, namespace=SHOP)
+
+    assert {obj["metadata"].get("namespace") for obj in overlay.objects} == {SHOP}
+    assert _rights(overlay) == _rights(chart)
+    own = {"fieldRef": {"fieldPath": "metadata.namespace"}}
+    expected = chart.environment("operator") | {"FLAG_SCHEDULE_NAMESPACES": own}  # by Helm it is named
+    assert overlay.environment("operator") == expected
+
+
 def test_without_namespaces_it_is_refused(helm: Helm) -> None:
     """An operator for all namespaces cannot do without a ClusterRole, and the refusal says so."""
     assert "rbac.clusterScoped: false needs namespaces" in helm.refusal({"rbac": {"clusterScoped": False}})
@@ -94,13 +122,21 @@ def test_her_rights_end_at_her_namespaces(alice: Api) -> None:
     assert alice.request("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions").code == 403
 
 
+@pytest.mark.parametrize(("objects", "home"), [("render", FLAGS), ("overlay", SHOP)], ids=["helm", "kustomize"])
 def test_an_object_lives_with_roles_only(
-    installed: ControlPlane, alice: Api, render: Render, database_url: str, tmp_path: Path
+    request: pytest.FixtureRequest,
+    installed: ControlPlane,
+    alice: Api,
+    objects: str,
+    home: str,
+    database_url: str,
+    tmp_path: Path,
 ) -> None:
     """From creation to the change, to suspension, cancellation and deletion: the operator needs no other right."""
+    environment = _environment(installed, request.getfixturevalue(objects), home, database_url)
     with connected(database_url) as database:
         database.flag("checkout")
-        operator = Operator(_environment(installed, render, database_url), tmp_path / "operator.log")
+        operator = Operator(environment, tmp_path / "operator.log")
         scene = Scene(alice, database, operator)
         try:
             operator.start()
@@ -115,8 +151,9 @@ def test_an_object_lives_with_roles_only(
             scene.reaches("planned", "Suspended")
             assert alice.patch("planned", {"spec": {"suspend": False, "cancel": True}}).ok
             scene.reaches("planned", "Cancelled")
-            assert alice.delete("dropped").ok
-            scene.is_gone("dropped")
+            for name in ("dropped", "planned", "launch"):
+                assert alice.delete(name).ok
+                scene.is_gone(name)
             posted = f"/api/v1/namespaces/{SHOP}/events"
             eventually(lambda: len(alice.request("GET", posted).body["items"]) >= 5, "the Events are posted")
             assert operator.stop() == 0
@@ -125,7 +162,7 @@ def test_an_object_lives_with_roles_only(
         # Freezes belong to the cluster, and it says once that it may not see them.
         troubles = [line for line in operator.lines() if line["level"] in {"warning", "error"}]
         assert [line["error"].partition(";")[0] for line in troubles] == ["it may not list them"]
-        uid = _api(installed, FLAGS).request("GET", f"/api/v1/namespaces/{FLAGS}").body["metadata"]["uid"]
+        uid = _api(installed, home).request("GET", f"/api/v1/namespaces/{home}").body["metadata"]["uid"]
         assert database.value("SELECT kube_system_uid FROM flag_schedule_clusters") == uid
 
 
@@ -133,7 +170,7 @@ def test_a_missing_right_to_the_uid_is_named(
     installed: ControlPlane, render: Render, database_url: str, tmp_path: Path
 ) -> None:
     """An operator that may not read the namespace that names its cluster says which right or setting is missing."""
-    environment = _environment(installed, render, database_url)
+    environment = _environment(installed, render, FLAGS, database_url)
     del environment["FLAG_SCHEDULE_IDENTITY_NAMESPACE"]
     operator = Operator(environment, tmp_path / "operator.log")
     try:
@@ -146,16 +183,26 @@ def test_a_missing_right_to_the_uid_is_named(
     assert "FLAG_SCHEDULE_IDENTITY_NAMESPACE" in line["error"]
 
 
-def _environment(cluster: ControlPlane, render: Render, database_url: str) -> dict[str, str]:
-    """Return what the operator's pod gets, with the token of its account."""
-    token = cluster.kubectl("create", "token", "flagschedule-operator", f"--namespace={FLAGS}").strip()
+def _rights(render: Render) -> list[str]:
+    """Return what the Roles allow. A Role for `namespaces` reaches its own namespace alone, named or not."""
+    rules = [rule for role in render.of("Role").values() for rule in role["rules"]]
+    for rule in rules:
+        if rule["resources"] == ["namespaces"]:
+            rule.pop("resourceNames", None)
+    assert not render.of("ClusterRole")
+    return sorted(json.dumps(rule, sort_keys=True) for rule in rules)
+
+
+def _environment(cluster: ControlPlane, render: Render, home: str, database_url: str) -> dict[str, str]:
+    """Return what the operator's pod gets in its namespace, with the token of its account."""
+    token = cluster.kubectl("create", "token", "flagschedule-operator", f"--namespace={home}").strip()
     own = {"fieldRef": {"fieldPath": "metadata.namespace"}}
     settings = {
-        name: FLAGS if value == own else value
+        name: home if value == own else value
         for name, value in render.environment("operator").items()
         if name.startswith("FLAG_SCHEDULE_")
     }
-    assert settings["FLAG_SCHEDULE_IDENTITY_NAMESPACE"] == FLAGS
+    assert settings["FLAG_SCHEDULE_IDENTITY_NAMESPACE"] == home
     return {
         **settings,
         "PATH": os.environ["PATH"],
