@@ -10,21 +10,42 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
+from flagschedule.adapters.postgres.freeze_store import PostgresFreezeStore
 from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
-from flagschedule.domain import decision, status
+from flagschedule.adapters.postgres.plan_store import PostgresPlanStore
+from flagschedule.domain import decision, planning, status
 from flagschedule.domain.decision import Rules
 from flagschedule.domain.errors import DependencyUnavailableError, FlagScheduleError, StatementRefusedError
+from flagschedule.domain.freeze import Interval, Scope
 from flagschedule.domain.outcome import Snapshot
-from flagschedule.domain.schedule import FlagSchedule, Uid
+from flagschedule.domain.plan import FlagPlan
+from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 from tests import roles
 from tests.cases import extremes, programs
 from tests.cases.report import Report, some
-from tests.cases.scene import AGAIN, GOOD, GOOD_UID, HOSTS, ODD, ODD_UID, OLD, WAITING_UID, Column, Host, Lane, OddScene
-from tests.unit.builders import body
+from tests.cases.scene import (
+    AGAIN,
+    GOOD,
+    GOOD_PLAN,
+    GOOD_UID,
+    HOSTS,
+    ODD,
+    ODD_PLAN,
+    ODD_UID,
+    OLD,
+    PLANNED,
+    WAITING_UID,
+    Column,
+    Host,
+    Lane,
+    OddScene,
+)
+from tests.support.plans import change, plan_body
+from tests.unit.builders import body, rfc3339
 from tests.waiting import PATIENCE
 
 _RULES: Final = Rules(max_retries=3, max_lateness=timedelta(days=1))
@@ -112,7 +133,52 @@ async def _operate(scene: OddScene) -> str | None:
         await _mirror(store, good)
         if not scene.database.value("SELECT suspended FROM feature_flag_schedules WHERE id = %s", GOOD):
             return "a stop is not kept"
+        if fault := await _operate_plans(PostgresPlanStore(store, "default", []), scene):
+            return fault
+        await _operate_freezes(PostgresFreezeStore(store, "default", []))
         return await _about_the_odd(store)
+
+
+async def _operate_freezes(store: PostgresFreezeStore) -> None:
+    now = (await store.look()).now
+    ref = ObjectRef(uid=Uid(GOOD_PLAN), namespace="", name="freeze")
+    scope = Scope(reason="a launch", environments=("elsewhere",), namespaces=(), flag_keys=())
+    await store.replace(ref, scope, [Interval(now, now + timedelta(hours=1))])
+    await store.look()
+    await store.held()
+    await store.held_objects(None)
+    await store.forget(ref)
+
+
+async def _operate_plans(store: PostgresPlanStore, scene: OddScene) -> str | None:
+    if GOOD_PLAN not in {known.ref.uid for known in await store.known()}:
+        return "the comparison misses a good plan"
+    if GOOD_PLAN not in {ref.uid for ref in await store.waiting()}:
+        return "a waiting plan is not found"
+    if GOOD_PLAN not in {entry.ref.uid for entry in await store.status_entries(100)}:
+        return "an outcome of a good plan is not found"
+    await _plan(store, a_plan(GOOD_PLAN, "good", "waiting", suspend=True))
+    if not scene.database.value("SELECT suspended FROM feature_flag_schedules WHERE id = %s", PLANNED):
+        return "a stop of a plan is not kept"
+    odd = a_plan(ODD_PLAN, "odd", "odd", suspend=True)
+    for use in (
+        store.facts(odd),
+        store.hold(odd),
+        _plan(store, odd),
+        _plan(store, a_plan(ODD_PLAN, "odd", "odd", deleting=True)),
+    ):
+        try:
+            await use
+        except StatementRefusedError:
+            pass
+        except FlagScheduleError as error:
+            return f"{type(error).__name__} for one odd plan: {error}"
+    return None
+
+
+async def _plan(store: PostgresPlanStore, obj: FlagPlan) -> None:
+    async with store.transaction(obj) as transaction:
+        await transaction.save(planning.plan(obj, await transaction.facts(), _RULES))
 
 
 def _rendered(obj: FlagSchedule, snapshot: Snapshot) -> None:
@@ -148,6 +214,15 @@ def an_object(uid: UUID, name: str, *, deleting: bool = False, **spec: Any) -> F
     found = body(flagKey=name, generation=2, deleting=deleting, **spec)
     found["metadata"] |= {"uid": str(uid), "name": name}
     return FlagSchedule.from_body(found)
+
+
+def a_plan(uid: UUID, name: str, flag: str, *, deleting: bool = False, **spec: Any) -> FlagPlan:
+    """Return the plan of a record of the scene, after an edit."""
+    created = datetime.now(UTC) - timedelta(hours=2)
+    step = {"name": "on", "at": rfc3339(created + timedelta(hours=3)), "changes": [change(flag)]}
+    found = plan_body(step, created_at=created, uid=str(uid), generation=2, deleting=deleting, **spec)
+    found["metadata"]["name"] = name
+    return FlagPlan.from_body(found)
 
 
 # For each program, the columns of the odd row that it reads, and whether the host's trigger refuses.

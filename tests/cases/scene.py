@@ -21,10 +21,13 @@ from tests.integration.database import Database, connected
 GOOD: Final = UUID("00000000-0000-7000-8000-0000000000a1")
 AGAIN: Final = UUID("00000000-0000-7000-8000-0000000000a2")  # a retry
 OLD: Final = UUID("00000000-0000-7000-8000-0000000000a3")  # finished long ago
+PLANNED: Final = UUID("00000000-0000-7000-8000-0000000000a4")  # by the good plan
 ODD: Final = UUID("00000000-0000-7000-8000-000000000001")
 GOOD_UID: Final = UUID("00000000-0000-4000-8000-0000000000b1")
 WAITING_UID: Final = UUID("00000000-0000-4000-8000-0000000000b2")
 ODD_UID: Final = UUID("00000000-0000-4000-8000-000000000002")
+GOOD_PLAN: Final = UUID("00000000-0000-4000-8000-0000000000d2")
+ODD_PLAN: Final = UUID("00000000-0000-4000-8000-0000000000d1")
 
 Lane = Literal["pending", "retrying", "set aside", "finished", "without a row"]
 Host = Literal["accepts", "refuses: 23514", "refuses: FF001", "refuses: P0001", "refuses: 23503"]
@@ -51,6 +54,10 @@ _ODD_ROWS: Final = {
     "flag_schedule_status_outbox": "id = -7",
     "flag_schedule_clusters": "name = 'elsewhere'",
     "flag_schedule_freezes": "id = -7",
+    "flag_schedule_changes": "id = -7",
+    "flag_plan_lineages": "id = -7",
+    "flag_plans": f"uid = '{ODD_PLAN}'",
+    "flag_plan_rows": "lineage = -7",
     "flag_schedule_protocol": "true",
     "flag_schedule_migration_lock": "pid = 1",
     "flag_schedule_migration_log": "migration_id = (SELECT min(migration_id) FROM flag_schedule_migration_log)",
@@ -95,8 +102,6 @@ def columns_of(database: Database) -> list[Column]:
             "AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' "
             # Another name of a migration that was applied makes that one apply once more, which is no odd value.
             "AND a.attname <> 'migration_id' "
-            # The scene has no plan and no recorded change yet.
-            "AND NOT starts_with(c.relname, 'flag_plan') AND c.relname <> 'flag_schedule_changes' "
             # A higher minimum ends every run: that is what it is for.
             "AND (c.relname, a.attname) <> ('flag_schedule_protocol', 'minimum') ORDER BY c.relname, a.attnum"
         )
