@@ -7,7 +7,7 @@ The processor must not import it: it works with instants, and has to start quick
 
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
-from pathlib import Path
+from importlib import resources
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -16,7 +16,7 @@ import tzdata
 TZDATA_VERSION: Final[str] = tzdata.__version__
 """The version of the time zone data, for example 2026.6; another one may move occurrences."""
 
-_ROOT: Final = Path(tzdata.__file__).parent
+_ROOT: Final = resources.files(tzdata)  # a folder, or a part of the archive that the plugin for kubectl is
 _NO_ZONE: Final = "Factory"  # the database's mark of a machine that has not been set up
 _SECOND: Final = timedelta(seconds=1)
 _LONGEST_SHOWN: Final = 64
@@ -25,7 +25,7 @@ _LONGEST_SHOWN: Final = 64
 @lru_cache(maxsize=1)
 def names() -> frozenset[str]:
     """Return the names that `parse_zone` accepts: those of the IANA database, with its links such as US/Eastern."""
-    return frozenset((_ROOT / "zones").read_text("utf-8").split()) - {_NO_ZONE}
+    return frozenset(_ROOT.joinpath("zones").read_text("utf-8").split()) - {_NO_ZONE}
 
 
 def parse_zone(name: object) -> ZoneInfo:
