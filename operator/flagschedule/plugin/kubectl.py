@@ -1,0 +1,101 @@
+"""Runs kubectl, so that contexts, logins and proxies are the user's own.
+
+What kubectl writes to standard error is shown at once unless it is an error: a login may wait for the user there.
+"""
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from typing import IO, Any, Final
+
+from flagschedule.plugin import text
+from flagschedule.plugin.errors import KubectlError, PluginError
+
+FIELD_MANAGER: Final = "--field-manager=flagschedule"  # Flux undoes managers whose name begins with kubectl
+_ERRORS: Final = (b"Error", b"error", b"The ", b"Warning")
+_CHUNK: Final = 65536
+
+
+class Kubectl:
+    """kubectl with the user's flags for the connection."""
+
+    def __init__(self, flags: Sequence[str] = (), *, standard_error: IO[bytes] | None = None) -> None:
+        """Keep the flags that each call gets, such as `--context=...`."""
+        self._flags = flags
+        self._standard_error = standard_error
+
+    def run(self, *words: str, stdin: str | None = None) -> str:
+        """Return what kubectl prints.
+
+        Raises:
+            KubectlError: it failed.
+            PluginError: there is no kubectl.
+        """
+        code, output, error = self._run(words, stdin)
+        if code != 0:
+            raise KubectlError("\n".join(text.lines(error)) or f"kubectl ended with exit code {code}")
+        return output
+
+    def objects(self, *words: str, stdin: str | None = None) -> list[dict[str, Any]]:
+        """Return the objects that kubectl prints as JSON: one, several in a row, or a list of them.
+
+        Raises:
+            KubectlError: it failed.
+        """
+        return list(_objects(self.run(*words, "--output=json", stdin=stdin)))
+
+    def objects_and_faults(self, *words: str) -> tuple[list[dict[str, Any]], list[str]]:
+        """Return the objects that kubectl prints, also where it failed for others, and its errors."""
+        code, output, error = self._run([*words, "--output=json"], None)
+        return list(_objects(output)), text.lines(error) if code else []
+
+    def _run(self, words: Sequence[str], stdin: str | None) -> tuple[int, str, str]:
+        command = ["kubectl", *words[:1], *self._flags, *words[1:]]
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=None if stdin is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        except FileNotFoundError as missing:
+            raise PluginError("kubectl is not in PATH; install it, or add its folder to PATH") from missing
+        with process:
+            error = bytearray()
+            reader = threading.Thread(target=self._pass_on, args=(process.stderr, error))
+            reader.start()
+            if process.stdin is not None:
+                writer = threading.Thread(target=_write, args=(process.stdin, stdin or ""))
+                writer.start()
+            output = process.stdout.read() if process.stdout else b""
+            reader.join()
+            return process.wait(), output.decode("utf-8", "replace"), error.decode("utf-8", "replace")
+
+    def _pass_on(self, stream: IO[bytes], kept: bytearray) -> None:
+        while chunk := os.read(stream.fileno(), _CHUNK):
+            kept += chunk
+            if self._standard_error is not None and not kept.startswith(_ERRORS):
+                self._standard_error.write(chunk)
+                self._standard_error.flush()
+
+
+def _write(stream: IO[bytes], content: str) -> None:
+    try:
+        stream.write(content.encode())
+        stream.close()
+    except BrokenPipeError:  # kubectl ended before it had read everything; its error says why
+        pass
+
+
+def _objects(output: str) -> Iterator[dict[str, Any]]:
+    decoder = json.JSONDecoder()
+    rest = output.strip()
+    while rest:
+        found, end = decoder.raw_decode(rest)
+        rest = rest[end:].lstrip()
+        if found.get("kind", "").endswith("List"):
+            yield from found.get("items") or ()
+        else:
+            yield found
