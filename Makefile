@@ -7,7 +7,7 @@ LOCK := $(PYTHON_IN_VENV) -m piptools compile --quiet --allow-unsafe --strip-ext
 IN_PARALLEL := --numprocesses=auto --maxprocesses=4 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit coverage test-integration e2e e2e-full bench bench-quick neighbours cases check docs generate build-programs image sbom lock clean
+.PHONY: help setup demo test test-unit coverage test-integration e2e e2e-full bench bench-quick neighbours cases check docs generate build-programs image sbom plugin plugin-picture lock clean
 
 help: ## List the commands.
 	@echo "Usage: make COMMAND. Each one sets up what it needs."
@@ -74,8 +74,16 @@ image: setup ## Build the image localhost/flagschedule:dev with Docker, or with 
 sbom: image ## Build the image and write its contents to dist/sbom.cdx.json (CycloneDX).
 	@$(PYTHON_IN_VENV) -m dev.image sbom dist/sbom.cdx.json
 
+plugin: setup ## Build the plugin for kubectl, one executable file, and its manifest for krew into dist/.
+	@PLUGIN_RELEASES=$(or $(PLUGIN_RELEASES),https://example.com/flagschedule) $(PYTHON_IN_VENV) -m dev.plugin
+
+plugin-picture: setup ## Take pictures of the plugin's HTML timeline with a headless Chromium, wide and narrow, into build/.
+	@$(PYTHON_IN_VENV) -m dev.timeline picture
+
 generate: setup ## Write the generated parts of the documentation and of the chart, and manifests/base from the chart.
 	@$(PYTHON_IN_VENV) -m dev.generate
+	@$(PYTHON_IN_VENV) -m dev.reference
+	@$(PYTHON_IN_VENV) -m dev.timeline
 	@$(PYTHON_IN_VENV) -m dev.chart
 
 lock: setup ## Lock the newest allowed versions in requirements/, with hashes. Run it with Python 3.11, the oldest.
