@@ -14,6 +14,7 @@ from flagschedule.services.event_recorder import EventRecorder
 from flagschedule.services.mirror import Mirror
 from flagschedule.services.reconcile import Reconciler
 from flagschedule.services.resync import Resync
+from flagschedule.services.startup import Startup
 from flagschedule.services.status_writer import StatusWriter
 from tests.support.memory.database import MemoryDatabase
 from tests.support.memory.mirror_store import MemoryMirrorStore
@@ -26,7 +27,13 @@ INTERVAL: Final = 30.0  # seconds between two turns of the resync
 
 
 class Services:
-    """One operator. Its time is that of the event loop; the database's time stands still until a test moves it."""
+    """One operator. Its time is that of the event loop; the database's time stands still until a test moves it.
+
+    Attributes:
+        kinds: what is compared.
+    """
+
+    kinds: tuple[str, ...] = ("FlagSchedule",)
 
     def __init__(self, database: MemoryDatabase | None = None, server: MemoryApiServer | None = None) -> None:
         self.database = database or MemoryDatabase()
@@ -39,8 +46,10 @@ class Services:
         self.writer = StatusWriter(self.store, self.client, self.breaker, self.recorder, self.telemetry)
         self.mirror = Mirror(self.store, self.breaker, RULES, self.writer, self.telemetry)
         self.reconciler = Reconciler(self.client, self.mirror)
+        self.startup = Startup("default", self.kinds)
         self.resync = Resync(
             *(self.store, self.client, self.breaker, self.mirror, self.reconciler, self.writer, self.telemetry),
+            self.startup,
             cluster="default",
             interval=INTERVAL,
         )

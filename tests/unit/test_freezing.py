@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from flagschedule.domain import freeze
 from flagschedule.domain.errors import AccessForbiddenError, KindMissingError
 from flagschedule.domain.freeze import FlagFreeze
 from flagschedule.domain.outcome import Holding
 from flagschedule.domain.schedule import FINALIZER, ObjectRef
 from flagschedule.services.freezing import FreezeMonitor, Freezing
+from flagschedule.services.optional_kind import OptionalKind
 from flagschedule.services.reconcile import Reconciler
 from tests.support.asynchronous import reaches
 from tests.support.memory.freeze_store import MemoryFreezeStore
@@ -29,6 +31,8 @@ HOLDING = Holding("incident", "INC-1", None)
 class Freezes(Services):
     """The operator's services, and those for freezes."""
 
+    kinds = ("FlagSchedule", "FlagFreeze")
+
     def __init__(self) -> None:
         super().__init__()
         self.freeze_server = MemoryApiServer()
@@ -36,8 +40,11 @@ class Freezes(Services):
         self.freeze_client = MemoryObjectClient(self.freeze_server, FlagFreeze.from_body)
         self.freezing = Freezing(self.freeze_store, self.freeze_client, self.breaker)
         self.freezes = Reconciler(self.freeze_client, self.freezing)
+        kind = OptionalKind(
+            self.freeze_client, freeze.KIND, meanwhile="what is frozen stays so", interval="read every 5 seconds"
+        )
         self.monitor = FreezeMonitor(
-            self.freeze_store, self.freeze_client, self.breaker, self.freezing, self.freezes, self.writer
+            *(self.freeze_store, kind, self.breaker, self.freezing, self.freezes, self.writer, self.startup)
         )
 
     @asynccontextmanager
@@ -148,12 +155,47 @@ async def test_the_horizon_moves_each_day(on: Freezes) -> None:
 
 
 async def test_a_lost_freeze_is_written_again(on: Freezes) -> None:
-    """After a restore of the database the intervals are back within five minutes."""
+    """After a restore of the database the intervals are back at the next look."""
     obj = on.freeze()
     async with on.watching():
         await reaches(lambda: on.found().status.phase == "Active", within=30)
         on.freeze_store.freezes.clear()
-        await reaches(lambda: obj.ref in on.freeze_store.freezes, within=310)
+        await reaches(lambda: obj.ref in on.freeze_store.freezes, within=6)
+
+
+async def test_the_start_waits_until_freezes_are_written(on: Freezes) -> None:
+    """After a restore of the database nobody reads that all was compared before the freezes are back."""
+    objects = [on.freeze(name) for name in ("one", "two")]
+    write, order = on.freeze_store.replace, list[str]()
+
+    async def write_slowly(*values: Any) -> None:
+        await asyncio.sleep(3)
+        order.append("written")
+        await write(*values)
+
+    on.freeze_store.replace = write_slowly  # type: ignore[method-assign, assignment]  # a slow database
+    on.startup.compared("FlagSchedule", 2)
+    async with on.watching():
+        await reaches(lambda: on.startup.done, within=10)
+        assert order == ["written"] * len(objects)
+
+
+async def test_the_start_waits_for_no_kind_that_is_not_served(on: Freezes) -> None:
+    """Without FlagFreezes the operator becomes ready."""
+
+    async def refused() -> AsyncIterator[FlagFreeze]:
+        if not on.freeze_server.objects:
+            raise KindMissingError
+        yield on.found()
+
+    on.freeze_client.list = refused  # type: ignore[method-assign]  # there is no such kind
+    on.startup.compared("FlagSchedule", 2)
+    with capture_logs() as logs:
+        async with on.watching():
+            await reaches(lambda: on.startup.done, within=10)
+
+    (line,) = [line for line in logs if line["event"] == "All objects compared"]
+    assert (line["cluster"], line["repaired"]) == ("default", 2)
 
 
 async def test_intervals_without_an_object_are_looked_up_once_more(on: Freezes) -> None:

@@ -3,15 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from flagschedule.domain.errors import DependencyUnavailableError
+from flagschedule.domain import plan
+from flagschedule.domain.errors import DependencyUnavailableError, KindMissingError
+from flagschedule.domain.outcome import State
 from flagschedule.domain.plan import FlagPlan
 from flagschedule.domain.schedule import ObjectRef
 from flagschedule.services import outbox
+from flagschedule.services.optional_kind import OptionalKind
 from flagschedule.services.plan_mirror import PlanMirror
 from flagschedule.services.plan_resync import PlanResync
 from flagschedule.services.plan_status import PlanStatusWriter
@@ -22,13 +27,15 @@ from tests.support.memory.plan_store import MemoryPlanStore
 from tests.support.mirroring import RULES
 from tests.support.plans import change, plan_body
 from tests.unit.builders import rfc3339
-from tests.unit.services import Services
+from tests.unit.services import INTERVAL, Services
 
 pytestmark = pytest.mark.simulated_time
 
 
 class Plans(Services):
     """The operator's services, and those for plans."""
+
+    kinds = ("FlagSchedule", "FlagPlan")
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,9 +45,10 @@ class Plans(Services):
         self.plan_writer = PlanStatusWriter(self.plan_client, self.recorder, self.telemetry)
         self.plan_mirror = PlanMirror(self.plan_store, self.breaker, RULES, self.plan_writer, self.telemetry)
         self.plans = Reconciler(self.plan_client, self.plan_mirror)
+        self.kind = OptionalKind(self.plan_client, plan.KIND, meanwhile="rows are made", interval="compared")
         self.plan_resync = PlanResync(
-            *(self.plan_store, self.plan_client, self.breaker, self.plan_mirror, self.plans, self.telemetry),
-            interval=30,
+            *(self.plan_store, self.kind, self.breaker, self.plan_mirror, self.plans, self.telemetry, self.startup),
+            interval=INTERVAL,
         )
 
     @asynccontextmanager
@@ -119,3 +127,55 @@ async def test_plans_that_cannot_be_served_hide_no_outcome_of_others(
         await reaches(lambda: not on.database.status_entries, within=120)
 
     assert {on.last(obj.ref) for obj in plans} == {("Finished", "Applied")}
+
+
+async def test_plans_that_are_older_than_their_records_are_reported(on: Plans) -> None:
+    """After a restore of etcd an older plan changes nothing, and the log says how many there are."""
+    obj = on.plan("one")
+    on.plans.notice(obj)
+    async with on.watching():
+        await reaches(lambda: on.last(obj.ref)[0] == "Active")
+    planned = on.database.plans[obj.ref.uid]
+    on.database.plans[obj.ref.uid] = replace(planned, record=replace(planned.record, generation=7))
+
+    with capture_logs() as logs:
+        async with on.watching():
+            await reaches(lambda: any("etcd" in line["event"] for line in logs), within=3)
+
+    (line,) = [line for line in logs if "etcd" in line["event"]]
+    assert (line["log_level"], line["kind"], line["objects"]) == ("warning", "FlagPlan", 1)
+    assert [link.state for link in on.database.links[planned.lineage].values()] == [State.PENDING]
+
+
+async def test_the_start_waits_until_plans_are_planned(on: Plans) -> None:
+    """After a restore of the database nobody reads that all was compared before what was made is known again."""
+    plans = [on.plan(name) for name in ("one", "two")]
+    on.plans.notice(plans[0])
+    get, read = on.plan_client.get, list[str]()
+
+    async def read_slowly(ref: ObjectRef) -> FlagPlan:
+        await asyncio.sleep(3)
+        read.append(ref.name)
+        return await get(ref)
+
+    on.plan_client.get = read_slowly  # type: ignore[method-assign]  # a slow request
+    on.startup.compared("FlagSchedule", 0)
+    async with on.watching():
+        await reaches(lambda: on.startup.done, within=10)
+        assert {on.last(obj.ref)[0] for obj in plans} == {"Active"}
+
+    assert read == ["two"]
+
+
+async def test_the_start_waits_for_no_kind_that_is_not_served(on: Plans) -> None:
+    """Without FlagPlans the operator becomes ready."""
+
+    async def refused() -> AsyncIterator[FlagPlan]:
+        if not on.plan_server.objects:
+            raise KindMissingError
+        yield on.plan("one")
+
+    on.plan_client.list = refused  # type: ignore[method-assign]  # there is no such kind
+    on.startup.compared("FlagSchedule", 0)
+    async with on.watching():
+        await reaches(lambda: on.startup.done, within=3)

@@ -20,6 +20,7 @@ from flagschedule.adapters.postgres.freeze_store import PostgresFreezeStore
 from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
 from flagschedule.adapters.postgres.plan_store import PostgresPlanStore
 from flagschedule.adapters.prometheus import PrometheusTelemetry
+from flagschedule.domain import freeze, plan, schedule
 from flagschedule.domain.decision import Rules
 from flagschedule.domain.freeze import FlagFreeze
 from flagschedule.domain.plan import FlagPlan
@@ -30,12 +31,14 @@ from flagschedule.services.election import LeaderElector
 from flagschedule.services.event_recorder import EventRecorder
 from flagschedule.services.freezing import FreezeMonitor, Freezing
 from flagschedule.services.mirror import Mirror
+from flagschedule.services.optional_kind import OptionalKind
 from flagschedule.services.plan_mirror import PlanMirror
 from flagschedule.services.plan_resync import PlanResync
 from flagschedule.services.plan_status import PlanStatusWriter
 from flagschedule.services.reconcile import Reconciler
 from flagschedule.services.resync import Resync
 from flagschedule.services.scrape import Scraper
+from flagschedule.services.startup import Startup
 from flagschedule.services.status_writer import StatusWriter
 from flagschedule.settings import Settings
 
@@ -56,11 +59,14 @@ class Operator:
     reconciler: Reconciler[FlagSchedule]
     writer: StatusWriter
     recorder: EventRecorder
+    startup: Startup
     resync: Resync
     freezes: Reconciler[FlagFreeze]
+    kind_of_freezes: OptionalKind[FlagFreeze]
     monitor: FreezeMonitor
     plans: Reconciler[FlagPlan]
     plan_recorder: EventRecorder
+    kind_of_plans: OptionalKind[FlagPlan]
     plan_resync: PlanResync
     parse_plan: Callable[[Mapping[str, Any]], FlagPlan]
     scraper: Scraper
@@ -81,7 +87,6 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
     )
     shortest_interval = timedelta(seconds=settings.shortest_interval_seconds)
     parse_plan = partial(FlagPlan.from_body, shortest_interval=shortest_interval)
-    kind_of_plans = replace(FLAG_PLANS, parse=parse_plan)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
             PostgresMirrorStore(settings.database, settings.cluster, settings.namespaces)
@@ -93,7 +98,9 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
             KubernetesObjectClient(FLAG_FREEZES, (), settings.identity_namespace)
         )
         plan_client = await stack.enter_async_context(
-            KubernetesObjectClient(kind_of_plans, settings.namespaces, settings.identity_namespace)
+            KubernetesObjectClient(
+                replace(FLAG_PLANS, parse=parse_plan), settings.namespaces, settings.identity_namespace
+            )
         )
         elector = None
         if namespace := settings.lease_namespace or own_namespace():
@@ -106,6 +113,7 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
         writer = StatusWriter(store, client, breaker, recorder, telemetry)
         mirror = Mirror(store, breaker, rules, writer, telemetry)
         reconciler = Reconciler(client, mirror)
+        startup = Startup(settings.cluster, (schedule.KIND, freeze.KIND, plan.KIND))
         resync = Resync(
             store,
             client,
@@ -114,20 +122,35 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
             reconciler,
             writer,
             telemetry,
+            startup,
             cluster=settings.cluster,
             interval=settings.sweep_seconds,
         )
         freeze_store = PostgresFreezeStore(store, settings.cluster, settings.namespaces)
+        kind_of_freezes = OptionalKind(
+            freeze_client,
+            freeze.KIND,
+            meanwhile="what is frozen in the database stays so",
+            interval="read every 5 seconds",
+        )
         freezing = Freezing(freeze_store, freeze_client, breaker)
         freezes = Reconciler(freeze_client, freezing)
         plan_store = PostgresPlanStore(store, settings.cluster, settings.namespaces)
+        kind_of_plans = OptionalKind(
+            plan_client,
+            plan.KIND,
+            meanwhile="what is planned in the database is made",
+            interval="compared every few minutes",
+        )
         plan_recorder = EventRecorder(plan_client)
         plan_writer = PlanStatusWriter(plan_client, plan_recorder, telemetry)
         plan_mirror = PlanMirror(plan_store, breaker, rules, plan_writer, telemetry)
         plans = Reconciler(plan_client, plan_mirror)
         plan_resync = PlanResync(
-            plan_store, plan_client, breaker, plan_mirror, plans, telemetry, interval=settings.sweep_seconds
+            *(plan_store, kind_of_plans, breaker, plan_mirror, plans, telemetry, startup),
+            interval=settings.sweep_seconds,
         )
+        monitor = FreezeMonitor(freeze_store, kind_of_freezes, breaker, freezing, freezes, writer, startup)
         try:
             yield Operator(
                 elector=elector,
@@ -137,11 +160,14 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
                 reconciler=reconciler,
                 writer=writer,
                 recorder=recorder,
+                startup=startup,
                 resync=resync,
                 freezes=freezes,
-                monitor=FreezeMonitor(freeze_store, freeze_client, breaker, freezing, freezes, writer),
+                kind_of_freezes=kind_of_freezes,
+                monitor=monitor,
                 plans=plans,
                 plan_recorder=plan_recorder,
+                kind_of_plans=kind_of_plans,
                 plan_resync=plan_resync,
                 parse_plan=parse_plan,
                 scraper=Scraper(store, telemetry),

@@ -41,7 +41,7 @@ class Health:
             return "database"
         if self.leads_since is None:
             return None if self._looked_at and _age(self._looked_at) < _FRESH else "lease"
-        return None if self._services.resync.compared else "starting"
+        return None if self._services.startup.done else "starting"
 
     async def metrics(self) -> bytes:
         """Return everything that Prometheus scrapes."""

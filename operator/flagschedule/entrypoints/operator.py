@@ -152,7 +152,7 @@ async def _work(services: operating.Operator, settings: Settings, stop: asyncio.
 async def _prepare(services: operating.Operator) -> None:
     await services.resync.prepare()
     await services.monitor.prepare()
-    await services.plan_resync.prepare()
+    await services.kind_of_plans.prepare()
 
 
 async def _run_kopf(services: operating.Operator, settings: Settings, stop: asyncio.Event) -> None:
@@ -161,8 +161,8 @@ async def _run_kopf(services: operating.Operator, settings: Settings, stop: asyn
     kopf_tasks = await kopf.spawn_tasks(
         registry=build_registry(
             services.reconciler,
-            services.freezes if services.monitor.served else None,
-            services.plans if services.plan_resync.served else None,
+            services.freezes if services.kind_of_freezes.served else None,
+            services.plans if services.kind_of_plans.served else None,
             services.parse_plan,
         ),
         settings=kopf_settings(),

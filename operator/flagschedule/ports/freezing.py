@@ -20,12 +20,14 @@ class FreezeLook:
         obeyed: whether no processor is at work that does not know freezes.
         active: identifies the intervals that are active now, of all clusters; another value after any change of them.
         states: of the freezes of this cluster that have an interval that is not over.
+        versions: of all freezes of this cluster; a value that differs says that others are stored than before.
     """
 
     now: datetime
     obeyed: bool
     active: Sequence[int]
     states: Mapping[ObjectRef, FreezeState]
+    versions: Mapping[ObjectRef, Sequence[int]]
 
 
 class FreezeStore(Protocol):

@@ -15,14 +15,8 @@ from typing import Any, Final
 
 import structlog
 
-from flagschedule.domain import freeze_status
-from flagschedule.domain.errors import (
-    AccessForbiddenError,
-    DependencyUnavailableError,
-    KindMissingError,
-    ObjectChangedError,
-    ObjectGoneError,
-)
+from flagschedule.domain import freeze, freeze_status
+from flagschedule.domain.errors import DependencyUnavailableError, ObjectChangedError, ObjectGoneError
 from flagschedule.domain.freeze import FlagFreeze, Status
 from flagschedule.domain.freeze_status import FreezeState
 from flagschedule.domain.outcome import Holding
@@ -30,7 +24,9 @@ from flagschedule.domain.schedule import ObjectRef, Uid
 from flagschedule.ports.cluster import ObjectClient
 from flagschedule.ports.freezing import FreezeLook, FreezeStore
 from flagschedule.services.circuit_breaker import CircuitBreaker
+from flagschedule.services.optional_kind import OptionalKind
 from flagschedule.services.reconcile import Reconciler
+from flagschedule.services.startup import Startup
 from flagschedule.services.status_writer import StatusWriter
 
 _log = structlog.get_logger()
@@ -42,10 +38,11 @@ _RELEASED_AFTER: Final = 10.0  # seconds; by then the processor has applied most
 
 @dataclass(frozen=True)
 class _Planned:
-    """What was written for a freeze: of which spec, on which day, and why not."""
+    """What was written for a freeze: of which spec, on which day, as which version, and why not."""
 
     generation: int
     day: date
+    version: Sequence[int]
     fault: str | None
 
 
@@ -79,10 +76,10 @@ class Freezing:
         if obj.spec is not None and intervals is not None:
             replaced = partial(self._store.replace, obj.ref, obj.spec.scope, intervals)
             await self._breaker.run(replaced, urgent=True)
-        self._planned[obj.ref.uid] = _Planned(obj.generation, now.date(), fault)
+        look = await self._look()
+        self._planned[obj.ref.uid] = _Planned(obj.generation, now.date(), look.versions.get(obj.ref, ()), fault)
         if not obj.settled:
             _log.info("Freeze mirrored", name=obj.ref.name, uid=str(obj.ref.uid), generation=obj.generation)
-        look = await self._look()
         await self.write_status(obj, look, obj.status.held or 0)
 
     async def release(self, obj: FlagFreeze) -> None:
@@ -95,14 +92,14 @@ class Freezing:
         self._planned.pop(obj.ref.uid, None)
         _log.info("Freeze released", name=obj.ref.name, uid=str(obj.ref.uid))
 
-    def is_current(self, obj: FlagFreeze, now: datetime) -> bool:
-        """Return whether the intervals of this spec were written today: each day those of one more day are known."""
-        planned = self._planned.get(obj.ref.uid)
-        return planned is not None and (planned.generation, planned.day) == (obj.generation, now.date())
+    def is_current(self, obj: FlagFreeze, look: FreezeLook) -> bool:
+        """Return whether the database has the intervals of this spec, as they were written today.
 
-    def forget(self) -> None:
-        """Write all intervals again, where they differ: the database may have been restored from a backup."""
-        self._planned.clear()
+        Each day those of one more day are known; others are there after a restore of the database from a backup.
+        """
+        planned = self._planned.get(obj.ref.uid)
+        current = (obj.generation, look.now.date(), look.versions.get(obj.ref, ()))
+        return planned is not None and (planned.generation, planned.day, planned.version) == current
 
     async def write_status(self, obj: FlagFreeze, look: FreezeLook, held: int) -> None:
         """Write the status of an object that was mirrored, if it differs."""
@@ -120,39 +117,33 @@ class Freezing:
 
 
 class FreezeMonitor:
-    """Looks every five seconds, at the most a twentieth of the time.
-
-    Attributes:
-        served: whether the API server serves FlagFreezes to the operator, at the last look.
-    """
+    """Looks every five seconds, at the most a twentieth of the time."""
 
     def __init__(
         self,
         store: FreezeStore,
-        client: ObjectClient[FlagFreeze, Status],
+        kind: OptionalKind[FlagFreeze],
         breaker: CircuitBreaker,
         freezing: Freezing,
         reconciler: Reconciler[FlagFreeze],
         writer: StatusWriter,
+        startup: Startup,
     ) -> None:
         self._store = store
-        self._client = client
+        self._kind = kind
         self._breaker = breaker
         self._freezing = freezing
         self._reconciler = reconciler
         self._schedules = _HeldSchedules(store, breaker, writer)
+        self._startup = startup
+        self._is_compared = False
         self._held: Mapping[Uid, int] = {}
         self._failing = False
-        self.served: bool | None = None
 
     async def prepare(self) -> None:
         """Find out whether the API server serves FlagFreezes, and what is held before anything is compared."""
         await self._schedules.prepare(await self._breaker.run(self._store.look))
-        while self.served is None:
-            with suppress(DependencyUnavailableError):
-                await self._objects()
-                return
-            await asyncio.sleep(1)
+        await self._kind.prepare()
 
     async def run_forever(self) -> None:
         """Look until cancelled."""
@@ -160,7 +151,6 @@ class FreezeMonitor:
         while True:
             started = asyncio.get_running_loop().time()
             if turns % _TURNS_PER_COMPARISON == 0:
-                self._freezing.forget()
                 self._schedules.forget()
             turns += 1
             try:
@@ -180,45 +170,33 @@ class FreezeMonitor:
         # The database first: a freeze that appears in between then only looks new.
         look = await self._breaker.run(self._store.look)
         await self._schedules.turn(look)
-        objects = await self._objects()
+        objects = await self._kind.list()
         if objects is not None:
             await self._compare(look, objects)
-
-    async def _objects(self) -> Sequence[FlagFreeze] | None:
-        """Return all FlagFreezes; None where they are not served, which is said once."""
-        try:
-            found = [obj async for obj in self._client.list()]
-        except (AccessForbiddenError, KindMissingError) as error:
-            if self.served is not False:
-                what = "their CRD is not installed" if isinstance(error, KindMissingError) else "it may not list them"
-                _log.warning(
-                    "The operator works without FlagFreezes",
-                    error=f"{what}; what is frozen in the database stays so. To use them, apply crds/flagfreezes.yaml "
-                    "and let the operator get, list, watch and patch flagfreezes, also their status",
-                )
-            self.served = False
-            return None
-        if self.served is False:
-            _log.info("FlagFreezes are served now, and read every 5 seconds; restart the operator to watch them")
-        self.served = True
-        return found
+        else:
+            self._startup.compared(freeze.KIND, 0)
 
     async def _compare(self, look: FreezeLook, objects: Sequence[FlagFreeze]) -> None:
         if any(state.active for state in look.states.values()):
             # Not behind the breaker: it reads the host's table, which may be locked. The last figures serve as well.
             with suppress(DependencyUnavailableError):
                 self._held = await self._store.held()
-        gone = look.states.keys() - {obj.ref for obj in objects}
+        gone = [_as_deleted(ref) for ref in look.versions.keys() - {obj.ref for obj in objects}]
+        if not self._is_compared:
+            await self._reconciler.try_all([*objects, *gone], _keep_nothing)
+            self._is_compared = True
+            self._startup.compared(freeze.KIND, 0)
+            return
         for obj in objects:
             if obj.ref in self._reconciler:
                 continue  # it has its own turn
-            if not obj.settled or not self._freezing.is_current(obj, look.now):
+            if not obj.settled or not self._freezing.is_current(obj, look):
                 self._reconciler.add(obj)
             else:
                 await self._freezing.write_status(obj, look, self._held.get(obj.ref.uid, 0))
-        for ref in gone:
-            if ref not in self._reconciler:
-                self._reconciler.add(_as_deleted(ref), fresh=False)  # it is looked up once more before it is released
+        for obj in gone:
+            if obj.ref not in self._reconciler:
+                self._reconciler.add(obj, fresh=False)  # it is looked up once more before it is released
 
 
 class _HeldSchedules:
@@ -266,6 +244,10 @@ class _HeldSchedules:
             del self._released[ref]
         left = [ref for ref in done if ref not in self._shown]
         return await self._breaker.run(partial(self._store.unfinished, left)) if left else []
+
+
+async def _keep_nothing() -> None:
+    """The claim to the cluster's name is kept elsewhere."""
 
 
 def _as_deleted(ref: ObjectRef) -> FlagFreeze:

@@ -4,29 +4,27 @@ A root task of the operator. It finds what must be looked at, and the reconciler
 """
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
 import structlog
 
-from flagschedule.domain.errors import (
-    AccessForbiddenError,
-    DependencyUnavailableError,
-    KindMissingError,
-)
+from flagschedule.domain import plan
+from flagschedule.domain.errors import DependencyUnavailableError
 from flagschedule.domain.plan import FlagPlan, PlanStatus
 from flagschedule.domain.schedule import ObjectRef, Uid
-from flagschedule.ports.cluster import ObjectClient
 from flagschedule.ports.measuring import Telemetry
 from flagschedule.ports.planning import KnownPlan, PlanStore
 from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.concurrently import for_each
+from flagschedule.services.optional_kind import OptionalKind
 from flagschedule.services.outbox import Outbox
 from flagschedule.services.plan_mirror import PlanMirror
 from flagschedule.services.reconcile import Reconciler
+from flagschedule.services.resync import warn_of_old_objects
+from flagschedule.services.startup import Startup
 
 _log = structlog.get_logger()
 _LOOK: Final = 1.0
@@ -35,41 +33,30 @@ _TURNS_PER_COMPARISON: Final = 10
 
 
 class PlanResync:
-    """Looks for outcomes each second, for flags every `interval` seconds, and compares all at every tenth turn.
-
-    Attributes:
-        served: whether the API server serves FlagPlans to us; None while that is not known.
-    """
+    """Looks for outcomes each second, for flags every `interval` seconds, and compares all at every tenth turn."""
 
     def __init__(
         self,
         store: PlanStore,
-        client: ObjectClient[FlagPlan, PlanStatus],
+        kind: OptionalKind[FlagPlan],
         breaker: CircuitBreaker,
         mirror: PlanMirror,
         reconciler: Reconciler[FlagPlan],
         telemetry: Telemetry,
+        startup: Startup,
         *,
         interval: float,
     ) -> None:
         self._store = store
-        self._client = client
+        self._kind = kind
         self._breaker = breaker
         self._mirror = mirror
         self._reconciler = reconciler
         self._telemetry = telemetry
+        self._startup = startup
         self._interval = interval
         self._outbox = Outbox(store, breaker)
         self._failing = False
-        self.served: bool | None = None
-
-    async def prepare(self) -> None:
-        """Wait until it is known whether the API server serves FlagPlans."""
-        while self.served is None:
-            with suppress(DependencyUnavailableError):
-                await self._objects()
-                return
-            await asyncio.sleep(1)
 
     async def run_forever(self) -> None:
         """Look until cancelled."""
@@ -121,10 +108,13 @@ class PlanResync:
     async def _compare_all(self) -> None:
         """Compare all objects with all records and rows. It also moves the horizon, and plans by new time zone data."""
         # The records first: an object that appears in between then only looks new.
-        known = {plan.ref.uid: plan for plan in await self._breaker.run(self._store.known)}
-        objects = await self._objects()
+        known = {found.ref.uid: found for found in await self._breaker.run(self._store.known)}
+        objects = await self._kind.list()
         if objects is None:
+            self._startup.compared(plan.KIND, 0)
             return
+        behind = [obj for obj in objects if not obj.deleting and _generation(obj, known) > obj.generation]
+        warn_of_old_objects(plan.KIND, len(behind))
         damaged: list[FlagPlan] = []
 
         async def compare(obj: FlagPlan) -> None:
@@ -134,6 +124,7 @@ class PlanResync:
         await for_each(objects, compare)
         orphans = known.keys() - {obj.ref.uid for obj in objects}
         await self._reconciler.try_all([*damaged, *(_as_deleted(known[uid]) for uid in orphans)], _keep_nothing)
+        self._startup.compared(plan.KIND, len(damaged))
         self._telemetry.plans_compared([obj.status for obj in objects])
         _log.debug("All plans compared", repaired=len(damaged))
 
@@ -141,31 +132,17 @@ class PlanResync:
         if obj.deleting:
             return obj.has_finalizer or obj.ref.uid in known
         if obj.ref in self._reconciler:
-            return False  # it has its own turn
+            return True  # it has its own turn, which is waited for
         try:
             return not obj.has_finalizer or await self._mirror.is_stale(obj)
         except Exception:  # noqa: BLE001 -- an error in one object must not stop the others
             _log.exception("Plan not compared", uid=str(obj.ref.uid))
             return False
 
-    async def _objects(self) -> Sequence[FlagPlan] | None:
-        """Return all FlagPlans; None where they are not served, which is logged once."""
-        try:
-            found = [obj async for obj in self._client.list()]
-        except (AccessForbiddenError, KindMissingError) as error:
-            if self.served is not False:
-                what = "their CRD is not installed" if isinstance(error, KindMissingError) else "it may not list them"
-                _log.warning(
-                    "The operator works without FlagPlans",
-                    error=f"{what}; what is planned in the database is made. To use them, apply crds/flagplans.yaml "
-                    "and let the operator get, list, watch and patch flagplans, also their status",
-                )
-            self.served = False
-            return None
-        if self.served is False:
-            _log.info("FlagPlans are served now, and compared every few minutes; restart the operator to watch them")
-        self.served = True
-        return found
+
+def _generation(obj: FlagPlan, known: Mapping[Uid, KnownPlan]) -> int:
+    """Return the generation that the database has seen of an object."""
+    return known[obj.ref.uid].generation if obj.ref.uid in known else 0
 
 
 async def _keep_nothing() -> None:
@@ -189,6 +166,6 @@ def _unread(ref: ObjectRef) -> FlagPlan:
     )
 
 
-def _as_deleted(plan: KnownPlan) -> FlagPlan:
+def _as_deleted(known: KnownPlan) -> FlagPlan:
     """Return a removed object as far as its record holds it: enough to release it."""
-    return replace(_unread(plan.ref), created_at=plan.created_at, deleting=True)
+    return replace(_unread(known.ref), created_at=known.created_at, deleting=True)

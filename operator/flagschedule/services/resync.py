@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from flagschedule.domain import status
+from flagschedule.domain import schedule, status
 from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError, ObjectGoneError
 from flagschedule.domain.outcome import Record, Snapshot
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Phase, Status, Uid
@@ -24,6 +24,7 @@ from flagschedule.services.circuit_breaker import CircuitBreaker
 from flagschedule.services.concurrently import for_each
 from flagschedule.services.mirror import Mirror
 from flagschedule.services.reconcile import Reconciler
+from flagschedule.services.startup import Startup
 from flagschedule.services.status_writer import StatusWriter
 
 _log = structlog.get_logger()
@@ -61,6 +62,7 @@ class Resync:
         reconciler: Reconciler[FlagSchedule],
         writer: StatusWriter,
         telemetry: Telemetry,
+        startup: Startup,
         *,
         cluster: str,
         interval: float,
@@ -72,6 +74,7 @@ class Resync:
         self._reconciler = reconciler
         self._writer = writer
         self._telemetry = telemetry
+        self._startup = startup
         self._cluster = cluster
         self._interval = interval
         self._failing = False
@@ -152,13 +155,11 @@ class Resync:
         known = await self._breaker.run(self._snapshots)
         found = await self._compare(known)
         self.listed_at = asyncio.get_running_loop().time()
-        if found.behind:
-            _log.warning("Objects are older than their records; was etcd restored from a backup?", objects=found.behind)
+        warn_of_old_objects(schedule.KIND, found.behind)
         damaged = [*found.to_mirror, *map(_as_deleted, found.orphans)]
         await self._reconciler.try_all(damaged, self._claim)
-        if not self.compared:  # after a restore of the database people wait for this before the processor runs
-            _log.info("All objects compared", cluster=self._cluster, repaired=len(found.to_mirror))
         self.compared = True
+        self._startup.compared(schedule.KIND, len(found.to_mirror))
         await for_each(found.to_write, self._write_status)
         await self._retry_waiting()
 
@@ -192,6 +193,12 @@ class Resync:
 
     async def _write_status(self, obj: FlagSchedule) -> None:
         await self._writer.write_or_keep(obj.ref, obj)
+
+
+def warn_of_old_objects(kind: str, count: int) -> None:
+    """Log that objects of a kind have an older generation than what the database has seen: they change nothing."""
+    if count:
+        _log.warning("Objects are older than their records; was etcd restored from a backup?", kind=kind, objects=count)
 
 
 def _as_deleted(record: Record) -> FlagSchedule:

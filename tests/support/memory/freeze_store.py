@@ -36,9 +36,11 @@ class MemoryFreezeStore:
         """See ports.freezing.FreezeStore."""
         self._database.check()
         now = self._database.now
-        states = {ref: _state(intervals, now) for ref, (_, intervals) in self.freezes.items()}
+        all_states = {ref: _state(intervals, now) for ref, (_, intervals) in self.freezes.items()}
+        states = {ref: state for ref, state in all_states.items() if state.active or state.next_from}
+        versions = {ref: [hash(stored)] for ref, stored in self.freezes.items() if stored[1]}
         active = sorted(hash((ref, state.until)) for ref, state in states.items() if state.active)
-        return FreezeLook(now=now, obeyed=self.obeyed, active=active, states=states)
+        return FreezeLook(now=now, obeyed=self.obeyed, active=active, states=states, versions=versions)
 
     async def held(self) -> Mapping[Uid, int]:
         """See ports.freezing.FreezeStore."""

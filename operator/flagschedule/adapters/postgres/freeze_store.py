@@ -36,7 +36,8 @@ class PostgresFreezeStore:
             now=found[0]["now"],
             obeyed=found[0]["obeyed"],
             active=found[0]["active_ids"],
-            states={_ref(row): _state(row) for row in found if row["uid"]},
+            states={_ref(row): _state(row) for row in found if row["active"] or row["next_from"]},
+            versions={_ref(row): row["ids"] for row in found if row["uid"]},
         )
 
     async def held(self) -> Mapping[Uid, int]:
