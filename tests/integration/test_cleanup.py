@@ -177,8 +177,11 @@ def test_rows_of_plans_go_after_14_days_and_failed_ones_after_90(database: Datab
 
 
 def test_what_identifies_the_steps_of_a_plan_stays_as_long_as_the_plan(database: Database, flagschedule: Run) -> None:
-    """A step that was made long ago is not made again while its plan lives; of others 400 days stay."""
-    for name, deleted_at in (("lives", None), ("gone", ago(database, 400, OLD))):
+    """A step that was made long ago is not made again while its plan lives; of others 400 days stay.
+
+    Of a name of which nothing is left, nothing stays.
+    """
+    for name, deleted_at in (("lives", None), ("gone", ago(database, 400, OLD)), ("empty", ago(database, 400, OLD))):
         lineage = database.value(
             "INSERT INTO flag_plan_lineages (cluster, namespace, name) VALUES ('c', 'shop', %s) RETURNING id", name
         )
@@ -187,7 +190,8 @@ def test_what_identifies_the_steps_of_a_plan_stays_as_long_as_the_plan(database:
             "deleted_at) VALUES (gen_random_uuid(), %s, 'c', 'shop', %s, 1, now(), now(), %s)",
             *(lineage, name, deleted_at),
         )
-        for step, hours, is_chain in (("chain", OLD, True), ("cron", OLD, False), ("recent", YOUNG, False)):
+        steps = (("chain", OLD, True), ("cron", OLD, False), *([] if name == "empty" else [("recent", YOUNG, False)]))
+        for step, hours, is_chain in steps:
             database.run(
                 "INSERT INTO flag_plan_rows (lineage, occurrence, step, part, flag_key, environment, plan, is_chain, "
                 "due_at, updates, state) "
@@ -195,17 +199,18 @@ def test_what_identifies_the_steps_of_a_plan_stays_as_long_as_the_plan(database:
                 *(lineage, step, is_chain, ago(database, 400, hours)),
             )
 
-    assert cleaned(flagschedule("cleanup", "--output", "json")) == {**NOTHING, "records": 4}
+    assert cleaned(flagschedule("cleanup", "--output", "json")) == {**NOTHING, "records": 8}
 
-    steps = database.query(
+    left_over = database.query(
         "SELECT l.name, r.step FROM flag_plan_rows AS r JOIN flag_plan_lineages AS l ON l.id = r.lineage"
     )
-    assert {(row["name"], row["step"]) for row in steps} == {
+    assert {(row["name"], row["step"]) for row in left_over} == {
         ("lives", "chain"),
         ("lives", "recent"),
         ("gone", "recent"),
     }
     assert database.query("SELECT name FROM flag_plans") == [{"name": "lives"}]
+    assert {row["name"] for row in database.query("SELECT name FROM flag_plan_lineages")} == {"lives", "gone"}
 
 
 def test_summaries_of_runs_go_after_a_week(database: Database, flagschedule: Run) -> None:

@@ -19,6 +19,7 @@ from tests.integration.test_mirror_store import Scene
 # Who may do what with which table, or with which of its columns; owners and their own rights apart.
 GRANTS = """
 cleaner feature_flag_schedules: DELETE SELECT UPDATE(updated_at)
+cleaner flag_plan_lineages: DELETE SELECT
 cleaner flag_plan_rows: DELETE SELECT
 cleaner flag_plans: DELETE SELECT
 cleaner flag_schedule_attempts: DELETE SELECT

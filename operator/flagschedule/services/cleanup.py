@@ -25,7 +25,16 @@ _log: Final = structlog.get_logger()
 # What bounds a transaction: 32 pages of 8 KiB hold 1,400 to 3,200 rows, which are deleted in a fraction of a second.
 _PAGES: Final = 32
 # The schedules come last: they are the most work, and only they can be refused by a rule of the host.
-_ORDER: Final[tuple[Table, ...]] = ("runs", "records", "changes", "plan_rows", "plans", "attempts", "schedules")
+_ORDER: Final[tuple[Table, ...]] = (
+    "runs",
+    "records",
+    "changes",
+    "plan_rows",
+    "plans",
+    "lineages",
+    "attempts",
+    "schedules",
+)
 TIME_BUDGET: Final = 1800.0
 _PROGRESS_EVERY: Final = 30.0
 _ROWS: Final = 2048  # no page has more

@@ -19,11 +19,12 @@ _TABLES: Final[Mapping[Table, LiteralString]] = {
     "records": "flag_schedule_objects",
     "plan_rows": "flag_plan_rows",
     "plans": "flag_plans",
+    "lineages": "flag_plan_lineages",
     "changes": "flag_schedule_changes",
     "attempts": "flag_schedule_attempts",
     "schedules": "feature_flag_schedules",
 }
-_LABELS: Final[Mapping[Table, Table]] = {"plan_rows": "records", "plans": "records"}
+_LABELS: Final[Mapping[Table, Table]] = {"plan_rows": "records", "plans": "records", "lineages": "records"}
 
 
 def _statement(kind: Table, *, dry_run: bool) -> LiteralString:

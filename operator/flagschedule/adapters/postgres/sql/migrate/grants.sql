@@ -76,7 +76,8 @@ BEGIN
 
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'flagschedule_cleaner') THEN
         GRANT SELECT, DELETE ON feature_flag_schedules, flag_schedule_objects, flag_schedule_attempts,
-            flag_schedule_changes, flag_schedule_runs, flag_plans, flag_plan_rows TO flagschedule_cleaner;
+            flag_schedule_changes, flag_schedule_runs, flag_plans, flag_plan_rows, flag_plan_lineages
+            TO flagschedule_cleaner;
         -- To skip locked rows it must be able to lock, and Postgres requires UPDATE of some column for that.
         GRANT UPDATE (updated_at) ON feature_flag_schedules TO flagschedule_cleaner;
     END IF;
