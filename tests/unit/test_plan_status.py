@@ -1,5 +1,6 @@
 """What a plan's status says, and which Events a step from one status to the next has."""
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
@@ -10,7 +11,9 @@ from flagschedule.domain import plan_status
 from flagschedule.domain.conditions import find
 from flagschedule.domain.outcome import Reason, State
 from flagschedule.domain.plan import ConditionType, FlagPlan, PlanStatus
+from flagschedule.domain.plan_rows import Part
 from flagschedule.domain.plan_status import PlanTransition
+from flagschedule.domain.schedule import RETRY_ANNOTATION
 from tests.support.plans import PlanWorld, change
 from tests.unit.test_planning import HOUR, MINUTE, MONDAY, at, hours, ramp, recurring, three_flags, world
 
@@ -126,6 +129,24 @@ def test_a_window_that_is_held_past_its_end_says_so() -> None:
     on.now = at(0, 17, 1)
 
     assert status(on, held).window_open_past_end is True
+
+
+def test_a_window_whose_end_is_tried_again_or_failed_says_so() -> None:
+    """Also between two attempts, and when no attempt is left, until a request to retry has ended it."""
+    on = world(at(0, 8))
+    on.reconcile(recurring())
+    on.run(recurring(), at(0, 10), HOUR)
+    on.now = at(0, 17, 10)
+    (end,) = [link for link in on.pending(Part.END) if link.due_at < on.now]
+    on.links[end.key] = replace(end, state=State.FAILED, retrying=True, error="refused")
+    assert status(on, recurring()).window_open_past_end is True
+
+    on.links[end.key] = replace(end, state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED, error="refused")
+    assert status(on, recurring()).window_open_past_end is True
+
+    status(on, recurring(annotations={RETRY_ANNOTATION: "now"}))
+    on.process()
+    assert status(on, recurring()).window_open_past_end is None
 
 
 def test_events_report_each_outcome_once_and_the_reasons_that_people_wait_for() -> None:

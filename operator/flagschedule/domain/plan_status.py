@@ -29,7 +29,7 @@ from flagschedule.domain.plan import (
     WaitingFor,
 )
 from flagschedule.domain.plan_rows import Link, Part, PlanFacts
-from flagschedule.domain.planning import PlanDecision, View
+from flagschedule.domain.planning import PlanDecision, View, failed_ends
 from flagschedule.domain.schedule import DEFAULT_ENVIRONMENT, RETRY_ANNOTATION
 from flagschedule.domain.status import describe
 from flagschedule.domain.times import rfc3339
@@ -283,14 +283,13 @@ def _severity(outcome: str) -> int:
     return _OUTCOMES.index(outcome) if outcome in _OUTCOMES else len(_OUTCOMES)
 
 
-def _is_open_past_end(links: Iterable[Link], now: datetime) -> bool:
-    return any(
-        link.unfinished
-        and not link.retrying
-        and link.key.part is Part.END
-        and link.due_at < (now if link.suspended else now - _OVERDUE)
+def _is_open_past_end(links: list[Link], now: datetime) -> bool:
+    """Whether a window is open though it should have ended: its end is held, late, between two attempts, or failed."""
+    overdue = any(
+        link.unfinished and link.key.part is Part.END and link.due_at < (now if link.suspended else now - _OVERDUE)
         for link in links
     )
+    return overdue or any(failed_ends(links))
 
 
 def _waiting_for(view: View) -> WaitingFor | None:

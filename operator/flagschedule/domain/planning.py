@@ -150,6 +150,15 @@ def _forget(link: Link, reason: Reason) -> Note:
     )
 
 
+def failed_ends(links: Iterable[Link]) -> Iterator[Link]:
+    """Yield, of the ends of each step and flag, the latest one that has an outcome, if it failed."""
+    latest: dict[tuple[str, Flag], Link] = {}
+    for link in sorted(links, key=lambda link: link.due_at):
+        if link.key.part is Part.END and link.ended:
+            latest[link.key.step, link.key.flag] = link
+    return (link for link in latest.values() if link.state is State.FAILED)
+
+
 def horizon(now: datetime) -> datetime:
     """Up to when rows are made: at least seven days, in whole days, so that it moves once a day."""
     return (now.astimezone(UTC) + HORIZON + _DAY).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -328,13 +337,7 @@ class _Planner:
 
         Without a request the plan is stopped there, because its flag is as the window left it.
         """
-        latest: dict[tuple[str, Flag], Link] = {}
-        for link in sorted(self._facts.links.values(), key=lambda link: link.due_at):
-            if link.key.part is Part.END and link.ended:
-                latest[link.key.step, link.key.flag] = link
-        for link in latest.values():
-            if link.state is not State.FAILED:
-                continue
+        for link in failed_ends(self._facts.links.values()):
             if not self._retry:
                 self._stop(Stop(step=link.key.step, links=(link,)))
             elif link.content is not None:
