@@ -10,7 +10,7 @@ import pytest
 
 from flagschedule.domain.freeze import FlagFreeze
 from flagschedule.domain.freeze_status import FreezeState, compute
-from flagschedule.domain.outcome import Reason, State
+from flagschedule.domain.outcome import Holding, Reason, State
 from flagschedule.domain.plan_rows import Changes, Content, Key, Link, Part, PlanFacts, PlanRecord
 from flagschedule.domain.plan_status import compute as compute_plan
 from flagschedule.domain.planning import PlanDecision, Stop, View
@@ -43,12 +43,12 @@ class Case:
         return {"metadata": metadata, "spec": self.spec, "status": self.status}
 
 
-def planned(view: View, *links: Link, **spec: Any) -> Body:
+def planned(view: View, *links: Link, holding: Holding | None = None, **spec: Any) -> Body:
     """Return the status that the operator writes for a plan of which planning found this."""
     obj = plan_object({"name": "all", "at": "2035-01-12T09:00:00Z", "changes": [change()]}, created_at=NOW, **spec)
     cancelled = obj.cancel
     record = PlanRecord(ref=obj.ref, created_at=NOW, planned_from=NOW, generation=1, cancelled=cancelled)
-    facts = PlanFacts(record=record, links={link.key: link for link in links}, flags={}, now=NOW)
+    facts = PlanFacts(record=record, links={link.key: link for link in links}, flags={}, now=NOW, holding=holding)
     found = compute_plan(obj, facts, PlanDecision(record=record, changes=Changes(), view=view))
     assert found is not None
     return found.as_json()
@@ -75,8 +75,8 @@ PLANS: Final = [
         actions=frozenset({"suspend"}),
     ),
     Case(
-        label="Active, a window open past its end",
-        status=planned(View(), OVERDUE),
+        label="Frozen",
+        status=planned(View(), OVERDUE, holding=Holding("incident", "INC-4711", None)),
         health="Suspended",
         verdict="Current",
         actions=frozenset({"suspend"}),

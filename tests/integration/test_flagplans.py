@@ -10,14 +10,17 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from flagschedule.adapters.postgres.freeze_store import PostgresFreezeStore
 from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
 from flagschedule.adapters.postgres.plan_store import PostgresPlanStore, new_id
 from flagschedule.domain import plan_status
 from flagschedule.domain.errors import ConflictError
-from flagschedule.domain.outcome import Reason, State
+from flagschedule.domain.freeze import Interval, Scope
+from flagschedule.domain.outcome import Holding, Reason, State
 from flagschedule.domain.plan import FlagPlan, PlanStatus
 from flagschedule.domain.plan_rows import Content, Insert, Key, Link, Part, PlanFacts
 from flagschedule.domain.planning import PlanDecision, plan
+from flagschedule.domain.schedule import ObjectRef, Uid
 from tests import roles
 from tests.integration.conftest import Run
 from tests.integration.database import Database, connected
@@ -492,3 +495,28 @@ def test_ids_sort_windows_by_their_start_and_below_schedules() -> None:
     assert ids == sorted(ids)
     assert {(found.version, found.variant) for found in ids} == {(8, "specified in RFC 4122")}
     assert ids[-1] < UUID(f"{int(begin.timestamp() * 1000):012x}70008000000000000000")
+
+
+def test_a_plan_names_the_freeze_that_holds_what_is_due(database_url: str) -> None:
+    """The store finds the plan and the freeze while a row is due and held; of two freezes the one that ends last."""
+
+    async def play(on: Scene, database: Database) -> None:
+        database.flag("chat")
+        obj = on.plan({"name": "one", "at": rfc3339(on.now + HOUR), "changes": [change()]})
+        await on.reconcile(obj)
+        store = PostgresFreezeStore(on.mirror, on.cluster, ())
+        now = on.now
+        for name, hours in (("short", 1), ("long", 2)):
+            ref = ObjectRef(uid=Uid(uuid4()), namespace="", name=name)
+            await store.replace(ref, Scope(reason=name), [Interval(now - HOUR, now + hours * HOUR)])
+        assert (await on.store.facts(obj)).holding is None
+        assert await store.held_plans(None) == {}
+
+        database.run("UPDATE feature_flag_schedules SET scheduled_at = now()")
+
+        expected = Holding("long", "long", now + 2 * HOUR)
+        assert (await on.store.facts(obj)).holding == expected
+        assert await store.held_plans(None) == {obj.ref: expected}
+        assert await store.held_plans(on.now + HOUR) == {}
+
+    played(database_url, play)

@@ -181,7 +181,7 @@ class PlanWorld:
     def refuse(self, step: str) -> None:
         """Let all retries of a step's pending rows fail."""
         for link in [link for link in self.links.values() if link.unfinished and link.key.step == step]:
-            self._set(link, state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED, error="refused")
+            self._set(link, state=State.FAILED, reason=Reason.RETRIES_EXHAUSTED, error="refused", retrying=False)
 
     def process(self) -> list[Link]:
         """Make what is due, one after the other by time. Returns what has an outcome now."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,7 +14,7 @@ from flagschedule.domain import freeze
 from flagschedule.domain.errors import AccessForbiddenError, KindMissingError
 from flagschedule.domain.freeze import FlagFreeze
 from flagschedule.domain.outcome import Holding
-from flagschedule.domain.schedule import FINALIZER, ObjectRef
+from flagschedule.domain.schedule import FINALIZER, ObjectRef, Uid
 from flagschedule.services.freezing import FreezeMonitor, Freezing
 from flagschedule.services.optional_kind import OptionalKind
 from flagschedule.services.reconcile import Reconciler
@@ -36,6 +37,7 @@ class Freezes(Services):
     def __init__(self) -> None:
         super().__init__()
         self.freeze_server = MemoryApiServer()
+        self.woken: list[ObjectRef] = []  # plans
         self.freeze_store = MemoryFreezeStore(self.database)
         self.freeze_client = MemoryObjectClient(self.freeze_server, FlagFreeze.from_body)
         self.freezing = Freezing(self.freeze_store, self.freeze_client, self.breaker)
@@ -44,7 +46,9 @@ class Freezes(Services):
             self.freeze_client, freeze.KIND, meanwhile="what is frozen stays so", interval="read every 5 seconds"
         )
         self.monitor = FreezeMonitor(
-            *(self.freeze_store, kind, self.breaker, self.freezing, self.freezes, self.writer, self.startup)
+            *(self.freeze_store, kind, self.breaker, self.freezing, self.freezes, self.writer),
+            self.woken.extend,
+            self.startup,
         )
 
     @asynccontextmanager
@@ -164,7 +168,7 @@ async def test_a_lost_freeze_is_written_again(on: Freezes) -> None:
 
 
 async def test_the_start_waits_until_freezes_are_written(on: Freezes) -> None:
-    """After a restore of the database nobody reads that all was compared before the freezes are back."""
+    """After a restore of the database the log does not say that all was compared before the freezes are back."""
     objects = [on.freeze(name) for name in ("one", "two")]
     write, order = on.freeze_store.replace, list[str]()
 
@@ -301,3 +305,20 @@ async def test_what_the_processor_made_when_a_freeze_ended_is_not_looked_at_twic
         await asyncio.sleep(60)
 
     assert len(reads) == len(refs)
+
+
+async def test_a_plan_is_planned_again_when_a_freeze_begins_and_ceases_to_hold_it(on: Freezes) -> None:
+    """So its status shows both, each once."""
+    ref = ObjectRef(uid=Uid(uuid4()), namespace="shop", name="ramp")
+    async with on.watching():
+        on.freeze()
+        await reaches(lambda: on.found().status.phase == "Active", within=30)
+        on.freeze_store.plans[ref] = HOLDING, on.database.now
+        on.database.now += timedelta(seconds=1)
+        on.freeze_store.plans[ref] = HOLDING, on.database.now
+        await reaches(lambda: on.woken == [ref], within=11)
+        await asyncio.sleep(60)
+        assert on.woken == [ref]
+        on.freeze_store.plans.clear()
+        on.freeze_server.delete("", "incident")
+        await reaches(lambda: on.woken == [ref, ref], within=30)

@@ -148,7 +148,7 @@ async def test_plans_that_are_older_than_their_records_are_reported(on: Plans) -
 
 
 async def test_the_start_waits_until_plans_are_planned(on: Plans) -> None:
-    """After a restore of the database nobody reads that all was compared before what was made is known again."""
+    """After a restore of the database the log does not say that all was compared before plans know what was made."""
     plans = [on.plan(name) for name in ("one", "two")]
     on.plans.notice(plans[0])
     get, read = on.plan_client.get, list[str]()

@@ -9,10 +9,11 @@ import pytest
 
 from flagschedule.domain import plan_status
 from flagschedule.domain.conditions import find
-from flagschedule.domain.outcome import Reason, State
+from flagschedule.domain.outcome import Holding, Reason, State
 from flagschedule.domain.plan import ConditionType, FlagPlan, PlanStatus
 from flagschedule.domain.plan_rows import Part
 from flagschedule.domain.plan_status import PlanTransition
+from flagschedule.domain.planning import View
 from flagschedule.domain.schedule import RETRY_ANNOTATION
 from tests.support.plans import PlanWorld, change
 from tests.unit.test_planning import HOUR, MINUTE, MONDAY, at, hours, ramp, recurring, three_flags, world
@@ -147,6 +148,52 @@ def test_a_window_whose_end_is_tried_again_or_failed_says_so() -> None:
     status(on, recurring(annotations={RETRY_ANNOTATION: "now"}))
     on.process()
     assert status(on, recurring()).window_open_past_end is None
+
+
+def test_what_is_due_and_held_shows_the_freeze() -> None:
+    """Phase Frozen, with the freeze, its reason and its end; a stopped plan and a missing flag hide it."""
+    on = world(MONDAY)
+    on.reconcile(ramp())
+    facts = replace(on.facts(ramp()), holding=Holding("incident", "INC-4711", None))
+
+    found = plan_status.compute(ramp(), facts, on.reconcile(ramp()))
+
+    assert found
+    assert conditions(found) == ("Frozen", "Frozen", None, "False")
+    assert found.message == 'What is due is held by the FlagFreeze "incident" until it is deleted: INC-4711.'
+    missing = replace(on.reconcile(ramp()), view=View(missing={("chat", "production"): Reason.FLAG_NOT_FOUND}))
+    waiting = plan_status.compute(ramp(), facts, missing)
+    assert waiting
+    assert waiting.phase == "Waiting"
+
+
+def test_each_failed_attempt_has_an_event_until_the_last_one() -> None:
+    """It names step, flag, attempt, error and the next attempt; the status shows the same meanwhile."""
+    on = world(MONDAY)
+    steps = [PlanStatus(), status(on, ramp())]
+    (link,) = on.pending()
+    for attempt in (1, 2, 2, 3):
+        on.links[link.key] = replace(
+            link,
+            state=State.FAILED,
+            error="refused",
+            retrying=True,
+            retry_count=attempt,
+            next_retry_at=MONDAY + attempt * HOUR,
+        )
+        steps.append(status(on, ramp()))
+    on.refuse("five")
+    steps.append(status(on, ramp()))
+
+    events = [event for old, new in pairwise(steps) for event in PlanTransition(old=old, new=new).events]
+    assert [event.reason for event in events] == ["Planned", *["AttemptFailed"] * 3, "StepNotMade"]
+    assert {event.type for event in events[1:]} == {"Warning"}
+    assert events[2].message == (
+        "For step five, flag chat: Attempt 2 of 4 failed: refused. The next one is at 2027-01-11T02:00:00Z."
+    )
+    (shown,) = steps[3].retrying
+    assert (shown.step, shown.part, shown.flag, shown.attempt) == ("five", "Start", "chat", 2)
+    assert steps[-1].retrying == ()
 
 
 def test_events_report_each_outcome_once_and_the_reasons_that_people_wait_for() -> None:

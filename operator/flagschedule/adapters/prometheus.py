@@ -19,6 +19,7 @@ from flagschedule.domain.schedule import Phase
 from flagschedule.ports.measuring import Backlog
 
 _LATENESS: Final = (0.5, 1, 2, 5, 15, 30, 60, 75, 120, 300, 600, 1800, 3600)
+_LIVE: Final = {PlanPhase.ACTIVE, PlanPhase.WAITING, PlanPhase.FROZEN}
 _RECONCILE: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 30)
 
 
@@ -131,7 +132,7 @@ class PrometheusTelemetry:
         phases = Counted(status.phase for status in statuses)
         for phase in PlanPhase:
             self._plans.labels(phase).set(phases[phase])
-        live = (status.planned_until for status in statuses if status.phase in {PlanPhase.ACTIVE, PlanPhase.WAITING})
+        live = (status.planned_until for status in statuses if status.phase in _LIVE)
         self._planned_until.set(min((until.timestamp() for until in live if until), default=math.inf))
         self._open_windows.set(sum(bool(status.window_open_past_end) for status in statuses))
 

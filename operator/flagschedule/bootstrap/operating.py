@@ -150,7 +150,9 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
             *(plan_store, kind_of_plans, breaker, plan_mirror, plans, telemetry, startup),
             interval=settings.sweep_seconds,
         )
-        monitor = FreezeMonitor(freeze_store, kind_of_freezes, breaker, freezing, freezes, writer, startup)
+        monitor = FreezeMonitor(
+            freeze_store, kind_of_freezes, breaker, freezing, freezes, writer, plan_resync.refresh, startup
+        )
         try:
             yield Operator(
                 elector=elector,

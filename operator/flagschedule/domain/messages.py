@@ -60,12 +60,17 @@ def explain(phase: Phase, obj: FlagSchedule, record: Record, row: Row | None, ou
 
 def frozen(holding: Holding, row: Row | None) -> str:
     """Explain which freeze holds the change and until when, and for a retry why the last attempt failed."""
-    until = f"until {rfc3339(holding.ends_at)}" if holding.ends_at else "until it is deleted"
-    why = cut(holding.reason.rstrip("."), _LONGEST_FOREIGN_TEXT)
-    held = f'held by the FlagFreeze "{holding.freeze}" {until}: {why}.'
+    held = held_by(holding)
     if row and row.retrying:
         return f"{_attempt(row)}; the next one is {held}"
     return f"The change is due, and {held}"
+
+
+def held_by(holding: Holding) -> str:
+    """Say which freeze holds something and until when, as the end of a sentence."""
+    until = f"until {rfc3339(holding.ends_at)}" if holding.ends_at else "until it is deleted"
+    why = cut(holding.reason.rstrip("."), _LONGEST_FOREIGN_TEXT)
+    return f'held by the FlagFreeze "{holding.freeze}" {until}: {why}.'
 
 
 def cut(text: str, length: int) -> str:

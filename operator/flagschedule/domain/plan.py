@@ -222,6 +222,7 @@ class Phase(StrEnum):
     ACTIVE = "Active"
     SUSPENDED = "Suspended"
     WAITING = "Waiting"
+    FROZEN = "Frozen"
     FINISHED = "Finished"
     CANCELLED = "Cancelled"
     FAILED = "Failed"
@@ -241,6 +242,7 @@ class ConditionReason(StrEnum):
 
     PLANNED = "Planned"
     SUSPENDED = "Suspended"
+    FROZEN = "Frozen"
     AWAITING_APPROVAL = "AwaitingApproval"
     FLAG_NOT_FOUND = "FlagNotFound"
     FLAG_LOCKED = "FlagLocked"
@@ -281,6 +283,21 @@ class Done:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Retrying:
+    """A change whose last attempt failed, and that is tried again."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = lenient.CONFIG
+
+    step: lenient.OptionalText = None
+    part: lenient.OptionalText = None
+    at: lenient.OptionalTime = None
+    flag: lenient.OptionalText = None
+    attempt: lenient.OptionalNumber = None
+    next_retry_at: lenient.OptionalTime = None
+    message: lenient.OptionalText = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class WaitingFor:
     """What the plan waits for but its time."""
 
@@ -304,6 +321,7 @@ class PlanStatus:
     next: Annotated[Coming | None, lenient.OR_NONE] = None
     last: Annotated[Done | None, lenient.OR_NONE] = None
     recent: Annotated[tuple[Done, ...], lenient.EACH] = ()
+    retrying: Annotated[tuple[Retrying, ...], lenient.EACH] = ()
     waiting_for: Annotated[WaitingFor | None, lenient.OR_NONE] = None
     planned_until: lenient.OptionalTime = None
     window_open_past_end: Annotated[bool | None, lenient.OR_NONE] = None

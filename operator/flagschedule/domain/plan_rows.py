@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from flagschedule.domain.outcome import Reason, State
+from flagschedule.domain.outcome import Holding, Reason, State
 from flagschedule.domain.plan import Flag
 from flagschedule.domain.schedule import ObjectRef, Uid
 
@@ -90,6 +90,8 @@ class Link:
     applied_at: datetime | None = None
     error: str | None = None
     retrying: bool = False
+    next_retry_at: datetime | None = None
+    retry_count: int = 0
     arming: int = 0
     suspended: bool = False
     content: Content | None = None
@@ -158,6 +160,7 @@ class PlanFacts:
         flags: the flags that exist, by key and environment.
         unusable: flags that cannot be used now, and why.
         replaced: whether a newer object of this name was mirrored.
+        holding: the freeze that holds what is due, the one that ends last; None where none does.
     """
 
     record: PlanRecord | None
@@ -166,6 +169,7 @@ class PlanFacts:
     now: datetime
     unusable: Mapping[Flag, Reason] = field(default_factory=dict)
     replaced: bool = False
+    holding: Holding | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import Final
 
 from flagschedule.domain.conditions import Condition, ConditionStatus, find, with_transition_times
 from flagschedule.domain.events import Event
-from flagschedule.domain.messages import cut
+from flagschedule.domain.messages import cut, held_by
 from flagschedule.domain.outcome import Reason, State
 from flagschedule.domain.plan import (
     APPROVAL_ANNOTATION,
@@ -26,6 +26,7 @@ from flagschedule.domain.plan import (
     Phase,
     PlanSpec,
     PlanStatus,
+    Retrying,
     WaitingFor,
 )
 from flagschedule.domain.plan_rows import Link, Part, PlanFacts
@@ -67,8 +68,8 @@ def compute(obj: FlagPlan, facts: PlanFacts, decision: PlanDecision) -> PlanStat
         return None
     links = list(facts.links.values())
     coming = _coming(links, view)
-    phase, reason = _phase(obj, decision, links)
-    message = cut(_message(obj, view, reason, coming), _LONGEST_MESSAGE * 4)
+    phase, reason = _phase(obj, facts, decision, links)
+    message = cut(_message(obj, facts, view, reason, coming), _LONGEST_MESSAGE * 4)
     ready = partial(Condition, observed_generation=record.generation, message=message)
     recent = tuple(_recent(links))
     return PlanStatus(
@@ -80,6 +81,7 @@ def compute(obj: FlagPlan, facts: PlanFacts, decision: PlanDecision) -> PlanStat
         next=coming if phase not in {Phase.CANCELLED, Phase.FINISHED} else None,
         last=recent[0] if recent else None,
         recent=recent,
+        retrying=tuple(_retrying(links)),
         waiting_for=_waiting_for(view),
         planned_until=_in_seconds(record.planned_until),
         window_open_past_end=True if _is_open_past_end(links, facts.now) else None,
@@ -89,7 +91,7 @@ def compute(obj: FlagPlan, facts: PlanFacts, decision: PlanDecision) -> PlanStat
     )
 
 
-def _phase(obj: FlagPlan, decision: PlanDecision, links: list[Link]) -> tuple[Phase, ConditionReason]:
+def _phase(obj: FlagPlan, facts: PlanFacts, decision: PlanDecision, links: list[Link]) -> tuple[Phase, ConditionReason]:
     view = decision.view
     if decision.record.cancelled:
         return Phase.CANCELLED, ConditionReason.CANCELLED if obj.cancel else ConditionReason.EDIT_TOO_LATE
@@ -107,6 +109,8 @@ def _phase(obj: FlagPlan, decision: PlanDecision, links: list[Link]) -> tuple[Ph
         return Phase.FAILED, ConditionReason.STEP_NOT_MADE if view.stop.links else ConditionReason.EXPIRED
     if view.missing:
         return Phase.WAITING, _MISSING[next(iter(view.missing.values()))]
+    if facts.holding is not None:
+        return Phase.FROZEN, too_late or ConditionReason.FROZEN
     if view.approval is not None:
         return Phase.WAITING, too_late or ConditionReason.AWAITING_APPROVAL
     return Phase.ACTIVE, too_late or ConditionReason.PLANNED
@@ -128,7 +132,7 @@ def _conditions(phase: Phase, reason: ConditionReason, made: "partial[Condition]
         yield made(type=ConditionType.FINISHED, status=_FALSE, reason=why)
 
 
-def _message(obj: FlagPlan, view: View, reason: ConditionReason, coming: Coming | None) -> str:
+def _message(obj: FlagPlan, facts: PlanFacts, view: View, reason: ConditionReason, coming: Coming | None) -> str:
     if reason in _SENTENCES:
         return _SENTENCES[reason]
     match reason:
@@ -144,6 +148,8 @@ def _message(obj: FlagPlan, view: View, reason: ConditionReason, coming: Coming 
         case ConditionReason.AWAITING_APPROVAL:
             step = view.approval
             return f"Step {step} waits for an approval: set the annotation {APPROVAL_ANNOTATION} to {step}."
+    if reason is ConditionReason.FROZEN and facts.holding is not None:
+        return f"What is due is {held_by(facts.holding)}"
     return _following(view, coming)
 
 
@@ -267,6 +273,26 @@ def _recent(links: Iterable[Link]) -> Iterator[Done]:
         )
 
 
+def _retrying(links: Iterable[Link]) -> Iterator[Retrying]:
+    """What is tried again, the next one first."""
+    failed = sorted(
+        (link for link in links if link.retrying and link.next_retry_at is not None),
+        key=lambda link: (link.next_retry_at, link.key),
+    )
+    for link in failed[:_RECENT]:
+        most = 1 + (link.content.max_retries if link.content else 0)
+        error = (link.error or "the reason was not recorded").rstrip(".")
+        yield Retrying(
+            step=link.key.step,
+            part=_PARTS[link.key.part],
+            at=_in_seconds(link.due_at),
+            flag=cut(_name(link.key.flag), _LONGEST_LINE),
+            attempt=link.retry_count,
+            next_retry_at=_in_seconds(link.next_retry_at),
+            message=cut(f"Attempt {link.retry_count} of {most} failed: {error}.", _LONGEST_MESSAGE),
+        )
+
+
 def _outcome(link: Link) -> str:
     if link.state is State.APPLIED:
         return (
@@ -330,6 +356,7 @@ class EventReason(StrEnum):
     STEP_MADE = "StepMade"
     STEP_NOT_MADE = "StepNotMade"
     STEP_PASSED_OVER = "StepPassedOver"  # as planned: another change came first, or it was to be skipped
+    ATTEMPT_FAILED = "AttemptFailed"
     AWAITING_APPROVAL = "AwaitingApproval"
     FLAG_NOT_FOUND = "FlagNotFound"
     FLAG_AMBIGUOUS = "FlagAmbiguous"
@@ -341,6 +368,7 @@ class EventReason(StrEnum):
 
 
 _WARNINGS: Final = {
+    EventReason.ATTEMPT_FAILED,
     EventReason.STEP_NOT_MADE,
     EventReason.FLAG_NOT_FOUND,
     EventReason.FLAG_AMBIGUOUS,
@@ -360,8 +388,10 @@ class PlanTransition:
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """What happened that people wait for: outcomes, the oldest first, and another reason of Ready."""
-        return (*reversed([*map(_of_done, self._done)]), *self._of_ready())
+        """What happened that people wait for: outcomes, the oldest first, failed attempts, another reason of Ready."""
+        known = {_identity(failed) for failed in self.old.retrying}
+        failed = (_of_attempt(failed) for failed in self.new.retrying if _identity(failed) not in known)
+        return (*reversed([*map(_of_done, self._done)]), *failed, *self._of_ready())
 
     @property
     def _done(self) -> list[Done]:
@@ -392,6 +422,19 @@ def _of_done(done: Done) -> Event:
     text = f"{done.outcome}: {part}step {done.step}: {done.message or done.change}."
     passed_over = done.outcome in _PASSED_OVER
     return _event(EventReason.STEP_PASSED_OVER if passed_over else EventReason.STEP_NOT_MADE, text)
+
+
+def _identity(failed: Retrying) -> tuple[object, ...]:
+    """Return what makes one failed attempt another than a former one."""
+    return failed.step, failed.part, failed.at, failed.flag, failed.attempt
+
+
+def _of_attempt(failed: Retrying) -> Event:
+    part = "" if failed.part == "Start" else "the end of "
+    following = f" The next one is at {rfc3339(failed.next_retry_at)}." if failed.next_retry_at else ""
+    return _event(
+        EventReason.ATTEMPT_FAILED, f"For {part}step {failed.step}, flag {failed.flag}: {failed.message}{following}"
+    )
 
 
 def _event(reason: EventReason, message: str) -> Event:

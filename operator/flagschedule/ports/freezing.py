@@ -59,5 +59,8 @@ class FreezeStore(Protocol):
     async def held_objects(self, since: datetime | None) -> Mapping[ObjectRef, Holding]:
         """Live objects whose schedules are due and held; those that came due after `since` only, unless it is None."""
 
+    async def held_plans(self, since: datetime | None) -> Mapping[ObjectRef, Holding]:
+        """Live plans with a change that is due and held; otherwise as `held_objects`."""
+
     async def unfinished(self, refs: Collection[ObjectRef]) -> Sequence[ObjectRef]:
         """Of these objects those whose schedules are not finished."""

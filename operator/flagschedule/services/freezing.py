@@ -6,7 +6,7 @@ that a freeze begins or ceases to hold. Neither holds a change itself: the proce
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -127,6 +127,7 @@ class FreezeMonitor:
         freezing: Freezing,
         reconciler: Reconciler[FlagFreeze],
         writer: StatusWriter,
+        wake_plans: Callable[[Iterable[ObjectRef]], None],
         startup: Startup,
     ) -> None:
         self._store = store
@@ -134,7 +135,10 @@ class FreezeMonitor:
         self._breaker = breaker
         self._freezing = freezing
         self._reconciler = reconciler
-        self._schedules = _HeldSchedules(store, breaker, writer)
+        self._held_objects = (
+            _Held(breaker, store.held_objects, writer.refresh, store.unfinished),
+            _Held(breaker, store.held_plans, wake_plans),
+        )
         self._startup = startup
         self._is_compared = False
         self._held: Mapping[Uid, int] = {}
@@ -142,7 +146,9 @@ class FreezeMonitor:
 
     async def prepare(self) -> None:
         """Find out whether the API server serves FlagFreezes, and what is held before anything is compared."""
-        await self._schedules.prepare(await self._breaker.run(self._store.look))
+        look = await self._breaker.run(self._store.look)
+        for held in self._held_objects:
+            await held.prepare(look)
         await self._kind.prepare()
 
     async def run_forever(self) -> None:
@@ -151,7 +157,8 @@ class FreezeMonitor:
         while True:
             started = asyncio.get_running_loop().time()
             if turns % _TURNS_PER_COMPARISON == 0:
-                self._schedules.forget()
+                for held in self._held_objects:
+                    held.forget()
             turns += 1
             try:
                 await self._turn()
@@ -169,7 +176,8 @@ class FreezeMonitor:
     async def _turn(self) -> None:
         # The database first: a freeze that appears in between then only looks new.
         look = await self._breaker.run(self._store.look)
-        await self._schedules.turn(look)
+        for held in self._held_objects:
+            await held.turn(look)
         objects = await self._kind.list()
         if objects is not None:
             await self._compare(look, objects)
@@ -199,13 +207,29 @@ class FreezeMonitor:
                 self._reconciler.add(obj, fresh=False)  # it is looked up once more before it is released
 
 
-class _HeldSchedules:
-    """Which FlagSchedules show that they are held, and which have to."""
+class _Held:
+    """Which objects of a kind show that a freeze holds what is due of them, and which have to."""
 
-    def __init__(self, store: FreezeStore, breaker: CircuitBreaker, writer: StatusWriter) -> None:
-        self._store = store
+    def __init__(
+        self,
+        breaker: CircuitBreaker,
+        find: Callable[[datetime | None], Awaitable[Mapping[ObjectRef, Holding]]],
+        refresh: Callable[[Iterable[ObjectRef]], None],
+        unfinished: Callable[[Collection[ObjectRef]], Awaitable[Sequence[ObjectRef]]] | None = None,
+    ) -> None:
+        """Make one.
+
+        Args:
+            breaker: for what is read of the database.
+            find: returns what is held; that came due since a time only, if one is given.
+            refresh: lets statuses be written.
+            unfinished: returns which of the objects that were released have no outcome yet; None where an outcome is
+                shown at any time, so that all may be refreshed.
+        """
         self._breaker = breaker
-        self._writer = writer
+        self._find_held = find
+        self._refresh = refresh
+        self._unfinished = unfinished
         self._shown: dict[ObjectRef, Holding] = {}
         self._released: dict[ObjectRef, float] = {}  # when, by the event loop's time
         self._active: Sequence[int] | None = None
@@ -221,7 +245,7 @@ class _HeldSchedules:
         self._active = None
 
     async def turn(self, look: FreezeLook) -> None:
-        """Let statuses be written that change: each once, when a freeze begins or ceases to hold its schedule."""
+        """Let statuses be written that change: each once, when a freeze begins or ceases to hold its object."""
         if look.active == self._active:  # only what came due since the last look can be held newly
             found = await self._find(look, self._looked_at)
         else:
@@ -231,10 +255,10 @@ class _HeldSchedules:
         changed = [ref for ref, holding in found.items() if self._shown.get(ref) != holding]
         self._shown |= found
         self._active, self._looked_at = look.active, look.now
-        self._writer.refresh([*changed, *await self._waiting()])
+        self._refresh([*changed, *await self._waiting()])
 
     async def _find(self, look: FreezeLook, since: datetime | None) -> Mapping[ObjectRef, Holding]:
-        return await self._breaker.run(partial(self._store.held_objects, since)) if look.active else {}
+        return await self._breaker.run(partial(self._find_held, since)) if look.active else {}
 
     async def _waiting(self) -> Iterable[ObjectRef]:
         """Return what was released a while ago and is not finished; the rest shows its outcome already."""
@@ -243,7 +267,9 @@ class _HeldSchedules:
         for ref in done:
             del self._released[ref]
         left = [ref for ref in done if ref not in self._shown]
-        return await self._breaker.run(partial(self._store.unfinished, left)) if left else []
+        if self._unfinished is None or not left:
+            return left
+        return await self._breaker.run(partial(self._unfinished, left))
 
 
 async def _keep_nothing() -> None:

@@ -4,7 +4,7 @@ A root task of the operator. It finds what must be looked at, and the reconciler
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -58,6 +58,11 @@ class PlanResync:
         self._outbox = Outbox(store, breaker)
         self._failing = False
 
+    def refresh(self, refs: Iterable[ObjectRef]) -> None:
+        """Let plans be read and planned again, each at its turn; one that is being worked on gets another turn."""
+        for ref in refs:
+            self._reconciler.add(_unread(ref), fresh=False, woken=True)
+
     async def run_forever(self) -> None:
         """Look until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -77,12 +82,7 @@ class PlanResync:
         for ref in self._outbox.unserved:
             if ref not in self._reconciler:
                 self._outbox.serve(ref, self._outbox.entries(ref))
-        for ref in await self._outbox.read(self._reconciler.in_line()):
-            self._wake(ref)
-
-    def _wake(self, ref: ObjectRef) -> None:
-        """Let a plan be read and planned again at its turn; one that is being worked on gets another turn."""
-        self._reconciler.add(_unread(ref), fresh=False, woken=True)
+        self.refresh(await self._outbox.read(self._reconciler.in_line()))
 
     async def _repair(self) -> None:
         done = 0
@@ -102,8 +102,7 @@ class PlanResync:
 
     async def _retry_waiting(self) -> None:
         """Plan what waits for a flag that exists by now."""
-        for ref in await self._breaker.run(self._store.waiting):
-            self._wake(ref)
+        self.refresh(await self._breaker.run(self._store.waiting))
 
     async def _compare_all(self) -> None:
         """Compare all objects with all records and rows. It also moves the horizon, and plans by new time zone data."""

@@ -20,7 +20,7 @@ class MemoryFreezeStore:
     Attributes:
         freezes: by object, what is held and when.
         held_counts: how many schedules each freeze holds.
-        holdings: what holds each object's schedule, and since when it is due.
+        holdings: what holds each object's schedule, and since when it is due; `plans` likewise.
         replaced: how often intervals were written.
     """
 
@@ -29,6 +29,7 @@ class MemoryFreezeStore:
         self.freezes: dict[ObjectRef, tuple[Scope, Sequence[Interval]]] = {}
         self.held_counts: dict[Uid, int] = {}
         self.holdings: dict[ObjectRef, tuple[Holding, datetime]] = {}
+        self.plans: dict[ObjectRef, tuple[Holding, datetime]] = {}
         self.replaced = 0
         self.obeyed = True
 
@@ -60,12 +61,19 @@ class MemoryFreezeStore:
 
     async def held_objects(self, since: datetime | None) -> Mapping[ObjectRef, Holding]:
         """See ports.freezing.FreezeStore."""
+        return self._held(self.holdings, since)
+
+    async def held_plans(self, since: datetime | None) -> Mapping[ObjectRef, Holding]:
+        """See ports.freezing.FreezeStore."""
+        return self._held(self.plans, since)
+
+    def _held(
+        self, holdings: Mapping[ObjectRef, tuple[Holding, datetime]], since: datetime | None
+    ) -> Mapping[ObjectRef, Holding]:
         self._database.check()
         now = self._database.now
         return {
-            ref: holding
-            for ref, (holding, due) in self.holdings.items()
-            if due <= now and (since is None or due > since)
+            ref: holding for ref, (holding, due) in holdings.items() if due <= now and (since is None or due > since)
         }
 
     async def unfinished(self, refs: Collection[ObjectRef]) -> Sequence[ObjectRef]:

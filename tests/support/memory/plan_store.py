@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from flagschedule.domain.errors import ConflictError
-from flagschedule.domain.outcome import Reason, Row, State
+from flagschedule.domain.outcome import Holding, Reason, Row, State
 from flagschedule.domain.plan import Flag, FlagPlan
 from flagschedule.domain.plan_rows import Content, Insert, Key, Link, Note, PlanFacts, PlanRecord
 from flagschedule.domain.planning import RECENT, PlanDecision, chain_occurrence
@@ -132,7 +132,13 @@ class _Reader:
             unusable=unusable | dict.fromkeys(locked, Reason.FLAG_LOCKED),
             now=self._database.now,
             replaced=self._is_replaced(planned),
+            holding=self._holding(),
         )
+
+    def _holding(self) -> Holding | None:
+        links = self._links().values()
+        due = any(it.unfinished and not it.suspended and it.due_at <= self._database.now for it in links)
+        return self._database.holdings.get(self._obj.ref) if due else None
 
     def _links(self) -> _Links:
         if self.lineage is None:
@@ -344,6 +350,8 @@ def _with_row(database: MemoryDatabase, link: Link) -> Link:
         applied_at=row.applied_at,
         error=row.last_error,
         retrying=row.retrying,
+        next_retry_at=row.next_retry_at,
+        retry_count=row.retry_count,
         arming=row.arming,
         suspended=row.suspended,
         content=Content(**{name: getattr(row, name) for name in _FIELDS}),

@@ -15,7 +15,9 @@ from flagschedule.domain.schedule import ObjectRef, Uid
 from flagschedule.ports.freezing import FreezeLook
 
 _DUE: Final = statements.read("freeze/due")
-_HELD, _HELD_OBJECTS = (statements.read(name, due=_DUE) for name in ("freeze/held", "freeze/held_objects"))
+_HELD, _HELD_OBJECTS, _HELD_PLANS = (
+    statements.read(f"freeze/{name}", due=_DUE) for name in ("held", "held_objects", "held_plans")
+)
 
 
 class PostgresFreezeStore:
@@ -72,7 +74,12 @@ class PostgresFreezeStore:
     async def held_objects(self, since: datetime | None) -> Mapping[ObjectRef, Holding]:
         """See ports.freezing.FreezeStore."""
         found = await self._fetch(_HELD_OBJECTS, since=since)
-        return {mapping.to_ref(row): Holding(row["freeze"], row["reason"], row["ends_at"]) for row in found}
+        return {mapping.to_ref(row): mapping.to_holding(row) for row in found}
+
+    async def held_plans(self, since: datetime | None) -> Mapping[ObjectRef, Holding]:
+        """See ports.freezing.FreezeStore."""
+        found = await self._fetch(_HELD_PLANS, since=since)
+        return {mapping.to_ref(row): mapping.to_holding(row) for row in found}
 
     async def unfinished(self, refs: Collection[ObjectRef]) -> Sequence[ObjectRef]:
         """See ports.freezing.FreezeStore."""

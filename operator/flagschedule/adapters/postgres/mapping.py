@@ -190,3 +190,8 @@ def _row(found: DictRow) -> Row:
         set_aside_count=found["set_aside_count"],
         sets=tuple(name for name, is_set in sets if is_set),
     )
+
+
+def to_holding(found: DictRow) -> Holding:
+    """The freeze that holds something."""
+    return Holding(found["freeze"], found["reason"], found["ends_at"])

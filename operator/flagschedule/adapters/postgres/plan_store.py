@@ -188,14 +188,23 @@ async def _read(
         found = await (await session.execute(_text("links"), of)).fetchall()
     flags, unusable = await _flags(session, obj)
     unusable |= dict.fromkeys(locked, Reason.FLAG_LOCKED)
+    links = {link.key: link for link in map(_to_link, found)}
+    held: list[DictRow] = []
+    if any(_is_due(link, record["now"]) for link in links.values()):
+        held = await (await session.execute(_text("holding"), {"lineage": record["lineage"]})).fetchall()
     return PlanFacts(
         record=_to_record(obj, record) if record["uid"] is not None else None,
-        links={link.key: link for link in map(_to_link, found)},
+        links=links,
+        holding=mapping.to_holding(held[0]) if held else None,
         flags=flags,
         unusable=unusable,
         now=record["now"],
         replaced=record["replaced"],
     )
+
+
+def _is_due(link: Link, now: datetime) -> bool:
+    return link.unfinished and not link.suspended and link.content is not None and link.content.scheduled_at <= now
 
 
 async def _flags(session: _Session, obj: FlagPlan) -> tuple[dict[Flag, UUID], dict[Flag, Reason]]:
@@ -278,6 +287,8 @@ def _to_link(found: DictRow) -> Link:
         applied_at=found["applied_at"] if has_row else found["kept_applied_at"],
         error=error[:_LONGEST_ERROR] if error else None,
         retrying=has_row and found["status"] == State.FAILED and found["next_retry_at"] is not None,
+        next_retry_at=found["next_retry_at"] if has_row else None,
+        retry_count=found["retry_count"] if has_row else 0,
         arming=found["arming"] if has_row else 0,
         suspended=has_row and found["suspended"],
         content=_to_content(found) if has_row else None,
