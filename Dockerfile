@@ -21,10 +21,12 @@ RUN set -eu; \
 COPY pyproject.toml README.md LICENSE ./
 COPY operator operator
 COPY migrations migrations
+# The plugin for kubectl is for people's machines: here it would be one more program to start.
 RUN set -eu; \
     export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INDEX=1 PIP_ROOT_USER_ACTION=ignore; \
     /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .; \
     /build/bin/pip --python /opt/venv/bin/python3 install --quiet --no-deps dist/*.whl; \
+    rm /opt/venv/bin/kubectl-flagschedule /opt/venv/bin/kubectl_complete-flagschedule; \
     /opt/venv/bin/flagschedule version
 
 COPY dev/image/root.py ./
