@@ -6,7 +6,7 @@ in another one by then makes the caller start again. So an outcome locks none of
 
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -246,9 +246,17 @@ def _to_record(obj: FlagPlan, found: DictRow) -> PlanRecord:
         retry_request=found["retry_request"],
         approval=found["approval"],
         cancelled=found["cancelled"],
-        missing=tuple((key, environment) for key, environment in found["missing"]),
+        missing=tuple(_missing(found["missing"])),
         deleted=found["deleted"],
     )
+
+
+def _missing(found: object) -> Iterator[Flag]:
+    """Yield the flags of a record; what is none is left out, and planning stores the right ones."""
+    for entry in found if isinstance(found, list) else ():
+        match entry:
+            case [str(key), str(environment)]:
+                yield key, environment
 
 
 def _record_values(record: PlanRecord) -> dict[str, Any]:
