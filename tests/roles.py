@@ -12,7 +12,7 @@ import psycopg
 
 from dev.localkind.servers.postgres import Postgres
 
-Program = Literal["migrate", "operator", "process", "cleanup"]
+Program = Literal["migrate", "operator", "process", "cleanup", "audit"]
 
 HOST: Final = "shop"  # owns the tables that the application had before we came
 OUTSIDER: Final = "landlord"  # owns what the migrator may not touch
@@ -21,6 +21,7 @@ _USERS: Final[dict[Program, str]] = {
     "operator": "flags_operate",
     "process": "flags_process",
     "cleanup": "flags_clean",
+    "audit": "flags_audit",
 }
 _PAGE: Final = Path(__file__).parents[1] / "docs" / "how-to" / "database-roles.md"
 

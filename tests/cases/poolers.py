@@ -67,7 +67,13 @@ def _leftovers(scene: OddScene) -> Iterator[SessionState]:
     yield SessionState("cursor", sql.SQL("DECLARE c CURSOR WITH HOLD FOR SELECT 1"))
     yield SessionState("channel", sql.SQL("LISTEN flags"))
     yield SessionState("advisory lock", sql.SQL("SELECT pg_advisory_lock_shared(1)"))
-    for group in ("flagschedule_operator", "flagschedule_processor", "flagschedule_cleaner", roles.HOST):
+    for group in (
+        "flagschedule_operator",
+        "flagschedule_processor",
+        "flagschedule_cleaner",
+        "flagschedule_auditor",
+        roles.HOST,
+    ):
         yield SessionState(f"role {group}", sql.SQL("SET ROLE {}").format(sql.Identifier(group)))
     yield SessionState("an empty search_path", sql.SQL("SET search_path = ''"))  # as pg_dump leaves it
     for setting in settings.settings(scene):

@@ -18,6 +18,22 @@ from tests.integration.test_mirror_store import Scene
 
 # Who may do what with which table, or with which of its columns; owners and their own rights apart.
 GRANTS = """
+auditor feature_flag_schedules: SELECT
+auditor feature_flags: SELECT
+auditor flag_plan_lineages: SELECT
+auditor flag_plan_rows: SELECT
+auditor flag_plans: SELECT
+auditor flag_schedule_attempts: SELECT
+auditor flag_schedule_cache_outbox: SELECT
+auditor flag_schedule_changes: SELECT
+auditor flag_schedule_clusters: SELECT
+auditor flag_schedule_freezes: SELECT
+auditor flag_schedule_migrations: SELECT
+auditor flag_schedule_objects: SELECT
+auditor flag_schedule_protocol: SELECT
+auditor flag_schedule_runs: SELECT
+auditor flag_schedule_status_outbox: SELECT
+auditor flag_schedule_watermarks: SELECT
 cleaner feature_flag_schedules: DELETE SELECT UPDATE(updated_at)
 cleaner flag_plan_lineages: DELETE SELECT
 cleaner flag_plan_rows: DELETE SELECT
@@ -144,6 +160,10 @@ def test_attempts_are_append_only(database_url: str, program: roles.Program, sta
         ("process", "DELETE FROM feature_flag_schedules"),
         ("process", "UPDATE flag_schedule_objects SET state = 'applied'"),
         ("cleanup", "SELECT FROM feature_flags"),
+        ("audit", "UPDATE feature_flags SET enabled = true"),
+        ("audit", "SELECT FROM feature_flag_schedules FOR SHARE"),
+        ("audit", "DELETE FROM flag_schedule_changes"),
+        ("audit", "CREATE TABLE mine ()"),
         ("cleanup", "UPDATE feature_flag_schedules SET status = 'applied'"),
         ("cleanup", "DELETE FROM flag_schedule_watermarks"),
         ("cleanup", "CREATE TABLE mine ()"),
@@ -182,7 +202,7 @@ def test_no_role_is_powerful(database: Database) -> None:
     )
 
     assert found == []
-    assert database.value("SELECT count(*) FROM pg_roles WHERE rolname ~ '^(flagschedule|flags)_'") == 8
+    assert database.value("SELECT count(*) FROM pg_roles WHERE rolname ~ '^(flagschedule|flags)_'") == 10
 
 
 def test_one_user_for_everything_needs_no_roles() -> None:
@@ -216,7 +236,7 @@ def test_a_migrator_without_rights_reports_what_to_run(
         assert dump(postgres, empty_database_url) == before
         hints = [re.search(r"let an administrator run: (GRANT .*;)$", line) for line in ended.stderr.splitlines()]
         statements = [found[1] for found in hints if found]
-        assert len(statements) == len(hints) == 7
+        assert len(statements) == len(hints) == 8
         for statement in statements:
             database.connection.execute(statement.encode())
         assert flagschedule("migrate", DATABASE_URL=empty_database_url).returncode == 0

@@ -11,7 +11,9 @@ DECLARE
 BEGIN
     FOR program IN
         SELECT r.rolname FROM pg_roles AS r
-        WHERE r.rolname IN ('flagschedule_operator', 'flagschedule_processor', 'flagschedule_cleaner')
+        WHERE r.rolname IN (
+            'flagschedule_operator', 'flagschedule_processor', 'flagschedule_cleaner', 'flagschedule_auditor'
+        )
     LOOP
         IF NOT has_schema_privilege(program, current_schema(), 'USAGE') THEN
             EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), program);
@@ -28,6 +30,9 @@ BEGIN
               AND pg_has_role(c.relowner, 'USAGE')
         LOOP
             EXECUTE format('REVOKE ALL ON %s FROM %I', ours, program);
+            IF program = 'flagschedule_auditor' THEN  -- for people: they read what is ours, and change nothing
+                EXECUTE format('GRANT SELECT ON %s TO %I', ours, program);
+            END IF;
         END LOOP;
     END LOOP;
 
@@ -80,6 +85,11 @@ BEGIN
             TO flagschedule_cleaner;
         -- To skip locked rows it must be able to lock, and Postgres requires UPDATE of some column for that.
         GRANT UPDATE (updated_at) ON feature_flag_schedules TO flagschedule_cleaner;
+    END IF;
+
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'flagschedule_auditor')
+            AND NOT has_table_privilege('flagschedule_auditor', 'feature_flags', 'SELECT') THEN
+        GRANT SELECT ON feature_flags TO flagschedule_auditor;
     END IF;
 END
 $$

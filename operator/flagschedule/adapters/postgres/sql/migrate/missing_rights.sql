@@ -2,7 +2,9 @@
 -- Run before the first migration, so that nothing is left half done.
 WITH programs (role) AS (
     SELECT r.rolname FROM pg_roles AS r
-    WHERE r.rolname IN ('flagschedule_operator', 'flagschedule_processor', 'flagschedule_cleaner')
+    WHERE r.rolname IN (
+        'flagschedule_operator', 'flagschedule_processor', 'flagschedule_cleaner', 'flagschedule_auditor'
+    )
 ),
 flags AS (
     SELECT c.oid, pg_has_role(c.relowner, 'USAGE') AS ours FROM pg_class AS c
