@@ -12,11 +12,15 @@ from uuid import UUID
 
 from psycopg import sql
 
+from flagschedule.adapters.postgres.freeze_store import PostgresFreezeStore
 from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
+from flagschedule.adapters.postgres.plan_store import PostgresPlanStore
 from tests import roles
 from tests.integration.database import Database, connected
 from tests.support.memory.database import MemoryDatabase
+from tests.support.memory.freeze_store import MemoryFreezeStore
 from tests.support.memory.mirror_store import MemoryMirrorStore
+from tests.support.memory.plan_store import MemoryPlanStore
 
 
 class InMemory(MemoryDatabase):
@@ -26,6 +30,23 @@ class InMemory(MemoryDatabase):
     async def store(self, cluster: str = "default", *namespaces: str) -> AsyncIterator[MemoryMirrorStore]:
         """A store of a cluster, of all its namespaces or of some."""
         yield MemoryMirrorStore(self, cluster, namespaces)
+
+    @asynccontextmanager
+    async def plan_store(self, cluster: str = "default", *namespaces: str) -> AsyncIterator[MemoryPlanStore]:
+        """A store of the plans of a cluster, of all its namespaces or of some."""
+        yield MemoryPlanStore(self, cluster, namespaces)
+
+    @asynccontextmanager
+    async def freeze_store(self) -> AsyncIterator[MemoryFreezeStore]:
+        """A store of the freezes of a cluster."""
+        yield MemoryFreezeStore(self)
+
+    @asynccontextmanager
+    async def others_without_database(self) -> AsyncIterator[tuple[MemoryPlanStore, MemoryFreezeStore]]:
+        """Stores whose database does not answer."""
+        lost = MemoryDatabase()
+        lost.away = True
+        yield MemoryPlanStore(lost), MemoryFreezeStore(lost)
 
     @asynccontextmanager
     async def store_without_database(self) -> AsyncIterator[MemoryMirrorStore]:
@@ -56,6 +77,24 @@ class InPostgres:
     def store(self, cluster: str = "default", *namespaces: str) -> PostgresMirrorStore:
         """A store of a cluster, of all its namespaces or of some; with the operator's rights."""
         return PostgresMirrorStore(roles.url(self._url, "operator"), cluster, namespaces)
+
+    @asynccontextmanager
+    async def plan_store(self, cluster: str = "default", *namespaces: str) -> AsyncIterator[PostgresPlanStore]:
+        """A store of the plans of a cluster, of all its namespaces or of some."""
+        async with self.store(cluster, *namespaces) as mirror:
+            yield PostgresPlanStore(mirror, cluster, namespaces)
+
+    @asynccontextmanager
+    async def freeze_store(self) -> AsyncIterator[PostgresFreezeStore]:
+        """A store of the freezes of a cluster."""
+        async with self.store() as mirror:
+            yield PostgresFreezeStore(mirror, "default", ())
+
+    @asynccontextmanager
+    async def others_without_database(self) -> AsyncIterator[tuple[PostgresPlanStore, PostgresFreezeStore]]:
+        """Stores whose database does not answer."""
+        async with self.store_without_database() as mirror:
+            yield PostgresPlanStore(mirror, "default", ()), PostgresFreezeStore(mirror, "default", ())
 
     def store_without_database(self) -> PostgresMirrorStore:
         """A store whose database does not answer."""

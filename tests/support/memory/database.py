@@ -54,6 +54,7 @@ class MemoryDatabase:
         holdings: what holds the schedules of objects, while they are due.
         edits: by uid, the versions of objects that were acted on.
         plans: by uid; lineages by cluster, namespace and name; links by lineage.
+        locked_plans: namespaces and names whose plans a transaction holds.
     """
 
     def __init__(self, now: datetime = NOW) -> None:
@@ -69,6 +70,7 @@ class MemoryDatabase:
         self.plans: dict[Uid, Planned] = {}
         self.lineages: dict[tuple[str, str, str], int] = {}
         self.links: dict[int, dict[Key, Link]] = {}
+        self.locked_plans: set[tuple[str, str]] = set()
         self.cache_entries = 0
         self.clusters: dict[str, tuple[str, datetime]] = {}
         self.runs: list[Run] = []

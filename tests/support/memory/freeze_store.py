@@ -52,7 +52,9 @@ class MemoryFreezeStore:
         """See ports.freezing.FreezeStore."""
         self._database.check()
         self.replaced += 1
-        self.freezes[ref] = scope, intervals
+        now = self._database.now
+        left = tuple(interval for interval in intervals if interval.ends_at is None or interval.ends_at > now)
+        self.freezes[ref] = scope, left
 
     async def forget(self, ref: ObjectRef) -> None:
         """See ports.freezing.FreezeStore."""

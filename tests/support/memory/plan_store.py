@@ -176,8 +176,10 @@ class _Transaction:
         self._cluster = cluster
         self._obj = obj
         self._reader = _Reader(database, cluster, obj)
-        self._before = (dict(database.plans), dict(database.lineages), dict(database.rows))
+        self._before = dict(database.plans), dict(database.lineages)
+        self._rows_before: dict[UUID, tuple[UUID, Row] | None] = {}  # of those that it has written
         self._links_before = {lineage: dict(links) for lineage, links in database.links.items()}
+        self._name = obj.ref.namespace, obj.ref.name
         self._locked: set[Flag] = set()
         self._is_locked = False
         self._is_committed = False
@@ -186,9 +188,9 @@ class _Transaction:
         """See ports.planning.PlanTransaction."""
         database, obj = self._database, self._obj
         if not self._is_locked:
-            if obj.ref.uid in database.locked:
+            if self._name in database.locked_plans:
                 raise ConflictError
-            database.locked.add(obj.ref.uid)
+            database.locked_plans.add(self._name)
             self._is_locked = True
             self._adopt()
         name = self._cluster, obj.ref.namespace, obj.ref.name
@@ -210,7 +212,7 @@ class _Transaction:
         changes = decision.changes
         if changes.suspend is not None:
             for link in _unfinished(self._database, self._links.values()):
-                self._database.change_row(_id(link), suspended=changes.suspend)
+                self._change_row(link, suspended=changes.suspend)
         for cancel in changes.cancels:
             self._change(cancel.link, state=State.CANCELLED, reason=cancel.reason, next_retry_at=None)
         for update in changes.updates:
@@ -237,10 +239,15 @@ class _Transaction:
     def end(self) -> None:
         """Release the lock; take back what was not committed."""
         if self._is_locked:
-            self._database.locked.discard(self._obj.ref.uid)
+            self._database.locked_plans.discard(self._name)
         if not self._is_committed:
-            self._database.plans, self._database.lineages, self._database.rows = self._before
+            self._database.plans, self._database.lineages = self._before
             self._database.links = self._links_before
+            for schedule, before in self._rows_before.items():
+                if before is None:
+                    self._database.rows.pop(schedule, None)
+                else:
+                    self._database.rows[schedule] = before
 
     @property
     def _links(self) -> _Links:
@@ -272,8 +279,13 @@ class _Transaction:
         row = self._database.row(link.schedule_id)
         if row is None or (row.state, row.arming) != (link.state, link.arming):
             raise ConflictError
-        self._database.change_row(_id(link), **fields)
+        self._change_row(link, **fields)
         self._links[link.key] = _with_row(self._database, replace(self._links[link.key], error=None))
+
+    def _change_row(self, link: Link, **fields: object) -> None:
+        assert link.schedule_id
+        self._rows_before.setdefault(link.schedule_id, self._database.rows[link.schedule_id])
+        self._database.change_row(link.schedule_id, **fields)
 
     def _update(self, link: Link, content: Content) -> None:
         fields = asdict(content) | {"suspended": self._is_suspended, "arming": link.arming + 1, "retry_count": 0}
@@ -307,6 +319,7 @@ class _Transaction:
             return
         row = Row(id=uuid4(), state=State.PENDING, suspended=self._is_suspended, **vars(insert.content))
         assert row.id
+        self._rows_before[row.id] = None
         self._database.rows[row.id] = insert.flag_id, row
         self._links[insert.key] = Link(
             key=insert.key,
@@ -331,11 +344,6 @@ def _chains(obj: FlagPlan) -> set[str]:
 
 def _unfinished(database: MemoryDatabase, links: Iterable[Link]) -> Iterable[Link]:
     return [link for link in links if _with_row(database, link).unfinished]
-
-
-def _id(link: Link) -> UUID:
-    assert link.schedule_id
-    return link.schedule_id
 
 
 def _with_row(database: MemoryDatabase, link: Link) -> Link:
