@@ -100,6 +100,9 @@ def test_processed_rows_are_counted(scene: Scene) -> None:
         return (applied - before, failed) == (1, 1)
 
     eventually(counted, "both are counted")
+    found = scraped(scene.operator)
+    assert found["flagschedule_attempts_total[1][failed]"] == 1
+    assert found["flagschedule_failed_attempts_total[InvalidUpdates]"] == 1
 
 
 def test_phases_are_counted_at_each_comparison(lively: Scene) -> None:
@@ -183,7 +186,7 @@ def test_every_query_of_the_dashboard_has_an_answer(lively: Scene, server: str) 
 
     for query in QUERIES:
         eventually(lambda query=query: _is_number(answer(server, query)), query)  # type: ignore[misc]  # bound at once
-    assert len(QUERIES) == 21
+    assert len(QUERIES) == 23
 
 
 def _is_number(result: list[Any]) -> bool:

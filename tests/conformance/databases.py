@@ -4,7 +4,8 @@ Both give stores, and let the application, the processor and time act on the dat
 not promised by a store.
 """
 
-from collections.abc import AsyncIterator, Iterator
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -137,14 +138,15 @@ class InPostgres:
             other.run("SELECT FROM feature_flag_schedules WHERE id = %s FOR UPDATE", found)
             yield
 
-    def finish_run(self, seconds: float, **counts: int) -> None:
+    def finish_run(self, seconds: float, attempts: Mapping[str, int], **counts: int) -> None:
         """Record a run of the processor that has ended now."""
         self._database.run(
-            "INSERT INTO flag_schedule_runs (started_at, finished_at, processed, failed) "
-            "VALUES (now() - %s, now(), %s, %s)",
+            "INSERT INTO flag_schedule_runs (started_at, finished_at, processed, failed, attempts) "
+            "VALUES (now() - %s, now(), %s, %s, %s)",
             timedelta(seconds=seconds),
             counts["processed"],
             counts["failed"],
+            json.dumps(attempts),
         )
 
     def pass_time(self, time: timedelta) -> None:

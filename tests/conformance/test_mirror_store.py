@@ -457,20 +457,21 @@ async def test_the_backlog_is_what_waits(world: World) -> None:
 async def test_the_backlog_counts_each_run_once(world: World) -> None:
     """Runs are counted from the first look on, two seconds after they ended; the last one's figures are shown."""
     async with world.store() as store:
-        world.finish_run(60, processed=7, failed=7)
+        world.finish_run(60, {"1 failed other": 7}, processed=7, failed=7)
         world.pass_time(timedelta(seconds=2))
         looks = [await store.backlog()]
         for _ in range(2):
-            world.finish_run(1, processed=2, failed=1)
+            world.finish_run(1, {"1 applied": 1, "2 failed other": 1}, processed=2, failed=1)
             world.pass_time(timedelta(seconds=2))
             looks.append(await store.backlog())
         last = looks[-1]
         looks.append(await store.backlog())
-        world.finish_run(1, processed=2, failed=1)
+        world.finish_run(1, {"1 applied": 1, "2 failed other": 1}, processed=2, failed=1)
         looks.append(await store.backlog())
 
     assert [look.runs["processed"] for look in looks] == [0, 2, 2, 0, 0]
     assert sum(last.runs.values()) == 3
+    assert [dict(look.attempts) for look in looks] == [{}, *[{"1 applied": 1, "2 failed other": 1}] * 2, {}, {}]
     assert last.run_age is not None
     assert 2 <= last.run_age < 60
     assert last.run_duration == pytest.approx(1)

@@ -47,6 +47,8 @@ def test_a_refused_row_is_retried_and_blocks_no_other(database: Database, flagsc
 
     assert summary(run) == {"processed": 40, "failed": 1, "retried": 0, "superseded": 0, "set_aside": 0}
     assert {database.row(each)["status"] for each in good} == {"applied"}
+    counted = database.value("SELECT attempts FROM flag_schedule_runs")
+    assert counted == {"1 applied": 39, "1 failed raise_exception": 1}
     row = database.row(bad)
     assert (row["status"], row["reason"], row["retry_count"]) == ("failed", "AttemptFailed", 1)
     wait = row["next_retry_at"] - database.value("SELECT now()")

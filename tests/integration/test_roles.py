@@ -70,7 +70,7 @@ processor flag_schedule_cache_outbox: DELETE INSERT SELECT UPDATE(id)
 processor flag_schedule_freezes: SELECT
 processor flag_schedule_objects: SELECT
 processor flag_schedule_protocol: SELECT
-processor flag_schedule_runs: INSERT SELECT UPDATE(failed, finished_at, processed, \
+processor flag_schedule_runs: INSERT SELECT UPDATE(attempts, failed, finished_at, processed, \
 refused_cache_keys, retried, set_aside, skipped, superseded)
 processor flag_schedule_status_outbox: DELETE INSERT SELECT UPDATE(id)
 processor flag_schedule_watermarks: INSERT SELECT UPDATE

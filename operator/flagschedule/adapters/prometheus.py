@@ -6,6 +6,7 @@ Labels are bounded: phases, reasons and the names of two outboxes; never a flag,
 import math
 from collections import Counter as Counted
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -20,6 +21,7 @@ from flagschedule.ports.measuring import Backlog
 
 _LATENESS: Final = (0.5, 1, 2, 5, 15, 30, 60, 75, 120, 300, 600, 1800, 3600)
 _LIVE: Final = {PlanPhase.ACTIVE, PlanPhase.WAITING, PlanPhase.FROZEN}
+_CONDITIONS: Final = ("check_violation", "raise_exception", "change_not_made", "other")  # what is seen most
 _RECONCILE: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 30)
 
 
@@ -99,6 +101,22 @@ class PrometheusTelemetry:
         )
         for outcome in ("applied", "superseded", "failed"):
             self._processed.labels(outcome)
+        self._attempts = Counter(
+            "flagschedule_attempts",
+            "Attempts of finished runs by their number, where 2 is the first retry, and their outcome.",
+            ["attempt", "outcome"],
+            registry=self._registry,
+        )
+        for attempt, outcome in product("1234", ("applied", "superseded", "failed")):
+            self._attempts.labels(attempt, outcome)
+        self._failed_attempts = Counter(
+            "flagschedule_failed_attempts",
+            "Those of them that failed, by the condition of the database's error, or the reason.",
+            ["condition"],
+            registry=self._registry,
+        )
+        for condition in _CONDITIONS:
+            self._failed_attempts.labels(condition)
         self._retried = self._counter("retried_schedules", "Those of them that were retries.")
         self._set_aside = self._counter(
             "set_aside_schedules", "How often a schedule stepped aside, because the database refused it for a time."
@@ -162,6 +180,11 @@ class PrometheusTelemetry:
         self._processed.labels("failed").inc(runs["failed"])
         self._processed.labels("superseded").inc(runs["superseded"])
         self._processed.labels("applied").inc(runs["processed"] - runs["failed"] - runs["superseded"])
+        for kind, number in backlog.attempts.items():
+            attempt, outcome, *conditions = kind.split()
+            self._attempts.labels(attempt, outcome).inc(number)
+            for condition in conditions:
+                self._failed_attempts.labels(condition).inc(number)
         self._retried.inc(runs["retried"])
         self._set_aside.inc(runs["set_aside"])
         self._skipped.inc(runs["skipped"])

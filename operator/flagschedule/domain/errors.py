@@ -47,6 +47,7 @@ class StatementRefusedError(FlagScheduleError):
 
     Attributes:
         sqlstate: the error's code.
+        condition: the name of the code, as Postgres' manual lists it; `other` where it has none.
         host_text: what a trigger of the host wrote for people, bounded and escaped; None where the text is the
             server's own, which may hold values. Show it only where a setting allows it.
         momentary: whether a lock, a conflict or a timeout caused it, which may be over at once.
@@ -60,6 +61,7 @@ class StatementRefusedError(FlagScheduleError):
     def __init__(self, sqlstate: str, condition: str, host_text: str | None = None) -> None:
         super().__init__(self.template.format(condition))
         self.sqlstate = sqlstate
+        self.condition = condition if condition.isidentifier() else "other"
         self.host_text = host_text
 
 
@@ -71,6 +73,10 @@ class ChangeNotMadeError(RowRefusedError):
     """The database accepted the change of a flag and did not make it as requested; it was rolled back."""
 
     template = "the database did not make the change: a trigger, rule or policy {}"
+
+    def __init__(self, sqlstate: str, effect: str) -> None:
+        super().__init__(sqlstate, effect)
+        self.condition = "change_not_made"
 
 
 class UnexpectedRefusalError(StatementRefusedError):

@@ -26,6 +26,7 @@ class Backlog:
         cache_entries: cache keys that wait to be deleted.
         run_age: how long ago a run finished last; None if none ever did.
         run_duration: how long that run took.
+        attempts: how many attempts those runs made, by "number outcome" and, of those that failed, the condition.
         runs: what the runs that finished since the last look did, by column of flag_schedule_runs.
     """
 
@@ -39,6 +40,7 @@ class Backlog:
     cache_entries: int
     run_age: float | None
     run_duration: float | None
+    attempts: Mapping[str, int]
     runs: Mapping[str, int]
 
 

@@ -6,7 +6,7 @@ refused, rows that other programs have made, and tables that are locked as a who
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -30,6 +30,7 @@ class Run:
     started_at: datetime
     finished_at: datetime
     counts: Counter[str]
+    attempts: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,9 @@ class MemoryDatabase:
         finally:
             self.locked.remove(found)
 
-    def finish_run(self, seconds: float, **counts: int) -> None:
+    def finish_run(self, seconds: float, attempts: Mapping[str, int], **counts: int) -> None:
         """Record a run of the processor that has ended now."""
-        self.runs.append(Run(self.now - timedelta(seconds=seconds), self.now, Counter(counts)))
+        self.runs.append(Run(self.now - timedelta(seconds=seconds), self.now, Counter(counts), attempts))
 
     def row(self, schedule: UUID | None) -> Row | None:
         """Return the row of this id, None if there is none."""

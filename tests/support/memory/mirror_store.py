@@ -94,9 +94,11 @@ class MemoryMirrorStore:
         due = [row.scheduled_at for row in rows if row.state is State.PENDING and row.scheduled_at <= now]
         since, self._runs_counted_to = self._runs_counted_to, now - timedelta(seconds=2)
         runs = Counter(dict.fromkeys(_COUNTS, 0))
+        attempts: Counter[str] = Counter()
         for run in self.database.runs:
             if since is not None and since < run.finished_at <= self._runs_counted_to:
                 runs.update(run.counts)
+                attempts.update(run.attempts)
         last = max(self.database.runs, key=lambda run: run.finished_at, default=None)
         return Backlog(
             due=len(due),
@@ -109,6 +111,7 @@ class MemoryMirrorStore:
             cache_entries=self.database.cache_entries,
             run_age=(now - last.finished_at).total_seconds() if last else None,
             run_duration=(last.finished_at - last.started_at).total_seconds() if last else None,
+            attempts=attempts,
             runs=runs,
         )
 

@@ -197,6 +197,7 @@ class PostgresMirrorStore:
             found["due"] = max(found["due"] - held["first_attempts"], 0)
             found["retrying"] = max(found["retrying"] - held["retries"], 0)
             found["oldest_due"] = held["oldest_due"]
+        found["attempts"] = found["attempts"] or {}
         return Backlog(**found, held=held["first_attempts"] + held["retries"] if held else 0, runs=runs)
 
     async def _held(self) -> DictRow | None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import orjson
 import psycopg
-from psycopg.types.json import set_json_loads
+from psycopg.types.json import Jsonb, set_json_loads
 
 from flagschedule.adapters.postgres import connection, statements
 from flagschedule.adapters.postgres.connection import Url
@@ -118,7 +118,8 @@ class PostgresProcessStore:
 
     def finish_run(self, summary: Mapping[str, Any]) -> None:
         """See ports.processing.ProcessStore."""
-        self._run(statements.read("process/finish_run"), run_id=self._run_id, **summary)
+        attempts = Jsonb(summary["attempts"])
+        self._run(statements.read("process/finish_run"), run_id=self._run_id, **{**summary, "attempts": attempts})
 
     def apply(self, *, retries: bool, limit: int, left_out: Sequence[UUID]) -> Batch:
         """See ports.processing.ProcessStore."""

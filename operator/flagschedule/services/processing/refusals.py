@@ -253,7 +253,7 @@ class Refusals:
             )
         except StatementRefusedError:
             return False
-        self._report.finish(batch)
+        self._report.finish(batch, error.condition)
         return True
 
     def _set_aside(self, store: ProcessStore, row: ClaimedRow, error: StatementRefusedError) -> None:

@@ -3,6 +3,7 @@
 Used by every connection of a run; owns the lock of what they share. It must not decide anything.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from threading import Lock
@@ -16,6 +17,7 @@ from flagschedule.ports.processing import Batch, ClaimedRow, ProcessedSchedule, 
 from flagschedule.services.processing.cache import CacheKeys
 
 _log: Final = structlog.get_logger()
+_MOST_ATTEMPTS: Final = 11  # of a FlagSchedule; another program's row may have any number
 
 
 @dataclass(kw_only=True)
@@ -34,14 +36,18 @@ class Summary:
     refused_cache_keys: int = 0
     duration: float = 0.0
 
-    def add(self, handled: Sequence[ProcessedSchedule]) -> None:
-        """Count the schedules of one batch."""
-        self.processed += len(handled)
-        for each in handled:
-            if each.retried or each.reason != Reason.APPLIED:  # the exception; what failed has another reason
-                self.failed += each.state == "failed"
-                self.retried += each.retried
-                self.superseded += each.reason == Reason.SUPERSEDED
+    def add(self, processed: int, others: Sequence[ProcessedSchedule]) -> None:
+        """Count the schedules of one batch.
+
+        Args:
+            processed: how many there are.
+            others: those of them that were not applied at the first attempt.
+        """
+        self.processed += processed
+        for each in others:
+            self.failed += each.state == "failed"
+            self.retried += each.retried
+            self.superseded += each.reason == Reason.SUPERSEDED
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -49,21 +55,67 @@ class Summary:
         return {name: count for name, count in asdict(self).items() if name != "duration"}
 
 
+class Attempts:
+    """Counts attempts by number, outcome and condition, as the column `attempts` of a run has them."""
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._others: Counter[str] = Counter()
+
+    def add(self, processed: int, others: Sequence[ProcessedSchedule], condition: str | None) -> None:
+        """Count the attempts of one batch.
+
+        Args:
+            processed: how many there are.
+            others: those of them that were not applied at the first attempt.
+            condition: why the database refused them; None where the reason says it.
+        """
+        self._total += processed
+        self._others.update(_kind_of(each, condition) for each in others)
+
+    def counts(self) -> dict[str, int]:
+        """The number of attempts by kind."""
+        first = self._total - self._others.total()
+        return {"1 applied": first} | self._others if first else dict(self._others)
+
+
+def _others(handled: Sequence[ProcessedSchedule]) -> list[ProcessedSchedule]:
+    """Return those that were not applied at the first attempt: few, mostly. What failed has another reason."""
+    applied = Reason.APPLIED.value
+    return [each for each in handled if each.retried or each.reason != applied]
+
+
+def _kind_of(each: ProcessedSchedule, condition: str | None) -> str:
+    # A failed attempt that another one follows has been counted on the row already.
+    number = each.retry_count + (each.reason != Reason.ATTEMPT_FAILED)
+    attempt = str(number) if number <= _MOST_ATTEMPTS else "more"
+    if each.state == "failed":
+        return f"{attempt} failed {condition or each.reason}"
+    return f"{attempt} {'superseded' if each.reason == Reason.SUPERSEDED else each.state}"
+
+
 class Report:
     """Counts and logs what became of schedules."""
 
     def __init__(self, keys: CacheKeys) -> None:
         self.summary = Summary()
+        self.attempts = Attempts()
         self._keys = keys
         self._lock = Lock()
 
-    def finish(self, batch: Batch) -> None:
+    def finish(self, batch: Batch, condition: str | None = None) -> None:
         """Count and report a batch, while the database is at work on another one.
 
         The cache comes after the commit, so that no program caches the old value again.
+
+        Args:
+            batch: what was processed.
+            condition: why the database refused it, if it did.
         """
+        processed, others = len(batch.handled), _others(batch.handled)
         with self._lock:
-            self.summary.add(batch.handled)
+            self.summary.add(processed, others)
+            self.attempts.add(processed, others, condition)
             if batch.cache_entries:
                 self._keys.delete(batch.cache_entries)
             logs.write(_lines(batch.handled))

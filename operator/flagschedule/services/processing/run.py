@@ -96,7 +96,7 @@ class Processor:
         if may_be_hidden and not self._report.summary.processed:
             _log.warning("Schedules may be hidden by row-level security")
         summary = self._report.finished(self._spent())
-        self._store.finish_run(summary.counts)
+        self._store.finish_run({**summary.counts, "attempts": self._report.attempts.counts()})
         _log.info("Run finished", **asdict(summary))
         blocked = self._conflict or self._refusals.blocked
         if blocked and not summary.processed:

@@ -75,7 +75,7 @@ BEGIN
         GRANT SELECT, INSERT, UPDATE (id), DELETE ON flag_schedule_cache_outbox, flag_schedule_status_outbox
             TO flagschedule_processor;
         GRANT SELECT, INSERT, UPDATE (finished_at, processed, failed, retried, superseded, set_aside, skipped,
-            refused_cache_keys)
+            refused_cache_keys, attempts)
             ON flag_schedule_runs TO flagschedule_processor;
     END IF;
 

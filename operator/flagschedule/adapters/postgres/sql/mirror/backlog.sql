@@ -23,6 +23,12 @@ SELECT
      WHERE r.finished_at BETWEEN '0001-01-01Z' AND now()) AS run_age,
     (SELECT extract(epoch FROM r.finished_at - r.started_at)::float FROM flag_schedule_runs AS r
      WHERE r.finished_at BETWEEN '0001-01-01Z' AND now() AND r.started_at >= '0001-01-01Z' ORDER BY r.finished_at DESC LIMIT 1) AS run_duration,
+    (SELECT json_object_agg(a.kind, a.number) FROM (
+        SELECT e.key AS kind, sum(e.value::bigint) AS number
+        FROM flag_schedule_runs AS r, jsonb_each_text(r.attempts) AS e
+        WHERE r.finished_at > %(mark)s AND r.finished_at <= now() - interval '2 seconds'
+        GROUP BY e.key
+    ) AS a) AS attempts,
     since.mark,
     since.processed, since.failed, since.retried, since.superseded, since.set_aside,
     since.skipped, since.refused_cache_keys
