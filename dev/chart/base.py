@@ -52,7 +52,15 @@ def generated(helm: Path) -> dict[Path, str]:
 
 def _rendered(helm: Path, *options: str) -> list[tuple[str, str]]:
     """Return every object of the chart, with the name of its template. Kustomize takes the kinds from crds/."""
-    words = ("template", CHART.name, str(CHART), f"--namespace={_NAMESPACE}", "--set=crds.enabled=false", *options)
+    words = (
+        "template",
+        CHART.name,
+        str(CHART),
+        f"--namespace={_NAMESPACE}",
+        "--set=crds.enabled=false",
+        "--skip-tests",
+        *options,
+    )
     _, *parts = _SOURCE.split(system.run(helm, *words))
     return [(name, _for_kustomize(text)) for name, text in zip(parts[::2], parts[1::2], strict=True)]
 

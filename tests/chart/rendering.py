@@ -88,9 +88,14 @@ class Helm:
         release: str = "flagschedule",
         namespace: str = NAMESPACE,
         serves: Sequence[str] = (),
+        tests: bool = False,
     ) -> str:
-        """Return the rendered objects as YAML, for a cluster that serves these in addition to what all serve."""
-        options = (f"--namespace={namespace}", *(f"--api-versions={kind}" for kind in serves))
+        """Return the rendered objects as YAML, for a cluster that serves these in addition to what all serve.
+
+        Those of `helm test` are left out by default, as `helm install` leaves them.
+        """
+        options = [f"--namespace={namespace}", *(f"--api-versions={kind}" for kind in serves)]
+        options += [] if tests else ["--skip-tests"]
         done = self("template", release, str(CHART), *options, values=values or {})
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -102,9 +107,10 @@ class Helm:
         release: str = "flagschedule",
         namespace: str = NAMESPACE,
         serves: Sequence[str] = (),
+        tests: bool = False,
     ) -> "Render":
-        """Return the rendered objects, for a cluster that serves these in addition to what all serve."""
-        text = self.text(values, release=release, namespace=namespace, serves=serves)
+        """Return the same, parsed."""
+        text = self.text(values, release=release, namespace=namespace, serves=serves, tests=tests)
         return Render(filter(None, yaml.load_all(text, yaml.CSafeLoader)))  # in C: Python's takes a second
 
     def refusal(self, values: Document) -> str:

@@ -93,7 +93,7 @@ def test_nothing_is_outside_of_the_namespaces(render: Render, helm: Helm) -> Non
     shown = helm("template", "flagschedule", words[3], f"--namespace={FLAGS}", *chosen)
 
     assert shown.returncode == 0, shown.stderr
-    assert shown.stdout == helm.text(VALUES, namespace=FLAGS)
+    assert shown.stdout == helm.text(VALUES, namespace=FLAGS, tests=True)
     elsewhere = {(obj["kind"], obj["metadata"].get("namespace")) for obj in render.objects}
     elsewhere = {(kind, namespace) for kind, namespace in elsewhere if namespace != FLAGS}
     assert elsewhere == {("Role", SHOP), ("RoleBinding", SHOP)}

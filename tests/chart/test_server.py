@@ -113,6 +113,10 @@ def test_every_pod_is_let_in(installed: tuple[str, Render], helm: Helm, cluster:
     templates += helm.render(EVERYTHING | {"fullnameOverride": "flags"}, namespace=SYSTEM).templates().values()
     templates += helm.render({"fullnameOverride": "flags", "securityContext": {"runAsUser": None}},
                              namespace=SYSTEM).templates().values()  # fmt: skip
+    test = helm.render(EVERYTHING | {"fullnameOverride": "flags"}, namespace=SYSTEM, tests=True).one(
+        "Pod", "flags-test"
+    )
+    templates.append({"metadata": {}, "spec": {**test["spec"], "serviceAccountName": "flags-operator"}})
     for template in templates:
         pod = {"apiVersion": "v1", "kind": "Pod", **template}
         pod["metadata"] = {**template["metadata"], "name": "try"}

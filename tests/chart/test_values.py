@@ -115,7 +115,7 @@ def _found_together(helm: Helm, everything: Document) -> set[str]:
     tokens = {leaf.dotted: found for leaf in LEAVES if (found := token(leaf))}
     for dotted, (value, _) in tokens.items():
         everything = merged(everything, nested(dotted, value))
-    text = helm.text(everything, serves=[base.MUTATING])
+    text = helm.text(everything, serves=[base.MUTATING], tests=True)
     return {dotted for dotted, (_, mark) in tokens.items() if mark in text}
 
 
@@ -131,7 +131,7 @@ def test_every_value_has_an_effect(helm: Helm) -> None:
         "metrics.service.enabled": {"metrics": {"serviceMonitor": {"enabled": False}}},
     }
 
-    text = functools.partial(helm.text, serves=[base.MUTATING])
+    text = functools.partial(helm.text, serves=[base.MUTATING], tests=True)
     before = functools.cache(lambda name: text(merged(everything, hidden.get(name, {}))))
 
     def is_seen(leaf: values.Value) -> bool:

@@ -4,6 +4,7 @@ operator: {suffix: operator, component: operator, argument: operator}
 processor: {suffix: processor, component: processor, argument: process}
 cleanup: {suffix: cleanup, component: cleanup, argument: cleanup}
 migrations: {suffix: migrate, component: migrations, argument: migrate}
+test: {suffix: test, component: test}
 {{- end }}
 
 {{/* 41 characters at most: a CronJob's name has 52, and the longest suffix takes 10. */}}
@@ -137,6 +138,59 @@ annotations:
 {{- toYaml $result -}}
 {{- end }}
 
+{{/* What all pods have in common but for containers and volumes. Takes root and the settings of the pod. */}}
+{{- define "flagschedule.podSpec" -}}
+{{- $values := .root.Values -}}
+{{- $pod := .pod -}}
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  {{- with $values.securityContext.runAsUser }}
+  runAsUser: {{ int64 . }}
+  {{- end }}
+  {{- with $values.securityContext.runAsGroup }}
+  runAsGroup: {{ int64 . }}
+  {{- end }}
+  {{- with $values.securityContext.fsGroup }}
+  fsGroup: {{ int64 . }}
+  {{- end }}
+  {{- with $values.securityContext.supplementalGroups }}
+  supplementalGroups:
+    {{- range . }}
+    - {{ int64 . }}
+    {{- end }}
+  {{- end }}
+  seccompProfile: {type: RuntimeDefault}
+{{- $secrets := list }}
+{{- range concat ($values.global.imagePullSecrets | default list) $values.imagePullSecrets }}
+{{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) }}
+{{- end }}
+{{- with uniq $secrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- range $key := list "priorityClassName" "runtimeClassName" "schedulerName" "dnsPolicy" }}
+{{- with get $pod $key }}
+{{ $key }}: {{ . }}
+{{- end }}
+{{- end }}
+{{- if not (kindIs "invalid" $pod.hostUsers) }}
+hostUsers: {{ $pod.hostUsers }}
+{{- end }}
+{{- range $key := list "nodeSelector" "tolerations" "affinity" "hostAliases" "dnsConfig" "initContainers" }}
+{{- with get $pod $key }}
+{{ $key }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "flagschedule.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
 {{/* Metadata and spec of a program's pods. Takes root, the program's key, and what else its container has: more
      variables (env), ports and probes (extra), and for the pod: podExtra, restartPolicy. */}}
 {{- define "flagschedule.podTemplate" -}}
@@ -161,53 +215,13 @@ spec:
   {{- if or (ne .program "operator") (not $own.serviceAccount.automount) }}
   automountServiceAccountToken: false
   {{- end }}
-  enableServiceLinks: false
   {{- with .restartPolicy }}
   restartPolicy: {{ . }}
   {{- end }}
   {{- with .podExtra }}
   {{- . | nindent 2 }}
   {{- end }}
-  securityContext:
-    runAsNonRoot: true
-    {{- with $values.securityContext.runAsUser }}
-    runAsUser: {{ int64 . }}
-    {{- end }}
-    {{- with $values.securityContext.runAsGroup }}
-    runAsGroup: {{ int64 . }}
-    {{- end }}
-    {{- with $values.securityContext.fsGroup }}
-    fsGroup: {{ int64 . }}
-    {{- end }}
-    {{- with $values.securityContext.supplementalGroups }}
-    supplementalGroups:
-      {{- range . }}
-      - {{ int64 . }}
-      {{- end }}
-    {{- end }}
-    seccompProfile: {type: RuntimeDefault}
-  {{- $secrets := list }}
-  {{- range concat ($values.global.imagePullSecrets | default list) $values.imagePullSecrets }}
-  {{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) }}
-  {{- end }}
-  {{- with uniq $secrets }}
-  imagePullSecrets:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- range $key := list "priorityClassName" "runtimeClassName" "schedulerName" "dnsPolicy" }}
-  {{- with get $pod $key }}
-  {{ $key }}: {{ . }}
-  {{- end }}
-  {{- end }}
-  {{- if not (kindIs "invalid" $pod.hostUsers) }}
-  hostUsers: {{ $pod.hostUsers }}
-  {{- end }}
-  {{- range $key := list "nodeSelector" "tolerations" "affinity" "hostAliases" "dnsConfig" "initContainers" }}
-  {{- with get $pod $key }}
-  {{ $key }}:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- end }}
+  {{- include "flagschedule.podSpec" (dict "root" .root "pod" $pod) | nindent 2 }}
   containers:
     - name: {{ $words.suffix }}
       image: {{ include "flagschedule.image" .root }}
@@ -286,9 +300,7 @@ spec:
       resources:
         {{- toYaml $own.resources | nindent 8 }}
       securityContext:
-        allowPrivilegeEscalation: false
-        readOnlyRootFilesystem: true
-        capabilities: {drop: [ALL]}
+        {{- include "flagschedule.containerSecurity" . | nindent 8 }}
       volumeMounts:
         - {name: tmp, mountPath: /tmp}
         {{- if $database.parts }}
@@ -372,11 +384,13 @@ spec:
       to:
         {{- toYaml . | nindent 8 }}
       {{- end }}
+    {{- if ne .program "test" }}
     - ports: [{port: {{ int $rules.postgres.port }}, protocol: TCP}]
       {{- with $rules.postgres.to }}
       to:
         {{- toYaml . | nindent 8 }}
       {{- end }}
+    {{- end }}
     {{- if and $values.redis.enabled (eq .program "processor") }}
     - ports: [{port: {{ int $rules.redis.port }}, protocol: TCP}]
       {{- with $rules.redis.to }}
@@ -384,7 +398,7 @@ spec:
         {{- toYaml . | nindent 8 }}
       {{- end }}
     {{- end }}
-    {{- if eq .program "operator" }}
+    {{- if has .program (list "operator" "test") }}
     - ports:
         {{- range $rules.apiServer.ports }}
         - {port: {{ int . }}, protocol: TCP}
