@@ -1,7 +1,9 @@
 """Carries out `kubectl flagschedule`: parses, reads, computes, prints; errors become one sentence."""
 
 import argparse
+import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +26,9 @@ _COLOURS: Final = {why.Mark.PASSED: "green", why.Mark.WAITS: "yellow", why.Mark.
 def main(words: Sequence[str] | None = None) -> int:
     """Carry out one command. Returns: the exit code."""
     words = sys.argv[1:] if words is None else words
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 cannot show every key
     parser = arguments.parser()
     if words[:1] == ["__complete"]:
         _print(completion.complete(parser, words[1:]))
@@ -35,8 +40,8 @@ def main(words: Sequence[str] | None = None) -> int:
         for line in str(error).splitlines():
             _warn(line)
         return 1
-    except BrokenPipeError:  # `| head` has read enough
-        sys.stderr.close()
+    except BrokenPipeError:  # `| head` has read enough; what is left is written when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         return 130

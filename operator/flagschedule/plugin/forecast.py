@@ -108,7 +108,7 @@ def forecast(objects: Iterable[Obj], now: datetime, until: datetime) -> Forecast
                 changes += changes_of(obj, now, until)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             faults.append(f"{obj.shown} cannot be used: {clean(error)}")
-    made = (_judged(change, intervals) for change in changes)
+    made = (_judged(change, intervals, now) for change in changes)
     return Forecast(
         now=now,
         until=until,
@@ -397,11 +397,11 @@ def _matches(globs: Sequence[str] | None, name: str) -> bool:
     return any(name.startswith(glob[:-1]) if glob.endswith("*") else name == glob for glob in globs)
 
 
-def _judged(change: Change, intervals: Sequence[Interval]) -> Change:
+def _judged(change: Change, intervals: Sequence[Interval], now: datetime) -> Change:
     """Return the change with the freezes that hold it, and when it is made."""
     if change.blocked:
         return change
-    made_at: datetime | None = change.at
+    made_at: datetime | None = max(change.at, now)  # what is overdue is made at once
     held: list[str] = []
     mine = [each for each in intervals if holds(each.freeze, change)]
     while made_at is not None:

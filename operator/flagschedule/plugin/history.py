@@ -93,7 +93,8 @@ def _of_plan(obj: Obj, flag: str | None) -> Iterator[Entry]:
         if at is None:
             continue
         changes = (step or {}).get("changes") or ()
-        if flag is not None and step is not None and flag not in {change.get("flagKey") for change in changes}:
+        keys = {change.get("flagKey") for change in changes}
+        if flag is not None and flag not in (keys if step else str(done.get("change"))):  # an edit removed the step
             continue
         end = "end of " if done.get("part") == "End" else ""
         message = f": {text.clean(done['message'])}" if done.get("message") else ""

@@ -16,6 +16,7 @@ from flagschedule.plugin.errors import KubectlError, PluginError
 FIELD_MANAGER: Final = "--field-manager=flagschedule"  # Flux undoes managers whose name begins with kubectl
 _ERRORS: Final = (b"Error", b"error", b"The ", b"Warning")
 _CHUNK: Final = 65536
+_SHOWN: Final = 200
 
 
 class Kubectl:
@@ -93,7 +94,10 @@ def _objects(output: str) -> Iterator[dict[str, Any]]:
     decoder = json.JSONDecoder()
     rest = output.strip()
     while rest:
-        found, end = decoder.raw_decode(rest)
+        try:
+            found, end = decoder.raw_decode(rest)
+        except ValueError:
+            raise KubectlError(f"kubectl did not answer with JSON, but: {text.clean(rest[:_SHOWN])}") from None
         rest = rest[end:].lstrip()
         if found.get("kind", "").endswith("List"):
             yield from found.get("items") or ()

@@ -34,7 +34,7 @@ class Flag(NamedTuple):
     @staticmethod
     def of(change: Mapping[str, Any]) -> "Flag":
         """Return the flag of a FlagSchedule's spec or of a change of a plan."""
-        return Flag(change["flagKey"], change.get("environment") or DEFAULT_ENVIRONMENT)
+        return Flag(str(change["flagKey"]), str(change.get("environment") or DEFAULT_ENVIRONMENT))
 
     def __str__(self) -> str:
         return text.clean(self.key if self.environment == DEFAULT_ENVIRONMENT else f"{self.key} ({self.environment})")
@@ -83,24 +83,24 @@ class Obj:
 
     @property
     def spec(self) -> Mapping[str, Any]:
-        """Its spec."""
-        return self.raw.get("spec") or {}
+        """Its spec; empty if it has none, as in a file that the API server refuses."""
+        return _mapping(self.raw.get("spec"))
 
     @property
     def status(self) -> Mapping[str, Any]:
         """Its status; empty if there is none."""
-        return self.raw.get("status") or {}
+        return _mapping(self.raw.get("status"))
 
     @cached_property
     def flags(self) -> tuple[Flag, ...]:
         """The flags that it changes."""
-        changes = [self.spec] if self.kind == SCHEDULE else [c for s in self.steps for c in s.get("changes") or ()]
+        changes = [self.spec] if self.kind == SCHEDULE else [c for s in self.steps for c in _each(s.get("changes"))]
         return tuple(dict.fromkeys(Flag.of(change) for change in changes if "flagKey" in change))
 
     @property
     def steps(self) -> Sequence[Mapping[str, Any]]:
         """The steps of a plan."""
-        return self.spec.get("steps") or ()
+        return _each(self.spec.get("steps"))
 
     @property
     def created_at(self) -> datetime | None:
@@ -149,6 +149,14 @@ class Obj:
     def condition(self, kind: str) -> Mapping[str, Any]:
         """Return a condition; empty if it is absent."""
         return next((c for c in self.status.get("conditions") or () if c.get("type") == kind), {})
+
+
+def _mapping(found: object) -> Mapping[str, Any]:
+    return found if isinstance(found, Mapping) else {}
+
+
+def _each(found: object) -> Sequence[Mapping[str, Any]]:
+    return [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
 
 
 def time(written: object) -> datetime | None:

@@ -81,7 +81,7 @@ def review(file: Sequence[Judged], cluster: Sequence[Obj], now: datetime, zone: 
     ours = [each.obj for each in file if _accepted(each, now)]
     replaced = {(each.obj.kind, each.obj.namespace, each.obj.name) for each in file}
     others = [obj for obj in cluster if (obj.kind, obj.namespace, obj.name) not in replaced]
-    until = horizon([each.obj for each in file], now)
+    until = horizon(ours, now)
     flags = {flag for obj in ours for flag in obj.flags}
     is_frozen = any(obj.kind == FREEZE for obj in ours)  # a new freeze is compared with everything
     near = [obj for obj in others if is_frozen or obj.kind == FREEZE or flags & set(obj.flags)]

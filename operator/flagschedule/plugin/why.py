@@ -51,7 +51,9 @@ def explain(obj: Obj, freezes: Sequence[Obj], now: datetime) -> Verdict:
         return _freeze(obj)
     checks = tuple(_checks(obj, freezes, now))
     stopping = next((check for check in checks if check.mark in {Mark.STOPS, Mark.WAITS}), None)
-    sentence = f"{stopping.name}: {stopping.state}" if stopping else "Nothing; it is done."
+    sentence = f"nothing: it is {obj.phase}"
+    if stopping:
+        sentence = f"{'a person' if stopping.mark is Mark.STOPS else stopping.name}: {stopping.state}"
     return Verdict(checks, sentence, _help(obj, checks))
 
 
@@ -69,7 +71,7 @@ def _checks(obj: Obj, freezes: Sequence[Obj], now: datetime) -> Iterator[Check]:
         return
     yield Check(Mark.PASSED, "valid", "yes")
     if phase in HANDLED or phase == "Finished":
-        mark = Mark.PASSED if phase in {"Applied", "Finished"} else Mark.STOPS
+        mark = Mark.PASSED if phase in {"Applied", "Finished"} else Mark.OPEN
         yield Check(mark, "outcome", f"{phase}: {message}")
         return
     if phase in {"Failed", "Expired"}:

@@ -19,6 +19,7 @@ import yaml
 from dev import plugin as built
 from dev import reference, timeline
 from flagschedule.plugin import arguments, cli, completion, text
+from flagschedule.plugin.errors import KubectlError
 from flagschedule.plugin.kubectl import _objects
 from tests.waiting import PATIENCE
 
@@ -95,6 +96,22 @@ def test_objects_are_read_in_every_form_that_kubectl_prints() -> None:
     assert list(_objects(json.dumps(one) + "\n" + json.dumps(two, indent=2))) == [one, two]
     assert list(_objects(json.dumps({"kind": "List", "items": [one, two]}))) == [one, two]
     assert list(_objects("")) == []
+
+
+def test_another_answer_than_json_is_a_sentence() -> None:
+    """A proxy's page of HTML ends in no traceback."""
+    with pytest.raises(KubectlError, match="did not answer with JSON, but: <html>"):
+        list(_objects("<html>"))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_of_any_encoding_is_served(encoding: str) -> None:
+    """What it cannot show is escaped."""
+    script = (
+        "import sys\nfrom flagschedule.plugin import cli\ntry: cli.main(['-h'])\nexcept SystemExit: print('\u2603')"
+    )
+    environment = {"PYTHONIOENCODING": encoding}
+    subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, timeout=PATIENCE, check=True)
 
 
 @pytest.mark.parametrize(

@@ -220,3 +220,11 @@ def test_identities_are_unique_and_stay() -> None:
 
     assert len({change.identity for change in first}) == len(first)
     assert {change.identity for change in later} <= {change.identity for change in first}
+
+
+def test_what_is_overdue_is_judged_by_the_freezes_of_now() -> None:
+    """A change whose time passed before a freeze began is held as well, because it would be made now."""
+    window_ = {"from": "2027-03-22T07:30:00Z", "until": "2027-03-22T10:00:00Z"}
+    (found,) = coming(schedule(scheduledAt="2027-03-22T07:00:00Z"), freeze(windows=[window_]))
+
+    assert (found.held_by, found.made_at) == (("holidays",), datetime(2027, 3, 22, 10, tzinfo=UTC))

@@ -169,3 +169,12 @@ def test_lines_are_clean() -> None:
     lines = preview.as_lines(judged(Judged(schedule(), None, "\x1b[2J")))
 
     assert lines == ["fsched shop/launch", r"  conflict: refused: \x1b[2J"]
+
+
+@pytest.mark.parametrize("spec", [None, [], "x", {"steps": "x"}, {"steps": [1, {"changes": {"flagKey": 5}}]}, {}])
+@pytest.mark.parametrize("kind", ["FlagSchedule", "FlagPlan", "FlagFreeze"])
+def test_any_shape_of_a_refused_file_is_shown(kind: str, spec: object) -> None:
+    """A file may hold anything; the refusal is the result, and nothing raises."""
+    obj = Obj({"kind": kind, "metadata": {"name": "odd", "namespace": "shop"}, "spec": spec})
+
+    assert conflicts(Judged(obj, None, "spec: Invalid value"), cluster=[schedule()]) == ["refused: spec: Invalid value"]

@@ -27,7 +27,7 @@ def approved_ramp() -> Obj:
         (schedule(metadata={"generation": 2}), "seen by the operator: the last edit", "kubectl logs"),
         (
             schedule(phase="Invalid", status={"message": "bad"}),
-            "valid: bad",
+            "a person: bad",
             "kubectl edit flagschedule/launch -n shop",
         ),
         (schedule(phase="Waiting", status={"message": "no flag"}), "the flag exists: no flag", None),
@@ -47,16 +47,16 @@ def approved_ramp() -> Obj:
         ),
         (
             schedule(phase="Failed", status={"reason": "RetriesExhausted", "message": "refused"}),
-            "outcome: Failed: refused",
+            "a person: Failed: refused",
             "kubectl flagschedule retry launch -n shop",
         ),
         (
             schedule(phase="Failed", status={"reason": "DeadlineExceeded", "message": "late"}),
-            "outcome: Failed: late",
+            "a person: Failed: late",
             "kubectl edit flagschedule/launch -n shop",
         ),
-        (schedule(phase="Expired", status={"message": "late"}), "outcome: Expired: late", "kubectl edit"),
-        (schedule(phase="Applied", status={"message": "made"}), "Nothing; it is done.", None),
+        (schedule(phase="Expired", status={"message": "late"}), "a person: Expired: late", "kubectl edit"),
+        (schedule(phase="Applied", status={"message": "made"}), "nothing: it is Applied", None),
         (approved_ramp(), "approved: step all waits for approval", "kubectl flagschedule promote ramp -n shop"),
         (
             plan(phase="Suspended", timeZone="UTC", steps=[], suspend=True),
