@@ -219,25 +219,37 @@ def recurrence_of(obj: Obj, step: Mapping[str, Any]) -> Recurrence:
 def _of_recurring(obj: Obj, step: Mapping[str, Any], now: datetime, until: datetime) -> Iterator[Change]:
     recurrence = recurrence_of(obj, step)
     name = str(step["name"])
-    for found in recurrence.between(now - _LONGEST_WINDOW, until).planned:
-        if found.start > now:
-            yield from _at(obj, step, found.start, found.start, f"{name}-{found.identity}-start")
-        if found.end is not None and found.end > now and _is_begun(obj, name, found.start, now):
-            yield from _at(obj, step, found.end, found.start, f"{name}-{found.identity}-end", part="end")
+    since = _handled_until(obj, now)
+    for found in recurrence.between(since - _LONGEST_WINDOW, until).planned:
+        if found.start > since and _outcome(obj, name, "Start", found.start) is None:
+            for change in _at(obj, step, found.start, found.start, f"{name}-{found.identity}-start"):
+                yield replace(change, notes=("overdue",) * (found.start < now))
+        if found.end is None or found.end <= since or _outcome(obj, name, "End", found.end) is not None:
+            continue
+        if _is_begun(obj, name, found.start, now):
+            for change in _at(obj, step, found.end, found.start, f"{name}-{found.identity}-end", part="end"):
+                yield replace(change, notes=("overdue",) * (found.end < now))
+
+
+def _handled_until(obj: Obj, now: datetime) -> datetime:
+    """Return up to when everything has an outcome: now, or just before what is next and overdue."""
+    following = time((obj.status.get("next") or {}).get("at"))
+    return now if following is None else min(now, following - timedelta(seconds=1))
+
+
+def _outcome(obj: Obj, step: str, part: str, at: datetime) -> str | None:
+    """Return the outcome of an occurrence that the status shows as handled."""
+    for done in obj.status.get("recent") or ():
+        if (done.get("step"), done.get("part"), time(done.get("at"))) == (step, part, at):
+            return str(done.get("outcome"))
+    return None
 
 
 def _is_begun(obj: Obj, step: str, start: datetime, now: datetime) -> bool:
     """Whether the start of a window was made, or is to come."""
     if start > now:
         return True
-    outcome = next(
-        (
-            done.get("outcome")
-            for done in obj.status.get("recent") or ()
-            if (done.get("step"), done.get("part")) == (step, "Start") and time(done.get("at")) == start
-        ),
-        None,
-    )
+    outcome = _outcome(obj, step, "Start", start)
     if outcome is not None:
         return outcome in MADE
     return obj.created_at is not None and obj.created_at < start
@@ -497,7 +509,10 @@ def _made_by_plan(obj: Obj) -> Iterator[tuple[datetime, Flag, Values, Values, Ob
         if step is None or at is None or done.get("outcome") not in MADE:
             continue
         for change in step.get("changes") or ():
-            values = change.get("then" if done.get("part") == "End" else "updates") or {}
-            rank = (at, False, at, created.isoformat() if created else "~")
+            is_end = done.get("part") == "End"
+            values = change.get("then" if is_end else "updates") or {}
+            # A window began before its end, so at the same instant a start wins over an end.
+            began_at = at - timedelta(seconds=1) if is_end else at
+            rank = (at, False, began_at, created.isoformat() if created else "~")
             made_at = time(done.get("appliedAt")) or at
             yield made_at, Flag.of(change), values, values, obj, str(step.get("name")), rank

@@ -228,3 +228,13 @@ def test_what_is_overdue_is_judged_by_the_freezes_of_now() -> None:
     (found,) = coming(schedule(scheduledAt="2027-03-22T07:00:00Z"), freeze(windows=[window_]))
 
     assert (found.held_by, found.made_at) == (("holidays",), datetime(2027, 3, 22, 10, tzinfo=UTC))
+
+
+def test_of_windows_that_follow_each_other_the_start_was_made_last() -> None:
+    """Where both were made in one batch, the status alone does not say which came last; the windows do."""
+    steps = [window("a", cron="0 6 * * *", until="07:00"), window("b", cron="0 7 * * *", until="15:00")]
+    both = {"at": "2027-03-22T07:00:00Z", "outcome": "Applied", "appliedAt": "2027-03-22T07:00:00Z"}
+    recent = [both | {"step": "b", "part": "Start"}, both | {"step": "a", "part": "End"}]
+    for order in (recent, recent[::-1]):
+        made = plan(timeZone="UTC", steps=steps, status={"recent": order})
+        assert value([made], "2027-03-22T08:30:00Z", flag="chat") is True
