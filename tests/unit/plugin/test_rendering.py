@@ -174,3 +174,8 @@ def test_the_page_is_readable_at_400_pixels_and_without_colours() -> None:
 def test_the_page_is_the_same_for_the_same_facts() -> None:
     """A job that publishes it changes no byte while nothing changes."""
     assert page.as_page(week(schedule(), plan()), "T") == page.as_page(week(schedule(), plan()), "T")
+
+
+def test_a_table_is_clean_and_aligned() -> None:
+    """For any text in a cell, each row is one printable line, and an empty cell is a dash."""
+    assert text.table(("A", "B"), [("x\x1b", ""), ("y", "z\n")]) == ["A       B", r"x\x1b   -", r"y       z\n"]
