@@ -255,6 +255,23 @@ def test_who_planned_and_who_stopped_is_shown_and_recorded(scene: Scene, install
     assert "carol" in table.splitlines()[1].split()
 
 
+def test_who_changed_a_plan_is_shown_and_recorded(scene: Scene, installed: ControlPlane) -> None:
+    """In the record, in its history, in the status and among the wide columns."""
+    alice, bob = (scene.api.of("flagplans").acting_as(name, MASTERS) for name in ("alice", "bob"))
+    assert alice.create(OBJECTS["flagplans"]).ok
+    eventually(lambda: alice.get("x").get("status", {}).get("by") == "alice", "the plan names its author")
+
+    assert bob.patch("x", {"spec": {"suspend": True}}).ok
+
+    eventually(lambda: "(last changed by bob)" in alice.get("x")["status"].get("message", ""), "bob is named")
+    (record,) = scene.database.query("SELECT uid, created_by, changed_by FROM flag_plans")
+    assert (record["created_by"], record["changed_by"]) == ("alice", "bob")
+    history = scene.database.query("SELECT actor FROM flag_schedule_changes WHERE uid = %s ORDER BY id", record["uid"])
+    assert [row["actor"] for row in history] == ["alice", "bob"]
+    table = installed.kubectl("get", "fplan", "x", "--output=wide", f"--namespace={scene.api.namespace}")
+    assert "bob" in table.splitlines()[1].split()
+
+
 def test_acts_are_shown_in_events_and_in_no_log(scene: Scene) -> None:
     """Events name who suspends and resumes; names are in no line of the log, and in no metric."""
     alice, bob = (scene.api.acting_as(name, MASTERS) for name in ("alice", "bob"))

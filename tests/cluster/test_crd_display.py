@@ -73,6 +73,7 @@ def test_the_columns_of_a_plan_show_what_comes_and_what_was(installed: ControlPl
         reason="Planned",
         message="Goes on.",
         flags="checkout, banner",
+        by="alice",
         next={"step": "first", "at": "2035-01-02T08:00:00Z", "change": "checkout: enabled=true"},
         last={"step": "first", "at": "2035-01-01T08:00:00Z", "part": "Start", "outcome": "Applied"},
         conditions=[CONDITION | {"type": "Ready", "status": "True", "reason": "Planned", "message": "Goes on."}],
@@ -84,8 +85,8 @@ def test_the_columns_of_a_plan_show_what_comes_and_what_was(installed: ControlPl
     assert header == ["NAME", "NEXT", "LAST", "PHASE", "AGE"]
     assert row[:-1] == ["hours", "2035-01-02T08:00:00Z", "2035-01-01T08:00:00Z", "Active"]
     header, row = cells(installed.kubectl("get", "fplan", "--output=wide", place))
-    assert header[5:] == ["FLAGS", "READY", "REASON", "MESSAGE"]
-    assert row[5:] == ["checkout,", "banner", "True", "Planned", "Goes", "on."]
+    assert header[5:] == ["FLAGS", "BY", "READY", "REASON", "MESSAGE"]
+    assert row[5:] == ["checkout,", "banner", "alice", "True", "Planned", "Goes", "on."]
 
 
 def test_the_columns_of_a_freeze_show_until_when_and_what_it_holds(installed: ControlPlane, api: Api) -> None:

@@ -159,6 +159,19 @@ def of_plan(database: Database, days: int, hours: int, **columns: Any) -> UUID:
     return made
 
 
+def plan_record(database: Database, name: str, deleted_at: Any = None) -> tuple[UUID, int]:
+    """Insert the record of a plan. Returns: its uid and its lineage."""
+    lineage: int = database.value(
+        "INSERT INTO flag_plan_lineages (cluster, namespace, name) VALUES ('c', 'shop', %s) RETURNING id", name
+    )
+    uid: UUID = database.value(
+        "INSERT INTO flag_plans (uid, lineage, cluster, namespace, name, generation, created_at, planned_from, "
+        "deleted_at) VALUES (gen_random_uuid(), %s, 'c', 'shop', %s, 1, now(), now(), %s) RETURNING uid",
+        *(lineage, name, deleted_at),
+    )
+    return uid, lineage
+
+
 def test_rows_of_plans_go_after_14_days_and_failed_ones_after_90(database: Database, flagschedule: Run) -> None:
     """But never while the end of a window waits for what became of its start."""
     of_plan(database, 14, OLD)
@@ -182,14 +195,7 @@ def test_what_identifies_the_steps_of_a_plan_stays_as_long_as_the_plan(database:
     Of a name of which nothing is left, nothing stays.
     """
     for name, deleted_at in (("lives", None), ("gone", ago(database, 400, OLD)), ("empty", ago(database, 400, OLD))):
-        lineage = database.value(
-            "INSERT INTO flag_plan_lineages (cluster, namespace, name) VALUES ('c', 'shop', %s) RETURNING id", name
-        )
-        database.run(
-            "INSERT INTO flag_plans (uid, lineage, cluster, namespace, name, generation, created_at, planned_from, "
-            "deleted_at) VALUES (gen_random_uuid(), %s, 'c', 'shop', %s, 1, now(), now(), %s)",
-            *(lineage, name, deleted_at),
-        )
+        _, lineage = plan_record(database, name, deleted_at)
         steps = (("chain", OLD, True), ("cron", OLD, False), *([] if name == "empty" else [("recent", YOUNG, False)]))
         for step, hours, is_chain in steps:
             database.run(
@@ -246,13 +252,14 @@ def test_versions_go_with_the_record_or_after_400_days(database: Database, flags
         (living, 1, ago(database, 400, OLD)),
         (living, 2, ago(database, 400, YOUNG)),
         (dead, 3, ago(database, 10)),
+        (plan_record(database, "plan")[0], 5, ago(database, 1)),
         (uuid4(), 4, ago(database, 1)),
     ):
         database.run(insert, uid, generation, seen_at)
 
     assert cleaned(flagschedule("cleanup", "--output", "json")) == {**NOTHING, "records": 1, "changes": 3}
 
-    assert [row["generation"] for row in database.query("SELECT generation FROM flag_schedule_changes")] == [2]
+    assert [row["generation"] for row in database.query("SELECT generation FROM flag_schedule_changes")] == [2, 5]
 
 
 def test_a_purged_row_leaves_its_outcome_and_notifies_no_object(database: Database, flagschedule: Run) -> None:

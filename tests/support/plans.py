@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
 
+from flagschedule.domain.actors import Edit
+from flagschedule.domain.decision import Rules
 from flagschedule.domain.outcome import Reason, State
 from flagschedule.domain.plan import Flag, FlagPlan
 from flagschedule.domain.plan_rows import Content, Insert, Key, Link, Note, Part, PlanFacts, PlanRecord, Update
@@ -63,6 +65,8 @@ class PlanWorld:
     records: dict[str, PlanRecord] = field(default_factory=dict)
     values: dict[Flag, dict[str, Any]] = field(default_factory=dict)
     history: list[tuple[datetime, str, Mapping[str, Any]]] = field(default_factory=list)
+    rules: Rules = RULES
+    edits: list[Edit] = field(default_factory=list)
     _order: dict[UUID, tuple[datetime, int]] = field(default_factory=dict)
     _marks: dict[tuple[Flag, str], tuple[datetime, tuple[datetime, int]]] = field(default_factory=dict)
 
@@ -94,7 +98,9 @@ class PlanWorld:
                 if not link.ended or key.occurrence in chains:
                     self.links[key] = replace(link, plan=obj.ref.uid)
         for _ in range(3):
-            decision = plan(obj, self.facts(obj), RULES)
+            decision = plan(obj, self.facts(obj), self.rules)
+            if decision.edit is not None:
+                self.edits.append(decision.edit)
             self.records[str(obj.ref.uid)] = decision.record
             self._store(decision, obj)
             if not decision.changes:

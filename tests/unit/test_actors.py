@@ -2,15 +2,20 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from flagschedule.domain import status
+from flagschedule.domain import plan_status, status
 from flagschedule.domain.actors import UNKNOWN, Actors
 from flagschedule.domain.decision import Decision, Facts, Rules, decide
 from flagschedule.domain.outcome import Snapshot, State
+from flagschedule.domain.plan import FlagPlan, PlanStatus
+from flagschedule.domain.plan_status import PlanTransition
+from tests.support.plans import PlanWorld
 from tests.unit.builders import FLAG_ID, NOW, ROW_ID, obj
+from tests.unit.test_planning import MONDAY, ramp, world
 
 RECORDING = Rules(max_retries=3, max_lateness=timedelta(minutes=10), record_actors=True)
 SILENT = replace(RECORDING, record_actors=False)
@@ -153,3 +158,67 @@ def test_a_stop_names_who_changed_the_object_last(fields: dict[str, Any], messag
     assert shown
     assert shown.by == "bob"
     assert (shown.message or "").startswith(message)
+
+
+def shown(on: PlanWorld, plan: FlagPlan) -> PlanStatus:
+    """Plan it, and return the status that it has then."""
+    decision = on.reconcile(plan)
+    found = plan_status.compute(plan, on.facts(plan), decision)
+    assert found
+    return found
+
+
+def test_versions_of_a_plan_are_recorded_with_their_authors() -> None:
+    """Each version once, with its spec; a plan that was given up keeps the name of who gave it up."""
+    on = replace(world(MONDAY), rules=RECORDING)
+
+    for _ in range(2):
+        on.reconcile(ramp(annotations=by("alice", origin="shop@4f2a")))
+    on.reconcile(ramp(generation=2, suspend=True, annotations=by("bob")))
+    on.reconcile(ramp(generation=2, suspend=True, annotations=by("eve") | {"flagschedule.io/approved": "all"}))
+    on.reconcile(ramp(generation=3, cancel=True, annotations=by("carol")))
+    on.reconcile(ramp(generation=4, annotations=by("dave")))
+
+    kept = [(edit.generation, edit.actor, edit.origin) for edit in on.edits]
+    assert kept == [(1, "alice", "shop@4f2a"), (2, "bob", None), (2, "eve", None), (3, "carol", None)]
+    assert on.edits[0].spec is not None
+    assert [step["name"] for step in on.edits[0].spec["steps"]] == ["five", "quarter", "all"]
+    assert [record.actors.changed_by for record in on.records.values()] == ["carol"]
+
+
+def test_without_the_setting_nothing_is_recorded_of_a_plan() -> None:
+    """Where no policy writes the annotations they are a tenant's text."""
+    on = replace(world(MONDAY), rules=SILENT)
+
+    assert shown(on, ramp(annotations=by("mallory"))).by is None
+
+    assert on.edits == []
+    assert [record.actors for record in on.records.values()] == [UNKNOWN]
+
+
+def test_a_plan_and_its_events_name_who_acted() -> None:
+    """BY, the messages of Suspended and Cancelled, and the Events of what a person did."""
+    on = replace(world(MONDAY), rules=RECORDING)
+    planned = shown(on, ramp(annotations=by("alice")))
+    suspended = shown(on, ramp(generation=2, suspend=True, annotations=by("bob")))
+    resumed = shown(on, ramp(generation=3, annotations=by("bob")))
+    edited = shown(on, ramp("2027-01-13T09:00:00Z", generation=4, annotations=by("carol")))
+    cancelled = shown(on, ramp("2027-01-13T09:00:00Z", generation=5, cancel=True, annotations=by("dave")))
+
+    versions = [planned, suspended, resumed, edited, cancelled]
+    assert [found.by for found in versions] == ["alice", "bob", "bob", "carol", "dave"]
+    events = [
+        [
+            (event.reason, event.message[: event.message.index(".") + 1])
+            for event in PlanTransition(old=old, new=new).events
+        ]
+        for old, new in pairwise(versions)
+    ]
+    assert events == [
+        [("Suspended", "Held by spec.")],
+        [("Resumed", "Resumed by bob.")],
+        [("Edited", "Edited by carol.")],
+        [("Cancelled", "Given up by spec.")],
+    ]
+    assert (suspended.message or "").startswith("Held by spec.suspend (last changed by bob), ends of")
+    assert (cancelled.message or "").startswith("Given up by spec.cancel (last changed by dave); create")

@@ -4,7 +4,7 @@ A policy of the cluster writes the first two from the request. Where it is not i
 they are recorded by a setting only (`decision.Rules.record_actors`). Names are personal data: in no log, in no metric.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -43,6 +43,30 @@ class Edit:
     actor: str | None
     origin: str | None
     spec: Mapping[str, Any] | None
+
+
+def record_edit(
+    obj: Actors,
+    known: Actors,
+    *,
+    is_new: bool,
+    recording: bool,
+    edit: Callable[[Actors], Edit],
+) -> tuple[Actors, Edit | None]:
+    """Return whom the record names, and the version to keep where there is another one.
+
+    Args:
+        obj: whom the object's annotations name.
+        known: whom the record names.
+        is_new: whether this version of the object is acted on for the first time.
+        recording: whether the annotations may be believed.
+        edit: makes the version to keep.
+    """
+    if not recording:  # a name that was recorded for an earlier version is not that of this one
+        return UNKNOWN if is_new else known, None
+    if not is_new and (known.created_by, known.changed_by) == (obj.created_by, obj.changed_by):
+        return known, None
+    return obj, edit(obj)
 
 
 def _bounded(text: str | None) -> str | None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from flagschedule.domain.actors import UNKNOWN, Edit
+from flagschedule.domain.actors import Actors, Edit, record_edit
 from flagschedule.domain.outcome import Outcome, Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import ConditionReason, FlagSchedule, Spec
 
@@ -90,14 +90,13 @@ def _attributed(decision: Decision, obj: FlagSchedule, facts: Facts, rules: Rule
     if obj.deleting or obj.generation != record.generation or (before and _is_handled(facts.outcome)):
         return decision
     is_new = before is None or (before.generation, before.retry_request) != (record.generation, record.retry_request)
-    if not rules.record_actors:  # a name that was recorded for an earlier version is not that of this one
-        return replace(decision, record=replace(record, actors=UNKNOWN)) if is_new else decision
-    known = (record.actors.created_by, record.actors.changed_by)
-    if not is_new and known == (obj.actors.created_by, obj.actors.changed_by):
-        return decision
-    spec = obj.spec.as_json() if obj.spec else None
-    edit = Edit(generation=obj.generation, actor=obj.actors.changed_by, origin=obj.actors.origin, spec=spec)
-    return replace(decision, record=replace(record, actors=obj.actors), edit=edit)
+
+    def version(by: Actors) -> Edit:
+        spec = obj.spec.as_json() if obj.spec else None
+        return Edit(generation=obj.generation, actor=by.changed_by, origin=by.origin, spec=spec)
+
+    actors, edit = record_edit(obj.actors, record.actors, is_new=is_new, recording=rules.record_actors, edit=version)
+    return replace(decision, record=replace(record, actors=actors), edit=edit)
 
 
 def _decide(obj: FlagSchedule, facts: Facts, rules: Rules) -> Decision:

@@ -31,6 +31,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from flagschedule.domain import lenient
+from flagschedule.domain.actors import UNKNOWN, Actors
 from flagschedule.domain.calendar import Recurrence, parse_date, parse_duration, parse_until
 from flagschedule.domain.conditions import Conditions
 from flagschedule.domain.cron import Cron, parse_cron, require_interval
@@ -318,6 +319,7 @@ class PlanStatus:
     reason: lenient.OptionalText = None
     message: lenient.OptionalText = None
     flags: lenient.OptionalText = None
+    by: lenient.OptionalText = None
     next: Annotated[Coming | None, lenient.OR_NONE] = None
     last: Annotated[Done | None, lenient.OR_NONE] = None
     recent: Annotated[tuple[Done, ...], lenient.EACH] = ()
@@ -361,6 +363,8 @@ class FlagPlan:
     status: PlanStatus
     cancel: bool = False
     finalizers: tuple[str, ...] = ()
+    actors: Actors = UNKNOWN
+    text: str = "null"  # the spec as JSON
 
     @property
     def has_finalizer(self) -> bool:
@@ -428,6 +432,8 @@ class FlagPlan:
             status=PlanStatus.from_json(body.get("status")),
             cancel=isinstance(raw, Mapping) and raw.get("cancel") is True,
             finalizers=tuple(meta.get("finalizers") or ()),
+            actors=Actors.from_annotations(annotations),
+            text=text,
         )
 
 

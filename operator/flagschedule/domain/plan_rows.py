@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from flagschedule.domain.actors import UNKNOWN, Actors
 from flagschedule.domain.outcome import Holding, Reason, State
 from flagschedule.domain.plan import Flag
 from flagschedule.domain.schedule import ObjectRef, Uid
@@ -149,6 +150,7 @@ class PlanRecord:
     cancelled: bool = False
     missing: tuple[Flag, ...] = ()
     deleted: bool = False
+    actors: Actors = UNKNOWN
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,9 +48,9 @@ _MADE: Final = ("Applied", "AlreadySet", "PartlySuperseded")
 _OUTCOMES: Final = (*_MADE, "Superseded", "Cancelled", "NotStarted", "Skipped", "Expired", "DeadlineExceeded")
 _NAMED_FAILURES: Final = {Reason.EXPECTATION_NOT_MET, Reason.DEADLINE_EXCEEDED, Reason.EXPIRED}
 _SENTENCES: Final = {
-    ConditionReason.CANCELLED: "Given up by spec.cancel; create a FlagPlan with a new name for a new plan.",
+    ConditionReason.CANCELLED: "Given up by spec.cancel{by}; create a FlagPlan with a new name for a new plan.",
     ConditionReason.SUSPENDED: (
-        "Held by spec.suspend, ends of windows included; set it to false, and what is overdue is made at once."
+        "Held by spec.suspend{by}, ends of windows included; set it to false, and what is overdue is made at once."
     ),
     ConditionReason.FINISHED: "Every step was handled; nothing is left to do.",
 }
@@ -69,7 +69,7 @@ def compute(obj: FlagPlan, facts: PlanFacts, decision: PlanDecision) -> PlanStat
     links = list(facts.links.values())
     coming = _coming(links, view)
     phase, reason = _phase(obj, facts, decision, links)
-    message = cut(_message(obj, facts, view, reason, coming), _LONGEST_MESSAGE * 4)
+    message = cut(_message(obj, facts, decision, reason, coming), _LONGEST_MESSAGE * 4)
     ready = partial(Condition, observed_generation=record.generation, message=message)
     recent = tuple(_recent(links))
     return PlanStatus(
@@ -78,6 +78,7 @@ def compute(obj: FlagPlan, facts: PlanFacts, decision: PlanDecision) -> PlanStat
         reason=reason,
         message=message,
         flags=_flags(obj.spec) if obj.spec else None,
+        by=record.actors.changed_by,
         next=coming if phase not in {Phase.CANCELLED, Phase.FINISHED} else None,
         last=recent[0] if recent else None,
         recent=recent,
@@ -132,9 +133,12 @@ def _conditions(phase: Phase, reason: ConditionReason, made: "partial[Condition]
         yield made(type=ConditionType.FINISHED, status=_FALSE, reason=why)
 
 
-def _message(obj: FlagPlan, facts: PlanFacts, view: View, reason: ConditionReason, coming: Coming | None) -> str:
+def _message(
+    obj: FlagPlan, facts: PlanFacts, decision: PlanDecision, reason: ConditionReason, coming: Coming | None
+) -> str:
+    view, by = decision.view, decision.record.actors.changed_by
     if reason in _SENTENCES:
-        return _SENTENCES[reason]
+        return _SENTENCES[reason].format(by=f" (last changed by {by})" if by else "")
     match reason:
         case ConditionReason.INVALID_SPEC:
             fault = cut(obj.fault or "see the schema", _LONGEST_MESSAGE)
@@ -363,6 +367,9 @@ class EventReason(StrEnum):
     EDIT_TOO_LATE = "EditTooLate"
     EXPIRED = "Expired"
     FINISHED = "Finished"
+    SUSPENDED = "Suspended"
+    RESUMED = "Resumed"
+    EDITED = "Edited"
     CANCELLED = "Cancelled"
     INVALID_SPEC = "InvalidSpec"
 
@@ -412,6 +419,16 @@ class PlanTransition:
             is_new = before is None
         if is_new:
             yield _event(EventReason(after.reason), after.message)
+        elif not same_edit and before is not None:
+            yield from self._of_edit(before, after)
+
+    def _of_edit(self, before: Condition, after: Condition) -> Iterator[Event]:
+        """What a person did to a plan that goes on; one Event for each version of the object at most."""
+        by = f" by {self.new.by}" if self.new.by else ""
+        if before.reason == EventReason.SUSPENDED != after.reason:
+            yield _event(EventReason.RESUMED, f"Resumed{by}. {after.message}")
+        elif before.reason == after.reason == EventReason.PLANNED:
+            yield _event(EventReason.EDITED, f"Edited{by}. {after.message}")
 
 
 def _of_done(done: Done) -> Event:

@@ -5,11 +5,13 @@ Planning again what was stored changes nothing. A link that has an outcome is ne
 to retry: that is why nothing is made twice.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypedDict
 
+from flagschedule.domain.actors import Actors, Edit, record_edit
 from flagschedule.domain.calendar import Occurrence
 from flagschedule.domain.decision import Rules
 from flagschedule.domain.outcome import Reason, State
@@ -85,10 +87,37 @@ class PlanDecision:
     record: PlanRecord
     changes: Changes
     view: View
+    edit: Edit | None = None
 
 
 def plan(obj: FlagPlan, facts: PlanFacts, rules: Rules) -> PlanDecision:
     """What the database should hold for this object; planned again, it finds nothing to change."""
+    return _attributed(_plan(obj, facts, rules), obj, facts, rules)
+
+
+def _attributed(decision: PlanDecision, obj: FlagPlan, facts: PlanFacts, rules: Rules) -> PlanDecision:
+    """Add who changed the object, where a version of it is acted on for the first time.
+
+    A plan that was given up keeps the name of the user who gave it up.
+    """
+    before, record = facts.record, decision.record
+    if obj.deleting or facts.replaced or obj.generation != record.generation or (before and before.cancelled):
+        return decision
+    is_new = before is None or _version(before) != _version(record)
+
+    def version(by: Actors) -> Edit:
+        spec = json.loads(obj.text) if obj.spec else None
+        return Edit(generation=obj.generation, actor=by.changed_by, origin=by.origin, spec=spec)
+
+    actors, edit = record_edit(obj.actors, record.actors, is_new=is_new, recording=rules.record_actors, edit=version)
+    return replace(decision, record=replace(record, actors=actors), edit=edit)
+
+
+def _version(record: PlanRecord) -> tuple[object, ...]:
+    return record.generation, record.retry_request, record.approval
+
+
+def _plan(obj: FlagPlan, facts: PlanFacts, rules: Rules) -> PlanDecision:
     record = facts.record or PlanRecord(
         ref=obj.ref, created_at=obj.created_at, planned_from=_first_sight(obj, facts.now, rules)
     )

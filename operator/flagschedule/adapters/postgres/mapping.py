@@ -78,9 +78,7 @@ def record_values(record: Record) -> dict[str, Any]:
         "state": record.state,
         "reason": record.reason,
         "applied_at": record.applied_at,
-        "created_by": record.actors.created_by,
-        "changed_by": record.actors.changed_by,
-        "origin": record.actors.origin,
+        **vars(record.actors),
     }
 
 
@@ -92,6 +90,11 @@ def edit_values(edit: Edit) -> dict[str, Any]:
         "origin": edit.origin,
         "spec": None if edit.spec is None else Jsonb(edit.spec),
     }
+
+
+def to_actors(found: DictRow) -> Actors:
+    """Whom a record names."""
+    return Actors(created_by=found["created_by"], changed_by=found["changed_by"], origin=found["origin"])
 
 
 def to_ref(found: DictRow) -> ObjectRef:
@@ -130,7 +133,7 @@ def to_snapshot(found: DictRow) -> Snapshot:
         state=to_state(found["outcome"]),
         reason=to_reason(found["outcome_reason"]),
         applied_at=found["outcome_applied_at"],
-        actors=Actors(created_by=found["created_by"], changed_by=found["changed_by"], origin=found["origin"]),
+        actors=to_actors(found),
     )
     row = _row(found) if found["id"] else None
     if row is None and record.schedule_id and record.state is None:

@@ -137,6 +137,9 @@ class _Transaction:
             record = replace(record, retry_request=handled)
         if record != self._facts.record and not (self._facts.record is None and record.deleted):
             await self._session.execute(_text("save_record"), {**self._values, **_record_values(record)})
+            if decision.edit is not None:
+                edit = {**self._values, **mapping.edit_values(decision.edit)}
+                await self._session.execute(statements.read("mirror/insert_change"), edit)
 
     @property
     def _is_suspended(self) -> bool:
@@ -248,6 +251,7 @@ def _to_record(obj: FlagPlan, found: DictRow) -> PlanRecord:
         cancelled=found["cancelled"],
         missing=tuple(_missing(found["missing"])),
         deleted=found["deleted"],
+        actors=mapping.to_actors(found),
     )
 
 
@@ -270,6 +274,7 @@ def _record_values(record: PlanRecord) -> dict[str, Any]:
         "approval": record.approval,
         "cancelled": record.cancelled,
         "missing": Jsonb(record.missing),
+        **vars(record.actors),
         "deleted": record.deleted,
     }
 
