@@ -82,22 +82,24 @@ def clean(url: str) -> str:
 
 def _read_folder(folder: Path) -> dict[str, str]:
     """Return the parts that the folder has a file of."""
-    if not folder.is_dir():
+    try:
+        files = {file.name for file in folder.iterdir()}
+    except OSError:
         raise DependencyUnavailableError(
-            f"{FOLDER}: there is no such folder; check its path, and that the Secret is mounted there"
-        )
+            f"{FOLDER}: the folder cannot be read; check its path and its mode, and that the Secret is mounted there"
+        ) from None
     found = {}
     for part, names in _FILES.items():
-        if name := next((name for name in names if (folder / name).exists()), None):
+        if name := next((name for name in names if name in files), None):
             # A password may begin or end with a space; a newline is an editor's, or that of `echo`.
             text = read(f"{FOLDER}, {name}", folder / name).rstrip("\r\n")
             found[part] = text if part == "password" else text.strip()
             if not found[part]:
                 raise DependencyUnavailableError(f"{FOLDER}: its file {name} is empty; write the {part} into it")
     if not found:
-        files = ", ".join(name for names in _FILES.values() for name in names)
+        known = ", ".join(name for names in _FILES.values() for name in names)
         raise DependencyUnavailableError(
-            f"{FOLDER}: has none of the files {files}; mount the keys of the Secret under these names"
+            f"{FOLDER}: has none of the files {known}; mount the keys of the Secret under these names"
         )
     host = found.get("host", "")
     if not host.startswith("/") and ("/" in host or host.count(":") == 1):

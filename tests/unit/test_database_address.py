@@ -93,7 +93,7 @@ WRONG: dict[str, tuple[str, dict[str, str], str]] = {
     "empty file": ("postgresql://h/d", {"password": "\n"}, "its file password is empty"),
     "host with a port": ("", {"host": "h.example:5432"}, "the file port holds it"),
     "host that is a URL": ("", {"host": "postgresql://h.example/x"}, "leave out a scheme"),
-    "no folder": ("postgresql://h/d", {}, "check its path, and that the Secret is mounted"),
+    "no folder": ("postgresql://h/d", {}, "and that the Secret is mounted there"),
 }
 
 
@@ -103,7 +103,7 @@ def test_a_wrong_combination_is_refused_with_what_to_do(
 ) -> None:
     """The start of a program fails with one sentence that names the setting and shows no value."""
     url, files, said = WRONG[case]
-    folder = mount(tmp_path, files) if files else tmp_path / "nothing"
+    folder = mount(tmp_path, files) if files else tmp_path / ("too-long" * 100)
     monkeypatch.setenv("DATABASE_URL", url)
     monkeypatch.setenv("DATABASE_FOLDER", str(folder))
 
