@@ -95,19 +95,15 @@ def token(leaf: values.Value) -> tuple[Any, str] | None:
 
     Numbers grow in the order of the file, so that no run is longer than its deadline.
     """
-    if leaf.stated.keys() & {"pattern", "enum", "$ref"} or "boolean" in leaf.stated.get("type", ()):
-        return None
     number = LEAVES.index(leaf)
-    word, count = f"token-{number}-", 100 * number + 77
-    match other(leaf):
-        case "other":
-            return word, word
-        case {**entries} if len(entries) == 1 and isinstance(next(iter(entries.values())), str):
-            return dict.fromkeys(entries, word), word
-        case int(value) if not isinstance(value, bool) and leaf.stated.get("maximum", count) >= count:
-            return count, str(count)
-        case _:
-            return None
+    word, count = f"token{number}x", 100 * number + 77
+    value = other(leaf)
+    if "boolean" in leaf.stated.get("type", ()) or isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return (count, str(count)) if leaf.stated.get("maximum", count) >= count else None
+    text = json.dumps(value)
+    return (json.loads(text.replace("other", word)), word) if "other" in text else None
 
 
 def _found_together(helm: Helm, everything: Document) -> set[str]:
