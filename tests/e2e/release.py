@@ -52,6 +52,10 @@ class Release:
         words = ("upgrade", "flagschedule", str(CHART), "--reset-then-reuse-values", *chosen)
         return self._helm(*words, "--wait", "--timeout=240s")
 
+    def test(self) -> str:
+        """`helm test`; fails if the test does. What it printed, with the log of the test's pod."""
+        return self._helm("test", "flagschedule", "--logs", "--timeout=240s")
+
     def uninstall(self) -> str:
         """`helm uninstall`; returns when everything is gone. What it printed."""
         return self._helm("uninstall", "flagschedule", "--wait", "--timeout=240s")

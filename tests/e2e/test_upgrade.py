@@ -77,6 +77,14 @@ def test_a_lingering_run_applies_within_seconds(pods: Pods) -> None:
     assert pods.database.state(flag) == (True, 25)
 
 
+def test_helm_test_makes_a_change(pods: Pods) -> None:
+    """`helm test` succeeds in the cluster, where its pod finds Python, its account and the API server."""
+    pods.database.flag("flagschedule-helm-test")
+    eventually(pods.has_lingering_run, "a pod of the processor lingers")
+
+    assert "applied: rolloutPercentage=" in pods.release.test()
+
+
 def test_the_emergency_stop_stops_a_run_that_waits(pods: Pods) -> None:
     """After the commands of the emergency stop no change is made, also by a run that waits; afterwards all are made."""
     stop, go_on = recipes.commands("how-to/operations.md", "Stop everything now")
