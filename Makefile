@@ -7,7 +7,7 @@ LOCK := $(PYTHON_IN_VENV) -m piptools compile --quiet --allow-unsafe --strip-ext
 IN_PARALLEL := --numprocesses=auto --maxprocesses=4 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit coverage test-integration e2e e2e-full bench bench-quick neighbours cases check docs generate build-programs image sbom plugin plugin-picture lock clean
+.PHONY: help setup demo test test-unit coverage test-integration e2e e2e-full bench bench-quick neighbours cases check docs generate build-programs image sbom plugin plugin-picture lock audit clean
 
 help: ## List the commands.
 	@echo "Usage: make COMMAND. Each one sets up what it needs."
@@ -95,6 +95,14 @@ lock: setup ## Lock the newest allowed versions in requirements/, with hashes. R
 	@$(LOCK) --upgrade --constraint=requirements/dev.txt --only-build-deps --build-deps-for=wheel --output-file=requirements/build.txt pyproject.toml
 	@echo "==> requirements/bench.txt"
 	@$(LOCK) --upgrade --constraint=requirements/runtime.txt --output-file=requirements/bench.txt requirements/bench.in
+	@echo "==> requirements/audit.txt"
+	@$(LOCK) --upgrade --output-file=requirements/audit.txt requirements/audit.in
+
+audit: setup ## Look up known vulnerabilities of what the image and the plugin contain. Needs the advisories' server.
+	@echo "==> Installing pip-audit into build/audit"
+	@$(PYTHON_IN_VENV) -m venv --clear build/audit
+	@build/audit/bin/python -m pip install --quiet --require-hashes --only-binary :all: --requirement requirements/audit.txt
+	@build/audit/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/runtime.txt
 
 clean: ## Remove .venv and everything generated here. What was built stays in the cache, outside of the repository.
 	@echo "==> Removing .venv, build, dist and the tools' caches"
