@@ -134,6 +134,36 @@ def test_what_cannot_be_used_is_named(spec: dict[str, Any], sentence: str) -> No
     assert sentence in (obj.fault or "")
 
 
+def test_a_fault_in_a_window_is_the_only_one_that_is_named() -> None:
+    """An hour 24, as in a report on another tool; that the list has no valid window besides is not said."""
+    obj = freeze(windows=[WEEKEND | {"cron": "* 7-24 * * 0-6"}])
+
+    assert obj.fault == (
+        'spec.windows.0.cron: has a hour that is not valid, "7-24": write 0 to 23; lists 1,2, ranges 1-5 and steps */2 '
+        "are allowed, too"
+    )
+
+
+def test_a_window_holds_nothing_outside_of_its_times() -> None:
+    """Neither before its first time nor in a gap between others, and by the clock of its zone in summer, too."""
+
+    def holds(at: str, cron: str, length: str, zone: str) -> bool:
+        now = datetime.fromisoformat(at)
+        spec = freeze(windows=[{"cron": cron, "for": length, "timeZone": zone}]).spec
+        assert spec
+        return any(it.starts_at <= now and (it.ends_at is None or now < it.ends_at) for it in spec.intervals(now))
+
+    daily = ("2 13 * * *", "1h", "UTC")
+    times = [f"2027-01-12T{at}:00Z" for at in ("12:00", "13:02", "14:01", "14:02")]
+    assert [at for at in times if holds(at, *daily)] == times[1:3]
+    but_one_hour = ("0 0-15,17-23 * * *", "1h", "UTC")
+    times = [f"2027-01-12T{at}:00Z" for at in ("16:00", "16:59", "15:59", "17:00")]
+    assert [at for at in times if holds(at, *but_one_hour)] == times[2:]
+    london = ("0 9 * * *", "3h30m", "Europe/London")
+    times = [f"2027-03-{at}:00Z" for at in ("26T08:30", "26T12:29", "29T08:30", "29T11:30")]
+    assert [at for at in times if holds(at, *london)] == times[1:3]
+
+
 def test_too_many_intervals_are_refused() -> None:
     """Each look of the processor reads the intervals, so that their number has a bound."""
     hourly = [{"cron": f"{n} * * * *", "for": "1m", "timeZone": "UTC"} for n in (0, 30)]

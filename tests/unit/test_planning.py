@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from flagschedule.domain import calendar, plan_status, planning
 from flagschedule.domain.calendar import Occurrence
 from flagschedule.domain.outcome import Reason, State
-from flagschedule.domain.plan import FlagPlan
+from flagschedule.domain.plan import APPROVAL_ANNOTATION, FlagPlan
 from flagschedule.domain.plan_rows import Key, Part
 from flagschedule.domain.planning import MOST_OVERDUE, MOST_PENDING, horizon, plan
 from tests.support.mirroring import RULES
@@ -329,6 +329,45 @@ def test_an_approval_is_waited_for_and_its_time_too() -> None:
     on.reconcile(ramp(**last_waits, annotations={"flagschedule.io/approved": "all"}))
 
     assert [(link.key.step, link.due_at) for link in on.pending()] == [("all", on.now)]
+
+
+def test_a_plan_that_is_approved_and_cancelled_is_cancelled() -> None:
+    """What a person gives up is not made, whatever was approved before or with it; also of a suspended plan."""
+    on = world(MONDAY)
+    waiting = ramp(last={"approval": True})
+    on.reconcile(waiting)
+    on.run(waiting, MONDAY + 5 * DAY, HOUR)
+    approved = ramp(last={"approval": True}, suspend=True, generation=2, annotations={APPROVAL_ANNOTATION: "all"})
+    on.reconcile(approved)
+    assert [link.key.step for link in on.pending()] == ["all"]
+
+    cancelled = ramp(
+        last={"approval": True}, suspend=True, cancel=True, generation=3, annotations={APPROVAL_ANNOTATION: "all"}
+    )
+    on.reconcile(cancelled)
+    on.run(cancelled, MONDAY + 9 * DAY, HOUR)
+
+    assert [values for _, _, values in on.history] == [{"rolloutPercentage": 5}, {"rolloutPercentage": 25}]
+    assert on.pending() == []
+
+
+def test_an_approval_of_a_suspended_plan_counts_when_it_is_resumed() -> None:
+    """The step is made without a second approval."""
+    on = world(MONDAY)
+    waiting = ramp(last={"approval": True})
+    on.reconcile(waiting)
+    on.run(waiting, MONDAY + 5 * DAY, HOUR)
+    annotations = {APPROVAL_ANNOTATION: "all"}
+    on.reconcile(ramp(last={"approval": True}, suspend=True, generation=2, annotations=annotations))
+    on.now += DAY
+    on.process()
+    assert len(on.history) == 2
+
+    resumed = ramp(last={"approval": True}, generation=3, annotations=annotations)
+    on.reconcile(resumed)
+    on.process()
+
+    assert on.history[-1] == (on.now, "chat", {"rolloutPercentage": 100})
 
 
 def test_an_early_approval_shortens_no_soak() -> None:

@@ -7,7 +7,7 @@ It must not know where the object came from or what becomes of it.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -395,7 +395,13 @@ def _parse_spec(raw: object) -> tuple[Spec | None, str | None]:
 
 def explain_faults(error: ValidationError) -> str:
     """Say where in a spec its faults are, and what must stand there."""
-    return "; ".join(_explain(fault) for fault in error.errors(include_url=False, include_input=False))
+    faults = error.errors(include_url=False, include_input=False)
+    return "; ".join(_explain(fault) for fault in faults if not _is_of_entries(fault["loc"], faults))
+
+
+def _is_of_entries(place: tuple[int | str, ...], faults: Iterable[Any]) -> bool:
+    """Whether a list has a fault for its entries' sake alone: one without its faulty entries counts as too short."""
+    return any(fault["loc"][: len(place)] == place and len(fault["loc"]) > len(place) for fault in faults)
 
 
 def _explain(fault: Any) -> str:
