@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, Self
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError
 from pydantic import model_validator as checked
 from pydantic.alias_generators import to_camel
 
@@ -215,8 +215,8 @@ class NextWindow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status:
-    """What an object shows of its freeze; `foreign` as that of a FlagSchedule's status."""
+class Status(lenient.Stored):
+    """What an object shows of its freeze."""
 
     __pydantic_config__: ClassVar[ConfigDict] = lenient.CONFIG
 
@@ -227,20 +227,6 @@ class Status:
     next_window: Annotated[NextWindow | None, lenient.OR_NONE] = None
     message: lenient.OptionalText = None
     conditions: Conditions = ()
-    foreign: Annotated[bool | None, Field(exclude=True), lenient.OR_NONE] = False
-
-    @staticmethod
-    def from_json(raw: object) -> "Status":
-        """Read a stored status; what cannot be read counts as absent."""
-        found = lenient.read(_STATUS, raw)
-        return replace(found, foreign=found.as_json() != raw)
-
-    def as_json(self) -> dict[str, Any]:
-        """The shape of the API."""
-        return lenient.render(_STATUS, self)
-
-
-_STATUS: Final = TypeAdapter(Status)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,6 @@ from pydantic import (
     Field,
     StrictBool,
     StrictInt,
-    TypeAdapter,
     ValidationError,
     ValidationInfo,
 )
@@ -309,7 +308,7 @@ class WaitingFor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanStatus:
+class PlanStatus(lenient.Stored):
     """What a FlagPlan shows: computed, or as it is stored; see `schedule.Status`."""
 
     __pydantic_config__: ClassVar[ConfigDict] = lenient.CONFIG
@@ -330,20 +329,6 @@ class PlanStatus:
     last_handled_retry_request: lenient.OptionalText = None
     last_handled_approval: lenient.OptionalText = None
     conditions: Conditions = ()
-    foreign: Annotated[bool | None, Field(exclude=True), lenient.OR_NONE] = False
-
-    @staticmethod
-    def from_json(raw: object) -> "PlanStatus":
-        """Read a stored status; what cannot be read counts as absent."""
-        found = lenient.read(_STATUS, raw)
-        return replace(found, foreign=found.as_json() != raw)
-
-    def as_json(self) -> dict[str, Any]:
-        """The shape of the API."""
-        return lenient.render(_STATUS, self)
-
-
-_STATUS: Final = TypeAdapter(PlanStatus)
 
 
 @dataclass(frozen=True, kw_only=True)

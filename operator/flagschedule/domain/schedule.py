@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, NewType, Self
 from uuid import UUID
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, ValidationError
 from pydantic.alias_generators import to_camel
 
 from flagschedule.domain import lenient
@@ -208,12 +208,8 @@ class ConditionReason(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status:
-    """What an object shows of its schedule: as we compute it, or as it was read, when others may have written it.
-
-    `foreign` is whether the JSON that was read has fields or formats that we do not write. Such a status is unequal to
-    every computed one, so that the operator writes it again, and from then on it is as we write it.
-    """
+class Status(lenient.Stored):
+    """What an object shows of its schedule: as we compute it, or as it was read, when others may have written it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = lenient.CONFIG
 
@@ -236,24 +232,10 @@ class Status:
     lateness_seconds: lenient.OptionalNumber = None
     attempts: Attempts = field(default=(), compare=False)
     flag: Annotated[FlagChange | None, lenient.OR_NONE] = field(default=None, compare=False)
-    foreign: Annotated[bool | None, Field(exclude=True), lenient.OR_NONE] = False
-
-    @staticmethod
-    def from_json(raw: object) -> "Status":
-        """Read a stored status; what cannot be read counts as absent."""
-        found = lenient.read(_STATUS, raw)
-        return replace(found, foreign=found.as_json() != raw)
-
-    def as_json(self) -> dict[str, Any]:
-        """The shape of the API."""
-        return lenient.render(_STATUS, self)
 
     def has_reason(self, reason: ConditionReason) -> bool:
         """Whether any condition has this reason."""
         return any(condition.reason == reason for condition in self.conditions)
-
-
-_STATUS: Final = TypeAdapter(Status)
 
 
 @dataclass(frozen=True, kw_only=True)
