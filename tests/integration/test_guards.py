@@ -412,6 +412,33 @@ def test_a_guarded_row_waits_for_an_earlier_retry(database: Database, flag: UUID
     assert database.state(flag) == (False, 25)
 
 
+def test_a_start_that_is_tried_again_after_its_end_switches_nothing_on(
+    database: Database, flag: UUID, flagschedule: Run
+) -> None:
+    """The retry of a window's start and its end are due together: the flag is not on for a moment."""
+    start = database.schedule(
+        flag,
+        {"enabled": True},
+        due=timedelta(hours=-2),
+        status="failed",
+        retry_count=1,
+        next_retry_at=datetime.now(UTC),
+    )
+    end = database.schedule(flag, {"enabled": False}, due=timedelta(hours=-1), requires=1, follows=start)
+    database.run("UPDATE feature_flags SET enabled = false")
+    database.run(
+        "CREATE TABLE seen (enabled boolean); GRANT INSERT ON seen TO PUBLIC; "
+        "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN INSERT INTO seen VALUES (NEW.enabled); RETURN NULL; END $$; "
+        "CREATE TRIGGER note AFTER UPDATE ON feature_flags FOR EACH ROW EXECUTE FUNCTION note()"
+    )
+
+    flagschedule("process")
+
+    assert [database.row(row)["reason"] for row in (start, end)] == ["Superseded", "Applied"]
+    assert {row["enabled"] for row in database.query("SELECT enabled FROM seen")} == {False}
+
+
 def test_a_row_without_the_gate_cannot_be_stored(database: Database, flag: UUID) -> None:
     """Another program cannot forget that an older processor must not take a guarded row."""
     with pytest.raises(psycopg.errors.CheckViolation):

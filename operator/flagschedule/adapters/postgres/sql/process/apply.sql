@@ -29,8 +29,13 @@ candidates AS MATERIALIZED (
     SELECT j.id, j.flag_id, j.scheduled_at, j.arming, j.retry_count, j.status = 'failed' AS retried, j.flag_key,
            j.environment, j.enabled, j.rollout_percentage, j.updated_at, j.fault,
            -- full: j.fault IS NULL AND j.verdict = 'AlreadySet' AS already_set, j.expect,
-           CASE WHEN j.fault IS NULL THEN (j.updates ->> 'enabled')::boolean END AS new_enabled,
-           CASE WHEN j.fault IS NULL THEN (j.updates ->> 'rolloutPercentage')::numeric::integer END
+           -- full: j.fault IS NULL AND j.verdict = 'Superseded' AS overtaken,
+           CASE WHEN j.fault IS NULL
+                -- full: AND j.verdict IS DISTINCT FROM 'Superseded'
+                THEN (j.updates ->> 'enabled')::boolean END AS new_enabled,
+           CASE WHEN j.fault IS NULL
+                -- full: AND j.verdict IS DISTINCT FROM 'Superseded'
+                THEN (j.updates ->> 'rolloutPercentage')::numeric::integer END
                AS new_rollout_percentage
     FROM (
         -- If the start of a window has a fault, its end in the same batch has the fault NotStarted.
@@ -51,7 +56,7 @@ candidates AS MATERIALIZED (
                    WHEN jsonb_typeof(c.updates -> 'rolloutPercentage') <> 'number' THEN 'InvalidUpdates'
                    -- jsonb writes a number without exponent and keeps its zeros: 1e1 is 10, 5.0 is 5.0.
                    WHEN c.updates ->> 'rolloutPercentage' !~ '^(100|[1-9]?[0-9])([.]0+)?$' THEN 'InvalidUpdates'
-                   -- full: ELSE nullif(c.verdict, 'AlreadySet')
+                   -- full: ELSE CASE WHEN c.verdict NOT IN ('AlreadySet', 'Superseded') THEN c.verdict END
                END AS fault  -- plain
                -- full: END AS fault_alone
         FROM claimed AS c
@@ -169,14 +174,15 @@ results AS MATERIALIZED (
                 THEN f.rollout_percentage ELSE c.rollout_percentage END
            -- full: END
            AS after_rollout_percentage,
-           c.fault IS NULL AND w.enabled_by = c.id AS set_enabled,
-           c.fault IS NULL AND w.rollout_percentage_by = c.id AS set_rollout_percentage,
+           c.fault IS NULL AND w.enabled_by IS NOT DISTINCT FROM c.id AS set_enabled,
+           c.fault IS NULL AND w.rollout_percentage_by IS NOT DISTINCT FROM c.id AS set_rollout_percentage,
            CASE WHEN c.fault IS NULL THEN 'applied'
                 -- full: WHEN c.fault IN ('Skipped', 'NotStarted') THEN 'cancelled'
                 ELSE 'failed' END AS state,
            CASE
                WHEN c.fault IS NOT NULL THEN c.fault
                -- full: WHEN c.already_set THEN 'AlreadySet'
+               -- full: WHEN c.overtaken THEN 'Superseded'
                WHEN (c.new_enabled IS NULL OR w.enabled_by = c.id)
                     AND (c.new_rollout_percentage IS NULL OR w.rollout_percentage_by = c.id) THEN 'Applied'
                WHEN w.enabled_by = c.id OR w.rollout_percentage_by = c.id THEN 'PartlySuperseded'

@@ -52,6 +52,23 @@ marks AS MATERIALIZED (
 -- Compared as jsonb, because another program may have written anything, and a cast would end the statement.
 SELECT o.*,
        CASE
+           -- A retry of a start whose end is due, too, and sets all that the start would set: it would switch the flag
+           -- on for one batch. In the same batch an end wins by its time, so that this is for retries alone.
+           WHEN v.verdict IS NULL AND o.status = 'failed' AND EXISTS (
+               SELECT FROM feature_flag_schedules AS s, (SELECT o.flag_key, o.environment) AS f
+               WHERE s.follows = o.id AND s.status = 'pending' AND NOT s.suspended AND s.scheduled_at <= now()
+                 AND (o.updates -> 'enabled' IS NULL OR s.updates -> 'enabled' IS NOT NULL)
+                 AND (o.updates -> 'rolloutPercentage' IS NULL OR s.updates -> 'rolloutPercentage' IS NOT NULL)
+                 AND NOT (/* held */ false)
+           ) THEN 'Superseded'
+           ELSE v.verdict
+       END AS verdict
+FROM ordered AS o
+LEFT JOIN marks AS w USING (flag_id)
+LEFT JOIN starts AS b ON b.id = o.follows
+CROSS JOIN LATERAL (
+    SELECT
+       CASE
            WHEN o.follows IS NOT NULL AND b.status IS DISTINCT FROM 'applied' AND b.unfinished IS NOT TRUE
                THEN 'NotStarted'
            WHEN o.expect IS NULL THEN NULL
@@ -74,8 +91,7 @@ SELECT o.*,
            WHEN o.on_mismatch = 'Skip' THEN 'Skipped'
            ELSE 'ExpectationNotMet'
        END AS verdict
-FROM ordered AS o
-LEFT JOIN marks AS w USING (flag_id)
-LEFT JOIN starts AS b ON b.id = o.follows
+    OFFSET 0  -- keeps the verdict a column, or each of its uses would judge again
+) AS v
 WHERE CASE WHEN b.unfinished AND o.follows <> ALL (ARRAY(SELECT x.id FROM ordered AS x)) THEN NULL ELSE true END
     IS NOT NULL
