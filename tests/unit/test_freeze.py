@@ -135,7 +135,7 @@ def test_what_cannot_be_used_is_named(spec: dict[str, Any], sentence: str) -> No
 
 
 def test_a_fault_in_a_window_is_the_only_one_that_is_named() -> None:
-    """An hour 24, as in a report on another tool; that the list has no valid window besides is not said."""
+    """An hour 24, as in a report on another tool; it is not said that the list has no valid window."""
     obj = freeze(windows=[WEEKEND | {"cron": "* 7-24 * * 0-6"}])
 
     assert obj.fault == (

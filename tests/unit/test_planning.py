@@ -332,7 +332,7 @@ def test_an_approval_is_waited_for_and_its_time_too() -> None:
 
 
 def test_a_plan_that_is_approved_and_cancelled_is_cancelled() -> None:
-    """What a person gives up is not made, whatever was approved before or with it; also of a suspended plan."""
+    """What a person gives up is not made, also if it was approved before or with it, and of a suspended plan."""
     on = world(MONDAY)
     waiting = ramp(last={"approval": True})
     on.reconcile(waiting)
