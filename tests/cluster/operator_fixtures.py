@@ -125,10 +125,12 @@ class Scene:
         assert answer.ok, answer.message
         return answer.body
 
-    def create_by_git(self, name: str, *, late: timedelta = timedelta(0), **fields: Any) -> Object:
+    def create_by_git(
+        self, name: str, *, late: timedelta = timedelta(0), annotations: Any = None, **fields: Any
+    ) -> Object:
         """Create an object as Argo CD does, also one that was due `late` ago by the database's clock."""
         at: str = self.database.value("""SELECT to_char(now() - %s, 'YYYY-MM-DD"T"HH24:MI:SS"Z"')""", late)
-        tracked = {"argocd.argoproj.io/tracking-id": f"shop:flagschedule.io/FlagSchedule:{name}"}
+        tracked = {"argocd.argoproj.io/tracking-id": f"shop:flagschedule.io/FlagSchedule:{name}", **(annotations or {})}
         answer = self.api.create(flagschedule(name, spec(**{"scheduledAt": at, **fields}), annotations=tracked))
         assert answer.ok, answer.message
         return answer.body

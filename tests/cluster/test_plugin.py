@@ -112,8 +112,13 @@ def test_stop_the_change_of_nine_at_five_to_nine(scene: Scene, plugin: Run, kube
 
 
 def test_find_out_what_happened_and_put_it_back(scene: Scene, plugin: Run, kubectl: Run) -> None:
-    """The history shows attempt and values before and after; the printed YAML puts the flag back."""
-    scene.create_by_git("launch", late=timedelta(seconds=30), updates={"enabled": True, "rolloutPercentage": 40})
+    """The history shows attempt, values before and after, and who; the printed YAML puts the flag back."""
+    scene.operator.stop()
+    scene.operator.start(FLAG_SCHEDULE_RECORD_ACTORS="true")
+    who = {f"flagschedule.io/{verb}-by": "admin" for verb in ("created", "changed")}  # a user may name no other
+    scene.create_by_git(
+        "launch", late=timedelta(seconds=30), annotations=who, updates={"enabled": True, "rolloutPercentage": 40}
+    )
     scene.reaches("launch", "Pending")
     scene.process()
     scene.reaches("launch", "Applied")
@@ -122,6 +127,7 @@ def test_find_out_what_happened_and_put_it_back(scene: Scene, plugin: Run, kubec
     assert "enabled=false" in shown
     assert "rolloutPercentage=40" in shown
     assert "attempt 1" in shown
+    assert shown.split()[-1] == "admin"
 
     yaml = plugin("revert", "launch", "--in", "4s").stdout
     (name,) = [line.split('"')[1] for line in yaml.splitlines() if line.startswith("  name:")]
