@@ -13,7 +13,7 @@ pytest_plugins = ["tests.builds", "tests.parallel", "tests.support.asynchronous"
 
 # A test never sees the settings, the database or the cluster of the user who runs it.
 for _name in [*os.environ]:
-    if _name.startswith(("FLAG_SCHEDULE_", "PG")) or _name in {"DATABASE_URL", "REDIS_URL", "KUBECONFIG"}:
+    if _name.startswith(("FLAG_SCHEDULE_", "PG", "WEBHOOK_")) or _name in {"DATABASE_URL", "REDIS_URL", "KUBECONFIG"}:
         del os.environ[_name]
 
 # A test run in the background, as by `make test &`, inherits signals that are ignored.

@@ -15,12 +15,24 @@ from flagschedule.database_address import DatabaseAddress, clean, parts_of, read
 from flagschedule.domain.backoff import MAX_RETRIES
 from flagschedule.domain.defaults import SHORTEST_INTERVAL
 from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError
+from flagschedule.domain.notices import DEFAULT_EVENTS, NoticeEvent, Webhook, parse_keys, parse_url
 
 _log = logging.getLogger(__name__)
 _DEFAULT_MAX_RETRIES: Final = 3
 _PREFIX: Final = "FLAG_SCHEDULE_"
 _NO_URL: Final = "postgresql://"
-_IN_FILES: Final = {"DATABASE_URL": _NO_URL, "REDIS_URL": "", "REDIS_PASSWORD": ""}  # with a value that is no fault
+# With a value that is no fault.
+_IN_FILES: Final = {
+    "DATABASE_URL": _NO_URL,
+    "REDIS_URL": "",
+    "REDIS_PASSWORD": "",
+    "WEBHOOK_URL": "",
+    "WEBHOOK_SIGNING_KEYS": "",
+}
+_UNSIGNED: Final = (
+    "WEBHOOK_SIGNING_KEYS is not set, and WEBHOOK_URL is; "
+    'make a key with `echo "whsec_$(openssl rand -base64 32)"` and give it to the receiver, too'
+)
 
 
 def _prefixed(name: str) -> str:
@@ -89,6 +101,44 @@ class Settings(BaseModel):
             description="A file that holds the REDIS_PASSWORD, instead of the variable. It is read when a run starts.",
         ),
     ] = None
+    webhook_url: Annotated[
+        SecretStr | None,
+        Field(
+            validation_alias="WEBHOOK_URL",
+            description="Where the operator sends notices of changes, https://host/path. Without it there are none.",
+        ),
+    ] = None
+    webhook_url_file: Annotated[
+        Path | None,
+        Field(
+            validation_alias="WEBHOOK_URL_FILE",
+            description="A file that holds the WEBHOOK_URL, instead of the variable. It is read again while the "
+            "operator runs.",
+        ),
+    ] = None
+    webhook_signing_keys: Annotated[
+        SecretStr | None,
+        Field(
+            validation_alias="WEBHOOK_SIGNING_KEYS",
+            description="What notices are signed with: `whsec_` and the base64 of 24 to 64 random bytes. Several, with "
+            "spaces between them, while receivers change theirs.",
+        ),
+    ] = None
+    webhook_signing_keys_file: Annotated[
+        Path | None,
+        Field(
+            validation_alias="WEBHOOK_SIGNING_KEYS_FILE",
+            description="A file that holds the WEBHOOK_SIGNING_KEYS, instead of the variable. It is read again while "
+            "the operator runs.",
+        ),
+    ] = None
+    webhook_events: Annotated[
+        tuple[NoticeEvent, ...],
+        Field(
+            min_length=1,
+            description=f"Of which events there are notices, separated by commas: {', '.join(NoticeEvent)}.",
+        ),
+    ] = DEFAULT_EVENTS
     max_retries: Annotated[
         int,
         Field(
@@ -246,7 +296,25 @@ class Settings(BaseModel):
             return url
         return DatabaseAddress(self.database_url_file or url, self.database_folder)
 
-    @field_validator("database_url", "redis_url", mode="before")
+    @property
+    def has_webhook(self) -> bool:
+        """Whether notices are sent."""
+        return self.webhook_url is not None
+
+    def webhook(self) -> Webhook:
+        """Return where notices go, as it is now where it is in files; only if `has_webhook`.
+
+        Raises:
+            DependencyUnavailableError: a file cannot be read, or holds what cannot be right.
+        """
+        url = _current(self.webhook_url, "WEBHOOK_URL_FILE", self.webhook_url_file)
+        keys = _current(self.webhook_signing_keys, "WEBHOOK_SIGNING_KEYS_FILE", self.webhook_signing_keys_file)
+        try:
+            return Webhook(url=parse_url(url), keys=parse_keys(keys))
+        except ValueError as error:
+            raise DependencyUnavailableError(f"a file of the webhook's holds what cannot be right: {error}") from None
+
+    @field_validator("database_url", "redis_url", "webhook_url", "webhook_signing_keys", mode="before")
     @classmethod
     def _strip(cls, url: Any) -> Any:
         return clean(url) if isinstance(url, str) else url
@@ -274,6 +342,22 @@ class Settings(BaseModel):
         text = password.get_secret_value().rstrip("\r\n") if password else ""
         return SecretStr(text) if text else None
 
+    @field_validator("webhook_url", mode="after")
+    @classmethod
+    def _is_receiver(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None or not url.get_secret_value():
+            return None
+        parse_url(url.get_secret_value())
+        return url
+
+    @field_validator("webhook_signing_keys", mode="after")
+    @classmethod
+    def _are_keys(cls, keys: SecretStr | None) -> SecretStr | None:
+        if keys is None or not keys.get_secret_value():
+            return None
+        parse_keys(keys.get_secret_value())
+        return keys
+
     @field_validator("max_retries", mode="before")
     @classmethod
     def _as_the_original(cls, value: Any) -> int:
@@ -289,7 +373,7 @@ class Settings(BaseModel):
         )
         return _DEFAULT_MAX_RETRIES
 
-    @field_validator("namespaces", mode="before")
+    @field_validator("namespaces", "webhook_events", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -310,7 +394,9 @@ def default(name: str) -> str:
     field = Settings.model_fields[name]
     if field.is_required():
         return "required"
-    return "not set" if field.default in {None, ()} else str(field.default)
+    if field.default in {None, ()}:
+        return "not set"
+    return ",".join(field.default) if isinstance(field.default, tuple) else str(field.default)
 
 
 def load() -> Settings:
@@ -369,7 +455,18 @@ def _contradictions(loaded: Settings) -> list[str]:
             faults.append("REDIS_PASSWORD is set and REDIS_URL is not; set REDIS_URL to redis://host:port/0")
         elif "password" in parts_of(loaded.redis_url.get_secret_value()):
             faults.append("REDIS_URL and REDIS_PASSWORD both hold the password; leave it out of the URL")
+    if loaded.webhook_url is not None and loaded.webhook_signing_keys is None:
+        faults.append(_UNSIGNED)
+    elif loaded.webhook_url_file is not None and loaded.webhook_url is None:
+        faults.append("WEBHOOK_URL_FILE: the file is empty; let it hold the URL, or remove the variable")
     return faults
+
+
+def _current(text: SecretStr | None, name: str, path: Path | None) -> str:
+    """The content of a setting, which a file may hold that changes."""
+    if path is not None:
+        return clean(read(name, path))
+    return text.get_secret_value() if text else ""
 
 
 def _explain(name: str, fault: Any) -> str:

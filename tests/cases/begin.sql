@@ -4,7 +4,7 @@ DROP TRIGGER IF EXISTS refuse ON feature_flags; DROP TRIGGER IF EXISTS refuse ON
 DELETE FROM feature_flag_schedules; DELETE FROM flag_schedule_objects; DELETE FROM flag_schedule_watermarks;
 DELETE FROM flag_schedule_runs; DELETE FROM flag_schedule_attempts; DELETE FROM flag_schedule_cache_outbox;
 DELETE FROM flag_schedule_status_outbox; DELETE FROM flag_schedule_clusters; DELETE FROM flag_schedule_freezes;
-DELETE FROM flag_schedule_changes; DELETE FROM flag_plan_rows; DELETE FROM flag_plans; DELETE FROM flag_plan_lineages;
+DELETE FROM flag_schedule_changes; DELETE FROM flag_schedule_notices; DELETE FROM flag_plan_rows; DELETE FROM flag_plans; DELETE FROM flag_plan_lineages;
 DELETE FROM feature_flags;
 INSERT INTO feature_flags (id, flag_key) VALUES
     ('00000000-0000-4000-8000-000000000001', 'odd'), ('00000000-0000-4000-8000-000000000002', 'good'), ('00000000-0000-4000-8000-000000000003', 'again'), ('00000000-0000-4000-8000-000000000004', 'old'), ('00000000-0000-4000-8000-000000000005', 'waiting');
@@ -39,6 +39,8 @@ INSERT INTO flag_schedule_freezes
     (id, cluster, uid, name, reason, starts_at, ends_at, environments, namespaces, flag_keys)
     VALUES (-7, 'elsewhere', '00000000-0000-4000-8000-0000000000c1', 'over', 'over', now() - interval '2 hours', now() - interval '1 hour',
             '{elsewhere}', '{elsewhere}', '{elsewhere}');
+INSERT INTO flag_schedule_notices (id, cluster, namespace, event, subject, happened_at, data)
+    VALUES ('00000000-0000-7000-8000-000000000001', 'default', 'shop', 'applied', 'production/odd', now(), '{}');
 INSERT INTO flag_schedule_changes (id, uid, generation, actor, origin, spec)
     VALUES (-7, '00000000-0000-4000-8000-000000000002', 1, 'ada', 'a commit', '{}');
 -- The odd row is also an odd plan's.

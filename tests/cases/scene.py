@@ -55,6 +55,7 @@ _ODD_ROWS: Final = {
     "flag_schedule_clusters": "name = 'elsewhere'",
     "flag_schedule_freezes": "id = -7",
     "flag_schedule_changes": "id = -7",
+    "flag_schedule_notices": f"id = '{ODD}'",
     "flag_plan_lineages": "id = -7",
     "flag_plans": f"uid = '{ODD_PLAN}'",
     "flag_plan_rows": "lineage = -7",

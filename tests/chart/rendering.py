@@ -36,6 +36,7 @@ EVERYTHING: Final[Document] = {
         "volumeMounts": [{"name": "extra", "mountPath": "/extra"}],
     },
     "operator": {"sweepSeconds": 10},
+    "webhook": {"urlSecret": {"name": "hook"}, "events": ["applied"]},
     "processor": {
         "lingerSeconds": 75,
         "batchSize": 10,

@@ -441,3 +441,28 @@ def test_the_network_can_be_narrowed(helm: Helm) -> None:
     [database] = [rule for rule in spec["egress"] if rule["ports"][0]["port"] == 6432]
     assert database["to"] == [peer]
     assert spec["ingress"][0]["from"] == [peer]
+
+
+def test_the_webhook_comes_from_a_secret_that_only_the_operator_sees(helm: Helm) -> None:
+    """URL and keys are files, so that they can change; the network policy lets the operator alone reach it."""
+    receiver = {"ipBlock": {"cidr": "10.1.0.0/24"}}
+    values = {
+        "webhook": {"urlSecret": {"name": "hook"}, "events": ["applied", "superseded"]},
+        "networkPolicy": {"enabled": True, "webhook": {"ports": [8443], "to": [receiver]}},
+    }
+    render = helm.render(values)
+    pod = render.one("Deployment", "flagschedule-operator")["spec"]["template"]["spec"]
+    found = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
+    [volume] = [each for each in pod["volumes"] if each["name"] == "webhook"]
+    rules = {
+        name: [rule for rule in policy["spec"]["egress"] if {"port": 8443, "protocol": "TCP"} in rule["ports"]]
+        for name, policy in render.of("NetworkPolicy").items()
+    }
+
+    assert found["WEBHOOK_URL_FILE"] == "/etc/flagschedule/webhook/url"
+    assert found["WEBHOOK_SIGNING_KEYS_FILE"] == "/etc/flagschedule/webhook/signing-keys"
+    assert found["FLAG_SCHEDULE_WEBHOOK_EVENTS"] == "applied,superseded"
+    assert [source["secret"]["name"] for source in volume["projected"]["sources"]] == ["hook", "hook"]
+    assert rules.pop("flagschedule-operator")[0]["to"] == [receiver]
+    assert not any(rules.values())
+    assert "webhook" not in str(render.one("CronJob", "flagschedule-processor"))

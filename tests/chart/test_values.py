@@ -31,6 +31,8 @@ OTHERS: dict[str, Any] = {
     "redis.url": "redis://other.example/1",
     "processor.concurrencyPolicy": "Replace",
     "networkPolicy.apiServer.ports": [16443],
+    "networkPolicy.webhook.ports": [8443],
+    "webhook.events": ["failed"],
     "networkPolicy.extraEgress": [{"ports": [{"port": 4317}]}],
     "metrics.serviceMonitor.interval": "7s",
     "metrics.podMonitor.interval": "7s",

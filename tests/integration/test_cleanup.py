@@ -29,6 +29,7 @@ NOTHING = {
     "attempts": 0,
     "records": 0,
     "changes": 0,
+    "notices": 0,
     "runs": 0,
     "refused": 0,
 }
@@ -260,6 +261,26 @@ def test_versions_go_with_the_record_or_after_400_days(database: Database, flags
     assert cleaned(flagschedule("cleanup", "--output", "json")) == {**NOTHING, "records": 1, "changes": 3}
 
     assert [row["generation"] for row in database.query("SELECT generation FROM flag_schedule_changes")] == [2, 5]
+
+
+def test_notices_go_after_a_week_and_those_of_held_changes_with_them(database: Database, flagschedule: Run) -> None:
+    """Delivered or not; the notice of a freeze stays while its change is held, so that there is no second one."""
+    held, made = finished(database, 1, OLD, status="pending", applied_at=None), finished(database, 1, OLD)
+    insert: LiteralString = (
+        "INSERT INTO flag_schedule_notices (cluster, namespace, event, subject, happened_at, data, once, created_at) "
+        "VALUES ('default', 'shop', %s, '', now(), jsonb_build_object('scheduleId', %s::text), %s, %s)"
+    )
+    for event, schedule, once, hours in (
+        ("applied", made, None, OLD),
+        ("young", made, None, YOUNG),
+        ("frozen", made, "made", OLD),
+        ("held", held, "held", OLD),
+    ):
+        database.run(insert, event, schedule, once, ago(database, 7, hours))
+
+    assert cleaned(flagschedule("cleanup", "--output", "json")) == {**NOTHING, "notices": 2}
+
+    assert {row["event"] for row in database.query("SELECT event FROM flag_schedule_notices")} == {"young", "held"}
 
 
 def test_a_purged_row_leaves_its_outcome_and_notifies_no_object(database: Database, flagschedule: Run) -> None:

@@ -29,6 +29,7 @@ auditor flag_schedule_changes: SELECT
 auditor flag_schedule_clusters: SELECT
 auditor flag_schedule_freezes: SELECT
 auditor flag_schedule_migrations: SELECT
+auditor flag_schedule_notices: SELECT
 auditor flag_schedule_objects: SELECT
 auditor flag_schedule_protocol: SELECT
 auditor flag_schedule_runs: SELECT
@@ -40,6 +41,7 @@ cleaner flag_plan_rows: DELETE SELECT
 cleaner flag_plans: DELETE SELECT
 cleaner flag_schedule_attempts: DELETE SELECT
 cleaner flag_schedule_changes: DELETE SELECT
+cleaner flag_schedule_notices: DELETE SELECT
 cleaner flag_schedule_objects: DELETE SELECT
 cleaner flag_schedule_runs: DELETE SELECT
 operator feature_flag_schedules: INSERT SELECT UPDATE(applied_at, arming, cluster, error_message, expect, last_error, \
@@ -55,6 +57,7 @@ operator flag_schedule_cache_outbox: SELECT
 operator flag_schedule_changes: INSERT
 operator flag_schedule_clusters: INSERT SELECT UPDATE
 operator flag_schedule_freezes: DELETE INSERT SELECT
+operator flag_schedule_notices: INSERT SELECT UPDATE(ended_at, failures, next_try_at)
 operator flag_schedule_objects: INSERT SELECT UPDATE
 operator flag_schedule_protocol: SELECT UPDATE
 operator flag_schedule_runs: SELECT

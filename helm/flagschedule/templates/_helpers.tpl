@@ -200,6 +200,7 @@ capabilities: {drop: [ALL]}
 {{- $pod := include "flagschedule.podSettings" . | fromYaml }}
 {{- $database := include "flagschedule.databaseSecret" . | fromYaml }}
 {{- $usesRedis := and $values.redis.enabled (eq .program "processor") }}
+{{- $webhook := and $values.webhook.urlSecret.name (eq .program "operator") }}
 {{- $databaseCa := or $values.database.tls.ca.secretName $values.database.tls.ca.configMapName }}
 {{- $redisCa := and $usesRedis (or $values.redis.tls.ca.secretName $values.redis.tls.ca.configMapName) }}
 {{- $labels := include "flagschedule.labels" (dict "root" .root "component" $words.component) | fromYaml -}}
@@ -303,6 +304,9 @@ spec:
         {{- include "flagschedule.containerSecurity" . | nindent 8 }}
       volumeMounts:
         - {name: tmp, mountPath: /tmp}
+        {{- if $webhook }}
+        - {name: webhook, mountPath: /etc/flagschedule/webhook, readOnly: true}
+        {{- end }}
         {{- if $database.parts }}
         - {name: database, mountPath: /etc/flagschedule/database, readOnly: true}
         {{- end }}
@@ -318,6 +322,17 @@ spec:
   volumes:
     - name: tmp
       emptyDir: {sizeLimit: 64Mi}
+    {{- if $webhook }}
+    - name: webhook
+      projected:
+        sources:
+          - secret:
+              name: {{ $values.webhook.urlSecret.name }}
+              items: [{key: {{ $values.webhook.urlSecret.key | quote }}, path: url}]
+          - secret:
+              name: {{ $values.webhook.signingSecret.name | default $values.webhook.urlSecret.name }}
+              items: [{key: {{ $values.webhook.signingSecret.key | quote }}, path: signing-keys}]
+    {{- end }}
     {{- with $database.parts }}
     - name: database
       secret:
@@ -407,6 +422,16 @@ spec:
       to:
         {{- toYaml . | nindent 8 }}
       {{- end }}
+    {{- if $values.webhook.urlSecret.name }}
+    - ports:
+        {{- range $rules.webhook.ports }}
+        - {port: {{ int . }}, protocol: TCP}
+        {{- end }}
+      {{- with $rules.webhook.to }}
+      to:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+    {{- end }}
     {{- end }}
     {{- with $rules.extraEgress }}
     {{- toYaml . | nindent 4 }}

@@ -1,6 +1,6 @@
 """The operator's metrics, as Prometheus scrapes them. Implements ports.measuring.Telemetry; served by the entry point.
 
-Labels are bounded: phases, reasons and the names of two outboxes; never a flag, an object or a namespace.
+Labels are bounded: phases, reasons and the names of three outboxes; never a flag, an object or a namespace.
 """
 
 import math
@@ -12,6 +12,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from flagschedule.domain.events import EventReason, Transition
+from flagschedule.domain.notices import NoticeOutcome
 from flagschedule.domain.plan import Phase as PlanPhase
 from flagschedule.domain.plan import PlanStatus
 from flagschedule.domain.plan_status import EventReason as PlanEventReason
@@ -87,7 +88,7 @@ class PrometheusTelemetry:
         )
         self._outbox = Gauge(
             "flagschedule_outbox_entries",
-            "What must follow a commit and has not yet: statuses to write, cache keys to delete.",
+            "What must follow a commit and has not yet: statuses to write, cache keys to delete, notices to deliver.",
             ["outbox"],
             registry=self._registry,
         )
@@ -122,7 +123,19 @@ class PrometheusTelemetry:
             "set_aside_schedules", "How often a schedule stepped aside, because the database refused it for a time."
         )
         self._skipped = self._counter("skipped_schedules", "Due schedules that a run left, counted by each run.")
+        self._notices = Counter(
+            "flagschedule_notices",
+            "Tries to deliver notices to the webhook, and notices that were dropped because none succeeded in time.",
+            ["outcome"],
+            registry=self._registry,
+        )
+        for fate in NoticeOutcome:
+            self._notices.labels(fate)
         self._refused_keys = self._counter("refused_cache_keys", "Cache keys that the cache refused to delete.")
+
+    def noticed(self, outcome: NoticeOutcome, count: int = 1) -> None:
+        """See ports.notifying.NoticeTelemetry."""
+        self._notices.labels(outcome).inc(count)
 
     def reconciled(self, seconds: float) -> None:
         """See ports.measuring.Telemetry."""
@@ -173,6 +186,7 @@ class PrometheusTelemetry:
         self._orphans.set(backlog.orphan_freezes)
         self._outbox.labels("status").set(backlog.status_entries)
         self._outbox.labels("cache").set(backlog.cache_entries)
+        self._outbox.labels("notices").set(backlog.notices)
         # No run at all is as bad as none for long.
         self._run_age.set(float("inf") if backlog.run_age is None else backlog.run_age)
         self._run_duration.set(backlog.run_duration or 0)

@@ -18,11 +18,14 @@ from flagschedule.adapters.kubernetes.object_client import (
 )
 from flagschedule.adapters.postgres.freeze_store import PostgresFreezeStore
 from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
+from flagschedule.adapters.postgres.notice_store import PostgresNoticeStore
 from flagschedule.adapters.postgres.plan_store import PostgresPlanStore
 from flagschedule.adapters.prometheus import PrometheusTelemetry
+from flagschedule.adapters.webhook import HttpReceiver
 from flagschedule.domain import freeze, plan, schedule
 from flagschedule.domain.decision import Rules
 from flagschedule.domain.freeze import FlagFreeze
+from flagschedule.domain.notices import NoticeEvent
 from flagschedule.domain.plan import FlagPlan
 from flagschedule.domain.schedule import FlagSchedule
 from flagschedule.ports.mirroring import MirrorStore
@@ -31,6 +34,7 @@ from flagschedule.services.election import LeaderElector
 from flagschedule.services.event_recorder import EventRecorder
 from flagschedule.services.freezing import FreezeMonitor, Freezing
 from flagschedule.services.mirror import Mirror
+from flagschedule.services.notifier import Notifier
 from flagschedule.services.optional_kind import OptionalKind
 from flagschedule.services.plan_mirror import PlanMirror
 from flagschedule.services.plan_resync import PlanResync
@@ -50,7 +54,7 @@ _RESERVED: Final = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Operator:
-    """The operator's services; without an elector it always works."""
+    """The operator's services; without an elector it always works, without a notifier there is no webhook."""
 
     elector: LeaderElector | None
     store: MirrorStore
@@ -70,6 +74,7 @@ class Operator:
     plan_resync: PlanResync
     parse_plan: Callable[[Mapping[str, Any]], FlagPlan]
     scraper: Scraper
+    notifier: Notifier | None
 
 
 @asynccontextmanager
@@ -87,9 +92,10 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
     )
     shortest_interval = timedelta(seconds=settings.shortest_interval_seconds)
     parse_plan = partial(FlagPlan.from_body, shortest_interval=shortest_interval)
+    events = settings.webhook_events if settings.has_webhook else ()
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(
-            PostgresMirrorStore(settings.database, settings.cluster, settings.namespaces)
+            PostgresMirrorStore(settings.database, settings.cluster, settings.namespaces, events)
         )
         client = await stack.enter_async_context(
             KubernetesObjectClient(FLAG_SCHEDULES, settings.namespaces, settings.identity_namespace)
@@ -153,6 +159,17 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
         monitor = FreezeMonitor(
             freeze_store, kind_of_freezes, breaker, freezing, freezes, writer, plan_resync.refresh, startup
         )
+        notifier = None
+        if events:
+            notifier = Notifier(
+                PostgresNoticeStore(store, settings.cluster, settings.namespaces),
+                await stack.enter_async_context(HttpReceiver()),
+                breaker,
+                telemetry,
+                settings.webhook,
+                cluster=settings.cluster,
+                frozen=NoticeEvent.FROZEN in events,
+            )
         try:
             yield Operator(
                 elector=elector,
@@ -173,6 +190,7 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
                 plan_resync=plan_resync,
                 parse_plan=parse_plan,
                 scraper=Scraper(store, telemetry),
+                notifier=notifier,
             )
         finally:
             breaker.close()  # before the pool: no operation may wait for a pool that is closed

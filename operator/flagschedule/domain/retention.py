@@ -21,6 +21,7 @@ class Retention:
         record_days: the record of an object without a row, since the object's deletion. So long a change that was
             made is recognised if its object is created again, and is not made again. Also a version
             of an object, since it was seen; it goes with the record at the latest.
+        notice_days: a notice for the webhook, since it was written; it is dropped after three days anyway.
         run_days: the summary of a run of the processor, since its start.
     """
 
@@ -29,6 +30,7 @@ class Retention:
     plan_applied_days: int = 14
     plan_failed_days: int = 90
     record_days: int = 400
+    notice_days: int = 7
     run_days: int = 7
 
     @property

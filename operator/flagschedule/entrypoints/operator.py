@@ -186,6 +186,8 @@ async def _run_kopf(services: operating.Operator, settings: Settings, stop: asyn
         asyncio.create_task(services.plan_resync.run_forever(), name="resync of plans"),
         asyncio.create_task(_close_at(stop, services.breaker), name="breaker keeper"),
     ]
+    if services.notifier is not None:
+        own.append(asyncio.create_task(services.notifier.run_forever(), name="notifier"))
     _log.info("Operator started", namespaces=list(settings.namespaces) or "all", cluster=settings.cluster)
     await tasks.run_until_one_ends([*kopf_tasks, *own], stop, others)
     if not stop.is_set():

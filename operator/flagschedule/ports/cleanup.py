@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
-Table = Literal["runs", "records", "changes", "plan_rows", "plans", "lineages", "attempts", "schedules"]
+Table = Literal["runs", "records", "changes", "notices", "plan_rows", "plans", "lineages", "attempts", "schedules"]
 
 
 Place = tuple[int, int]  # a page, and a row on it

@@ -24,6 +24,7 @@ class Backlog:
         orphan_freezes: those of clusters that have not shown themselves for ten minutes.
         status_entries: outcomes that wait to be written to an object.
         cache_entries: cache keys that wait to be deleted.
+        notices: what the webhook waits to deliver.
         run_age: how long ago a run finished last; None if none ever did.
         run_duration: how long that run took.
         attempts: how many attempts those runs made, by "number outcome" and, of those that failed, the condition.
@@ -38,6 +39,7 @@ class Backlog:
     orphan_freezes: int
     status_entries: int
     cache_entries: int
+    notices: int
     run_age: float | None
     run_duration: float | None
     attempts: Mapping[str, int]

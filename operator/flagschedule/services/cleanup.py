@@ -29,6 +29,7 @@ _ORDER: Final[tuple[Table, ...]] = (
     "runs",
     "records",
     "changes",
+    "notices",
     "plan_rows",
     "plans",
     "lineages",
@@ -57,6 +58,7 @@ class Summary:
     attempts: int = 0
     records: int = 0
     changes: int = 0
+    notices: int = 0
     runs: int = 0
     refused: int = 0
     dry_run: bool = False
@@ -66,7 +68,8 @@ class Summary:
     @property
     def rows(self) -> int:
         """All rows together."""
-        return self.applied + self.cancelled + self.failed + self.attempts + self.records + self.changes + self.runs
+        finished = self.applied + self.cancelled + self.failed + self.attempts
+        return finished + self.records + self.changes + self.notices + self.runs
 
 
 class Cleaner:

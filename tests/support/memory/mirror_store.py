@@ -109,6 +109,7 @@ class MemoryMirrorStore:
             orphan_freezes=0,
             status_entries=len(self.database.status_entries),
             cache_entries=self.database.cache_entries,
+            notices=0,
             run_age=(now - last.finished_at).total_seconds() if last else None,
             run_duration=(last.finished_at - last.started_at).total_seconds() if last else None,
             attempts=attempts,

@@ -21,6 +21,7 @@ _TABLES: Final[Mapping[Table, LiteralString]] = {
     "plans": "flag_plans",
     "lineages": "flag_plan_lineages",
     "changes": "flag_schedule_changes",
+    "notices": "flag_schedule_notices",
     "attempts": "flag_schedule_attempts",
     "schedules": "feature_flag_schedules",
 }

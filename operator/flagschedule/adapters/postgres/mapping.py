@@ -1,6 +1,6 @@
 """From the columns of records and rows to what the domain knows them as, and back. Used by the operator's store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
@@ -80,6 +80,20 @@ def record_values(record: Record) -> dict[str, Any]:
         "applied_at": record.applied_at,
         **vars(record.actors),
     }
+
+
+def expired_values(obj: FlagSchedule, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of the notice of an object that is too late, as parameters."""
+    late = {
+        "schedule_id": str(record["schedule_id"]) if record["schedule_id"] else None,
+        "flag_key": record["flag_key"],
+        "environment": record["environment"],
+        "due_at": record["scheduled_at"].isoformat() if record["scheduled_at"] else None,
+        "updates": obj.spec.updates.as_json() if obj.spec else None,
+        "actor": record["changed_by"],
+        "origin": record["origin"],
+    }
+    return {**record, "kind": "FlagSchedule", "rows": Jsonb([late])}
 
 
 def edit_values(edit: Edit) -> dict[str, Any]:

@@ -29,7 +29,7 @@ _LOOK_EVERY: Final = 0.5
 _PATIENCE: Final = 600.0
 _SECOND_WITHIN: Final = 20.0
 _CANCEL_WITHIN: Final = 5.0
-_LAST_TABLE: Final = "0040-actors"  # the last one that makes tables
+_LAST_TABLE: Final = "0041-notices"  # the last one that makes tables
 # In files that cannot run in a transaction: without one no search_path can be set in a pooler's session.
 _OUTSIDE: Final = "-- transactional: false"
 _SCHEMA: Final = "@schema@"

@@ -3,7 +3,7 @@
 `transaction` is the one that writes: lock, read, let the caller decide, store the decision.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any, Final, LiteralString, Self
@@ -25,6 +25,7 @@ from flagschedule.domain.errors import (
     FlagScheduleError,
     StatementRefusedError,
 )
+from flagschedule.domain.notices import NoticeEvent
 from flagschedule.domain.outcome import Reason, Row, Snapshot
 from flagschedule.domain.schedule import FlagSchedule, ObjectRef, Uid
 from flagschedule.ports.measuring import Backlog
@@ -52,7 +53,16 @@ _log = structlog.get_logger()
 class PostgresMirrorStore:
     """A pool of connections; open it as a context manager. The database need not be there yet."""
 
-    def __init__(self, url: Url, cluster: str, namespaces: Sequence[str]) -> None:
+    def __init__(self, url: Url, cluster: str, namespaces: Sequence[str], events: Sequence[NoticeEvent] = ()) -> None:
+        """Make a store.
+
+        Args:
+            url: the database's URL.
+            cluster: whose records are ours.
+            namespaces: whose objects; empty for all.
+            events: of which events notices are kept for the webhook.
+        """
+        self.events = frozenset(events)
         self._scope = {"cluster": cluster, "namespaces": list(namespaces)}
         self._has_adopted_rows = False
         self._runs_counted_to: object = None  # the database's time; it alone compares it
@@ -103,7 +113,8 @@ class PostgresMirrorStore:
     async def transaction(self, obj: FlagSchedule, *, flag_locked: bool = False) -> AsyncIterator["_Transaction"]:
         """See ports.mirroring.MirrorStore."""
         async with self.serving_one(writes=True) as session, session.transaction():
-            yield _Transaction(session, {**self._scope, **mapping.identity(obj)}, obj, flag_locked=flag_locked)
+            values = {**self._scope, **mapping.identity(obj)}
+            yield _Transaction(session, values, obj, flag_locked=flag_locked, events=self.events)
 
     async def snapshot(self, uid: Uid) -> Snapshot | None:
         """See ports.mirroring.MirrorStore."""
@@ -164,8 +175,26 @@ class PostgresMirrorStore:
 
     async def delete_status_entries(self, ids: Sequence[int]) -> None:
         """See ports.mirroring.MirrorStore."""
+        if self.events:
+            await self._consume(ids)
+            return
         async with self.serving() as session:
             await session.execute(statements.read("mirror/delete_status_entries"), {"ids": list(ids)})
+
+    async def _consume(self, ids: Sequence[int]) -> None:
+        """Delete entries and keep their notices; a row that spoils its notice keeps no other one from it."""
+        values = {**self._scope, "ids": list(ids), "events": list(self.events)}
+        try:
+            async with self.serving_one() as session:
+                await session.execute(statements.read("notices/consume"), values)
+        except StatementRefusedError as error:
+            if len(ids) > 1:
+                for half in (ids[: len(ids) // 2], ids[len(ids) // 2 :]):
+                    await self._consume(half)
+                return
+            _log.error("Notice not kept", entry=ids[0], error=str(error)[:_LONGEST_ERROR])
+            async with self.serving() as session:
+                await session.execute(statements.read("mirror/delete_status_entries"), values)
 
     async def claim_cluster(self, kube_system_uid: str) -> bool:
         """See ports.mirroring.MirrorStore."""
@@ -226,12 +255,19 @@ class _Transaction:
     """Implements ports.mirroring.Transaction."""
 
     def __init__(
-        self, session: AsyncConnection[DictRow], values: dict[str, Any], obj: FlagSchedule, *, flag_locked: bool
+        self,
+        session: AsyncConnection[DictRow],
+        values: dict[str, Any],
+        obj: FlagSchedule,
+        *,
+        flag_locked: bool,
+        events: Collection[NoticeEvent],
     ) -> None:
         self._session = session
         self._values = values
         self._obj = obj
         self._flag_locked = flag_locked
+        self._events = events
         self._has_namesakes = False  # whether there ever was another object of this name
 
     async def facts(self) -> Facts:
@@ -258,7 +294,10 @@ class _Transaction:
         if decision.edit is not None:
             edit = {**self._values, **mapping.edit_values(decision.edit)}
             await self._session.execute(statements.read("mirror/insert_change"), edit)
-        return await _read(self._session, self._obj.ref.uid) or nothing
+        saved = await _read(self._session, self._obj.ref.uid) or nothing
+        if NoticeEvent.EXPIRED in self._events and _has_expired(facts, saved):
+            await self._session.execute(statements.read("notices/expired"), mapping.expired_values(self._obj, record))
+        return saved
 
     async def _read_facts(self) -> Facts:
         obj = self._obj
@@ -284,6 +323,11 @@ class _Transaction:
 async def _read(session: AsyncConnection[DictRow], uid: Uid) -> Snapshot | None:
     found = await (await session.execute(_SNAPSHOT, {"uid": uid})).fetchone()
     return mapping.to_snapshot(found) if found else None
+
+
+def _has_expired(before: Snapshot, after: Snapshot) -> bool:
+    """Whether it was just found to be too late by an accident; what is old history from Git has another reason."""
+    return after.outcome.reason is Reason.EXPIRED is not before.outcome.reason
 
 
 async def _store_row(

@@ -6,7 +6,7 @@ in another one by then makes the caller start again. So an outcome locks none of
 
 import json
 import secrets
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -21,6 +21,7 @@ from psycopg.types.json import Jsonb
 from flagschedule.adapters.postgres import mapping, statements
 from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
 from flagschedule.domain.errors import ConflictError
+from flagschedule.domain.notices import NoticeEvent
 from flagschedule.domain.outcome import Reason, State
 from flagschedule.domain.plan import Flag, FlagPlan
 from flagschedule.domain.plan_rows import Content, Insert, Key, Link, Note, Part, PlanFacts, PlanRecord
@@ -45,7 +46,7 @@ class PostgresPlanStore:
     async def transaction(self, obj: FlagPlan) -> AsyncIterator["_Transaction"]:
         """See ports.planning.PlanStore."""
         async with self._mirror.serving_one(writes=True) as session, session.transaction():
-            yield _Transaction(session, {**self._scope, **_identity(obj)}, obj)
+            yield _Transaction(session, {**self._scope, **_identity(obj)}, obj, self._mirror.events)
 
     async def hold(self, obj: FlagPlan) -> None:
         """See ports.planning.PlanStore."""
@@ -88,8 +89,11 @@ class PostgresPlanStore:
 class _Transaction:
     """Implements ports.planning.PlanTransaction."""
 
-    def __init__(self, session: _Session, values: dict[str, Any], obj: FlagPlan) -> None:
+    def __init__(
+        self, session: _Session, values: dict[str, Any], obj: FlagPlan, events: Collection[NoticeEvent]
+    ) -> None:
         self._session = session
+        self._events = events
         self._values = values
         self._obj = obj
         self._is_locked = False
@@ -130,6 +134,10 @@ class _Transaction:
         await self._change("restore", restores, suspended=None)
         if changes.notes:
             await self._session.execute(_text("note"), {**self._values, "rows": _rows(map(_note, changes.notes))})
+            expired = [_note(note) for note in changes.notes if note.state is State.EXPIRED]
+            if expired and NoticeEvent.EXPIRED in self._events:
+                values = {**self._values, "kind": "FlagPlan", "rows": _rows(expired)}
+                await self._session.execute(statements.read("notices/expired"), values)
         await self._insert(changes.inserts)
         record = decision.record
         if self._locked:  # a request to retry is handled once all of its rows are stored

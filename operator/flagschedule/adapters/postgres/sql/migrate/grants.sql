@@ -26,7 +26,7 @@ BEGIN
                   'flag_schedule_attempts', 'flag_schedule_cache_outbox', 'flag_schedule_status_outbox',
                   'flag_schedule_clusters', 'flag_schedule_runs', 'flag_schedule_migrations', 'flag_schedule_freezes',
                   'flag_schedule_protocol', 'flag_plan_lineages', 'flag_plans', 'flag_plan_rows',
-                  'flag_schedule_changes')
+                  'flag_schedule_changes', 'flag_schedule_notices')
               AND pg_has_role(c.relowner, 'USAGE')
         LOOP
             EXECUTE format('REVOKE ALL ON %s FROM %I', ours, program);
@@ -53,6 +53,7 @@ BEGIN
         GRANT UPDATE ON flag_schedule_objects, flag_schedule_clusters TO flagschedule_operator;
         GRANT DELETE ON flag_schedule_status_outbox TO flagschedule_operator;
         GRANT INSERT ON flag_schedule_changes TO flagschedule_operator;
+        GRANT SELECT, INSERT, UPDATE (failures, next_try_at, ended_at) ON flag_schedule_notices TO flagschedule_operator;
         GRANT SELECT, INSERT, UPDATE ON flag_plan_lineages, flag_plans, flag_plan_rows TO flagschedule_operator;
     END IF;
 
@@ -81,8 +82,8 @@ BEGIN
 
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'flagschedule_cleaner') THEN
         GRANT SELECT, DELETE ON feature_flag_schedules, flag_schedule_objects, flag_schedule_attempts,
-            flag_schedule_changes, flag_schedule_runs, flag_plans, flag_plan_rows, flag_plan_lineages
-            TO flagschedule_cleaner;
+            flag_schedule_changes, flag_schedule_notices, flag_schedule_runs, flag_plans, flag_plan_rows,
+            flag_plan_lineages TO flagschedule_cleaner;
         -- To skip locked rows it must be able to lock, and Postgres requires UPDATE of some column for that.
         GRANT UPDATE (updated_at) ON feature_flag_schedules TO flagschedule_cleaner;
     END IF;

@@ -5,6 +5,6 @@ FROM unnest(ARRAY[
     'feature_flags', 'feature_flag_schedules', 'flag_schedule_objects', 'flag_schedule_watermarks',
     'flag_schedule_attempts', 'flag_schedule_cache_outbox', 'flag_schedule_status_outbox', 'flag_schedule_clusters', 'flag_schedule_runs',
     'flag_schedule_freezes', 'flag_schedule_protocol', 'flag_plan_lineages', 'flag_plans', 'flag_plan_rows',
-    'flag_schedule_changes'
+    'flag_schedule_changes', 'flag_schedule_notices'
 ]) AS w (name)
 WHERE to_regclass(w.name) IS NULL

@@ -19,6 +19,7 @@ SELECT
     freezes.active AS active_freezes, freezes.orphaned AS orphan_freezes,
     (SELECT count(*) FROM (SELECT FROM flag_schedule_status_outbox LIMIT 100000) AS found) AS status_entries,
     (SELECT count(*) FROM (SELECT FROM flag_schedule_cache_outbox LIMIT 100000) AS found) AS cache_entries,
+    (SELECT count(*) FROM (SELECT FROM flag_schedule_notices WHERE ended_at IS NULL LIMIT 100000) AS found) AS notices,
     (SELECT extract(epoch FROM now() - max(r.finished_at))::float FROM flag_schedule_runs AS r
      WHERE r.finished_at BETWEEN '0001-01-01Z' AND now()) AS run_age,
     (SELECT extract(epoch FROM r.finished_at - r.started_at)::float FROM flag_schedule_runs AS r
