@@ -208,4 +208,4 @@ def test_the_metrics_follow_the_conventions(lively: Scene) -> None:
         for sample in family.samples
         for name in sample.labels
     }
-    assert labels == {"le", "outbox", "outcome", "phase", "reason"}
+    assert labels == {"attempt", "condition", "le", "outbox", "outcome", "phase", "reason"}

@@ -241,19 +241,23 @@ async def test_an_object_that_is_deleted_at_once_has_its_notice(database_url: st
 
 
 async def test_a_plans_change_names_its_step(database_url: str) -> None:
-    """Plans apply by the same statement; the notice says which plan, step and part it was."""
+    """Plans apply by the same statement; the notice says which plan, step and part it was, and who changed it."""
     async with world(database_url) as on:
         on.database.flag("chat")
         plans = PlanScene(database_url, on.store, "default")
         step = {"name": "night", "at": (on.now + HOUR).isoformat(), "changes": [change("chat")]}
         await plans.reconcile(plans.plan(step, name="ramp"))
+        on.database.run("UPDATE flag_plans SET changed_by = 'ann', origin = '4f2a'")
         on.database.run("UPDATE feature_flag_schedules SET scheduled_at = now()")
         on.process()
 
         await on.consume()
 
         (notice,) = on.found()
-        shown = {key: notice["data"].get(key) for key in ("kind", "namespace", "name", "step", "part", "reason")}
+        shown = {
+            key: notice["data"].get(key)
+            for key in ("kind", "namespace", "name", "step", "part", "reason", "actor", "origin")
+        }
         assert shown == {
             "kind": "FlagPlan",
             "namespace": "shop",
@@ -261,6 +265,8 @@ async def test_a_plans_change_names_its_step(database_url: str) -> None:
             "step": "night",
             "part": "start",
             "reason": "Applied",
+            "actor": "ann",
+            "origin": "4f2a",
         }
         assert (notice["subject"], "occurrence" in notice["data"]) == ("production/chat", True)
 

@@ -26,7 +26,8 @@ outcomes AS (
            coalesce(o.flag_key, r.flag_key) AS flag_key, coalesce(o.environment, r.environment) AS environment,
            coalesce(o.namespace, p.namespace) AS namespace, coalesce(o.name, p.name) AS name,
            CASE WHEN p.uid IS NULL THEN 'FlagSchedule' ELSE 'FlagPlan' END AS kind,
-           o.changed_by, o.origin, r.step, r.occurrence, r.part
+           coalesce(o.changed_by, p.changed_by) AS changed_by, coalesce(o.origin, p.origin) AS origin, r.step,
+           r.occurrence, r.part
     FROM gone AS g
     LEFT JOIN flag_schedule_attempts AS a
         ON a.schedule_id = g.schedule_id AND a.xmin = g.made_by AND a.attempted_at >= g.created_at

@@ -32,7 +32,7 @@ CROSS JOIN LATERAL (
     FROM flag_schedule_objects AS o
     WHERE o.schedule_id = s.id AND o.deleted_at IS NULL
     UNION ALL
-    SELECT 'FlagPlan', p.name, r.flag_key, r.environment, NULL, NULL, r.step, r.occurrence, r.part
+    SELECT 'FlagPlan', p.name, r.flag_key, r.environment, p.changed_by, p.origin, r.step, r.occurrence, r.part
     FROM flag_plan_rows AS r
     JOIN flag_plans AS p ON p.uid = r.plan
     WHERE r.schedule_id = s.id AND p.deleted_at IS NULL
