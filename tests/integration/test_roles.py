@@ -108,6 +108,7 @@ def grants(database: Database) -> list[str]:
 def refused(url: str, program: roles.Program, statement: LiteralString) -> bool:
     """Return whether a program's user lacks the right to do this (SQLSTATE 42501)."""
     with connected(roles.url(url, program)) as session:
+        session.run("SET default_transaction_read_only = off")  # the auditor's default is no right
         try:
             session.run(statement)
         except psycopg.errors.InsufficientPrivilege:
@@ -245,6 +246,22 @@ def test_a_migrator_without_rights_reports_what_to_run(
         assert flagschedule("migrate", DATABASE_URL=empty_database_url).returncode == 0
         of_programs = [line for line in grants(database) if not line.startswith("migrator")]
         assert of_programs == GRANTS
+
+
+def test_a_table_of_ours_that_another_owns_is_named(database: Database, database_url: str, flagschedule: Run) -> None:
+    """Its rights could not be set: the migration ends with 2 and the statement that helps, and then sets them."""
+    database.connection.execute(f"REVOKE {roles.OUTSIDER} FROM flagschedule_migrator".encode())  # of another test
+    database.connection.execute(f"ALTER TABLE flag_schedule_changes OWNER TO {roles.OUTSIDER}".encode())
+    database.run("GRANT INSERT ON flag_schedule_changes TO flagschedule_auditor")
+
+    ended = flagschedule("migrate", DATABASE_URL=roles.url(database_url, "migrate"))
+
+    assert ended.returncode == 2
+    (found,) = re.findall(r"let an administrator run: (GRANT .*;)$", ended.stderr, re.MULTILINE)
+    assert found == f"GRANT {roles.OUTSIDER} TO flagschedule_migrator;"
+    database.connection.execute(found.encode())
+    assert migrate(roles.url(database_url, "migrate")) == 0
+    assert "auditor flag_schedule_changes: SELECT" in grants(database)
 
 
 def _as_outsider(database: Database) -> None:

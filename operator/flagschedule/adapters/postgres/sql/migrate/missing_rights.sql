@@ -20,7 +20,8 @@ WHERE NOT has_schema_privilege(p.role, current_schema(), 'USAGE')
 UNION ALL
 SELECT DISTINCT format('GRANT %I TO %I', pg_get_userbyid(c.relowner), current_user)
 FROM pg_class AS c
-WHERE c.oid IN (to_regclass('feature_flag_schedules'), to_regclass('flag_schedule_objects'))
+WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r'
+  AND (c.relname = 'feature_flag_schedules' OR c.relname ~ '^flag_(schedule|plan)')
   AND NOT pg_has_role(c.relowner, 'USAGE')
 UNION ALL
 SELECT format('GRANT REFERENCES ON feature_flags TO %I', current_user)
