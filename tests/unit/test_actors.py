@@ -196,6 +196,20 @@ def test_without_the_setting_nothing_is_recorded_of_a_plan() -> None:
     assert [record.actors for record in on.records.values()] == [UNKNOWN]
 
 
+def test_who_resumes_a_plan_that_waits_then_is_named() -> None:
+    """Also where the plan has something else to say, as for a flag that is missing by then."""
+    on = replace(world(MONDAY), rules=RECORDING)
+    on.flags.clear()
+    shown(on, ramp(annotations=by("alice")))
+    suspended = shown(on, ramp(generation=2, suspend=True, annotations=by("bob")))
+    resumed = shown(on, ramp(generation=3, annotations=by("carol")))
+
+    events = PlanTransition(old=suspended, new=resumed).events
+
+    assert [event.reason for event in events] == ["FlagNotFound", "Resumed"]
+    assert events[1].message.startswith("Resumed by carol.")
+
+
 def test_a_plan_and_its_events_name_who_acted() -> None:
     """BY, the messages of Suspended and Cancelled, and the Events of what a person did."""
     on = replace(world(MONDAY), rules=RECORDING)

@@ -383,6 +383,12 @@ _WARNINGS: Final = {
     EventReason.EXPIRED,
     EventReason.INVALID_SPEC,
 }
+_NOT_RESUMED: Final = {
+    EventReason.SUSPENDED,
+    EventReason.CANCELLED,
+    EventReason.EDIT_TOO_LATE,
+    EventReason.INVALID_SPEC,
+}
 _PASSED_OVER: Final = {"Superseded", "Skipped", "NotStarted"}
 
 
@@ -419,13 +425,13 @@ class PlanTransition:
             is_new = before is None
         if is_new:
             yield _event(EventReason(after.reason), after.message)
-        elif not same_edit and before is not None:
+        if not same_edit and before is not None:
             yield from self._of_edit(before, after)
 
     def _of_edit(self, before: Condition, after: Condition) -> Iterator[Event]:
         """What a person did to a plan that goes on; one Event for each version of the object at most."""
         by = f" by {self.new.by}" if self.new.by else ""
-        if before.reason == EventReason.SUSPENDED != after.reason:
+        if before.reason == EventReason.SUSPENDED and after.reason not in _NOT_RESUMED:
             yield _event(EventReason.RESUMED, f"Resumed{by}. {after.message}")
         elif before.reason == after.reason == EventReason.PLANNED:
             yield _event(EventReason.EDITED, f"Edited{by}. {after.message}")
