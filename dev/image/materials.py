@@ -1,6 +1,7 @@
-"""The bill of materials of the image, in CycloneDX: what it really contains, Python's packages and Debian's.
+"""The bill of materials of the image, in CycloneDX: what it really contains.
 
-Called by the command `python -m dev.image sbom`. Reads the files of an unpacked image and runs nothing of it.
+These are Python's packages, with the libraries inside of their wheels, and Debian's. Called by the command
+`python -m dev.image sbom`. Reads the files of an unpacked image and runs nothing of it.
 """
 
 import re
@@ -16,6 +17,8 @@ from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
+from dev.image import libraries
+
 _PRODUCT: Final = "flagschedule"
 _DISTRIBUTION: Final = "debian"
 
@@ -27,10 +30,15 @@ def text(image: Path) -> str:
     components = {name: _of_python(name, each) for name, each in found.items()}
     product = components[_PRODUCT]
     product.type = ComponentType.APPLICATION
-    bom = Bom(components=[*(one for one in components.values() if one is not product), *_of_debian(image)])
+    inside = {name: [_of_part(part) for part in _parts(packages, each)] for name, each in found.items()}
+    # Two wheels may have the same part; the bill has it once.
+    parts = {str(part.purl): part for each in inside.values() for part in each}
+    others = [one for one in components.values() if one is not product]
+    bom = Bom(components=[*others, *parts.values(), *_of_debian(image)])
     bom.metadata.component = product
     for name, each in found.items():
-        bom.register_dependency(components[name], [components[need] for need in _needs(each) if need in components])
+        needed = [components[need] for need in _needs(each) if need in components]
+        bom.register_dependency(components[name], [*needed, *(parts[str(part.purl)] for part in inside[name])])
     return JsonV1Dot6(bom).output_as_string(indent=2)
 
 
@@ -56,6 +64,17 @@ def _of_python(name: str, package: Distribution) -> Component:
         purl=purl,
         licenses=[LicenseFactory().make_from_string(stated)] if stated and "\n" not in stated else (),
     )
+
+
+def _parts(packages: Path, package: Distribution) -> Iterator[libraries.Part]:
+    """Yield what lies inside of an installed wheel."""
+    name = _name(package.name).replace("-", "_")
+    yield from libraries.listed(packages / f"{name}-{package.version}.dist-info")
+    yield from libraries.bundled(packages / f"{name}.libs")
+
+
+def _of_part(part: libraries.Part) -> Component:
+    return Component(name=part.name, version=part.version, bom_ref=str(part.purl), purl=part.purl, cpe=part.cpe)
 
 
 def _of_debian(image: Path) -> Iterator[Component]:
