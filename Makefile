@@ -7,7 +7,7 @@ LOCK := $(PYTHON_IN_VENV) -m piptools compile --quiet --allow-unsafe --strip-ext
 IN_PARALLEL := --numprocesses=auto --maxprocesses=4 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit coverage test-integration e2e e2e-full bench bench-quick neighbours cases check docs generate build-programs image sbom plugin plugin-picture lock audit clean
+.PHONY: help setup demo test test-unit coverage test-integration e2e e2e-full bench bench-quick neighbours cases check docs generate build-programs image sbom wheels plugin plugin-picture lock audit clean
 
 help: ## List the commands.
 	@echo "Usage: make COMMAND. Each one sets up what it needs."
@@ -73,6 +73,9 @@ image: setup ## Build the image localhost/flagschedule:dev with Docker, or with 
 
 sbom: image ## Build the image and write its contents to dist/sbom.cdx.json (CycloneDX).
 	@$(PYTHON_IN_VENV) -m dev.image sbom dist/sbom.cdx.json
+
+wheels: setup ## Check that the index has every locked wheel for amd64 and arm64 and Python 3.11 to 3.14; two minutes.
+	@$(PYTHON_IN_VENV) -m dev.image wheels
 
 plugin: setup ## Build the plugin for kubectl, one executable file, and its manifest for krew into dist/.
 	@PLUGIN_RELEASES=$(or $(PLUGIN_RELEASES),https://example.com/flagschedule) $(PYTHON_IN_VENV) -m dev.plugin

@@ -1,4 +1,4 @@
-"""The command: `python -m dev.image build|sbom [--tag localhost/flagschedule:dev]`."""
+"""The command: `python -m dev.image build|sbom|wheels [--tag localhost/flagschedule:dev]`."""
 
 import argparse
 import sys
@@ -61,6 +61,22 @@ def sbom(tag: str, file: Path) -> None:
     print(f"{file} lists the contents of {tag}.")
 
 
+def check_wheels() -> None:
+    """Download the locked wheels for each processor and Python that a release promises, and look at what is inside.
+
+    Raises:
+        StepFailedError: the index has no wheel with a locked hash, or a library is for another processor.
+    """
+    for machine in context.MACHINES:
+        for python in context.PYTHONS:
+            with tempfile.TemporaryDirectory() as folder:
+                wheels = context.download_wheels(Path(folder), machine=machine, python=python, locks=context.LOCKS[:1])
+                if foreign := context.foreign(wheels, machine):
+                    raise StepFailedError(f"not for {machine}: {', '.join(foreign)}")
+                count = len(list(wheels.glob("*.whl")))
+            print(f"{machine}, Python {python}: {count} wheels with locked hashes.", flush=True)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dev.image", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
@@ -69,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     bill = commands.add_parser("sbom", help="write its bill of materials (CycloneDX)")
     bill.add_argument("file", type=Path, help="where to, for example dist/sbom.cdx.json")
     bill.set_defaults(run=lambda options: sbom(options.tag, options.file))
+    wheels = commands.add_parser("wheels", help="check the locked wheels for every processor and Python")
+    wheels.set_defaults(run=lambda _: check_wheels())
     for each in (command, bill):
         each.add_argument("--tag", default=_TAG, help="the name of the image (default: %(default)s)")
     return parser

@@ -7,8 +7,10 @@ whether there is anything to build.
 import hashlib
 import platform
 import shutil
+import struct
 import sys
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dev.localkind.steps import StepFailedError, output, run
@@ -23,6 +25,9 @@ INPUTS = (
 )
 
 PYTHON = "3.11"  # of python:3.11-slim and of Debian bookworm
+PYTHONS = (PYTHON, "3.12", "3.13", "3.14")  # those of the machines where the plugin runs
+_ELF_MACHINES = {"x86_64": 62, "aarch64": 183}
+MACHINES = tuple(_ELF_MACHINES)
 _GLIBC_MINORS = range(17, 37)  # wheels for glibc 2.17 to 2.36, which bookworm has
 
 
@@ -66,29 +71,45 @@ def stage(folder: Path, wheels: Path) -> None:
     shutil.copytree(wheels, folder / "wheels")
 
 
-def download_wheels(cache: Path) -> Path:
-    """Return the folder with all locked wheels for the image's Python; downloaded once per state of the lock files.
+def download_wheels(
+    cache: Path, *, machine: str = platform.machine(), python: str = PYTHON, locks: Sequence[str] = LOCKS
+) -> Path:
+    """Return the folder with all locked wheels for a processor and a Python; downloaded once per state of the locks.
 
     Raises:
         StepFailedError: the package index does not serve them.
     """
-    locks = [ROOT / lock for lock in LOCKS]
-    digest = hashlib.sha256(b"".join(lock.read_bytes() for lock in locks) + platform.machine().encode())
-    folder = cache / f"wheels-{PYTHON}-{digest.hexdigest()[:16]}"
+    files = [ROOT / lock for lock in locks]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files) + machine.encode())
+    folder = cache / f"wheels-{python}-{digest.hexdigest()[:16]}"
     if folder.is_dir():
         return folder
     partial = folder.with_name(f"{folder.name}.partial")
-    for lock in locks:
-        run([*_pip_download(), "--dest", partial, "--requirement", lock])
+    for file in files:
+        run([*_pip_download(machine, python), "--dest", partial, "--requirement", file])
     partial.rename(folder)
     return folder
 
 
-def _pip_download() -> list[str | Path]:
+def foreign(wheels: Path, machine: str) -> list[str]:
+    """Return the libraries in a folder of wheels that are not 64-bit ELF files for a processor."""
+    wanted = b"\x7fELF\x02", struct.pack("<H", _ELF_MACHINES[machine])
+    found = []
+    for wheel in sorted(wheels.glob("*.whl")):
+        with zipfile.ZipFile(wheel) as archive:
+            for name in archive.namelist():
+                if ".so" in Path(name).suffixes:
+                    with archive.open(name) as file:
+                        head = file.read(20)
+                    if (head[:5], head[18:20]) != wanted:
+                        found.append(f"{wheel.name}: {name}")
+    return found
+
+
+def _pip_download(machine: str, python: str) -> list[str | Path]:
     # --no-deps: the locks name every package, and markers would be judged by the Python that runs pip.
-    machine = platform.machine()
     platforms = [f"--platform=manylinux_2_{minor}_{machine}" for minor in _GLIBC_MINORS]
     return [
         *(sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--only-binary=:all:"),
-        *(f"--python-version={PYTHON}", "--implementation=cp", f"--platform=manylinux2014_{machine}", *platforms),
+        *(f"--python-version={python}", "--implementation=cp", f"--platform=manylinux2014_{machine}", *platforms),
     ]

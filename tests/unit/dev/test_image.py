@@ -1,6 +1,7 @@
 """What goes into the image, and when it is built again."""
 
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,13 @@ def test_the_base_image_is_named_after_its_recipe(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(base, "SUITE", "trixie")
 
     assert base.name() != before
+
+
+def test_a_library_for_another_processor_is_found(tmp_path: Path) -> None:
+    """Of the wheels for a processor, a library for another one and what is no library at all are named."""
+    amd64, arm64 = (b"\x7fELF\x02".ljust(18, b"\0") + number.to_bytes(2, "little") for number in (62, 183))
+    with zipfile.ZipFile(tmp_path / "x.whl", "w") as wheel:
+        for name, head in {"a.so": arm64, "x.libs/libb.so.5": amd64, "c.so": b"text", "d.py": b""}.items():
+            wheel.writestr(name, head)
+
+    assert context.foreign(tmp_path, "aarch64") == ["x.whl: x.libs/libb.so.5", "x.whl: c.so"]
