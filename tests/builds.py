@@ -46,7 +46,11 @@ _CHOICES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "actionlint": {"actionlint": ("dev.localkind", "build", "--only", "actionlint")},
     "kstatus": {"kstatus": ("dev.localkind", "build", "--only", "kstatus")},
     "apiserver": {_PROGRAMS: ("dev.localkind", "build", "--only", programs.control_plane().name)},
-    "node": {_PROGRAMS: ("dev.localkind", "build"), _IMAGE: ("dev.image", "build")},
+    "node": {
+        _PROGRAMS: ("dev.localkind", "build"),
+        _IMAGE: ("dev.image", "build"),
+        "a registry": ("dev.localkind", "build", "--only", "registry"),
+    },
 }
 
 

@@ -11,6 +11,8 @@ from dev.localkind import kubeconfigs
 from dev.localkind.naming import DNS_ADDRESS, PAUSE_IMAGE, POD_RANGE, Cluster
 from dev.localkind.system import CNI_FOLDER
 
+# A folder HOST:PORT in it, with a hosts.toml, says how to reach that registry. Not in /etc: that is the machine's own.
+REGISTRIES = "/run/containerd-certs.d"
 _USERS = ("admin", "controller-manager", "scheduler", "proxy", "coredns", "kubelet")
 
 
@@ -62,7 +64,7 @@ def kubelet(cluster: Cluster) -> dict[str, Any]:
         "syncFrequency": "10s",
         "seccompDefault": True,
         "serializeImagePulls": False,
-        # A developer's disk is often nearly full, and a collected image cannot be pulled again: there is no registry.
+        # A developer's disk is often nearly full, and a collected image cannot be pulled again: it came by archive.
         "evictionHard": {
             "memory.available": "100Mi",
             "nodefs.available": "1%",
@@ -126,6 +128,8 @@ state = "/run/containerd"
   snapshotter = "overlayfs"
   [plugins."{cri}.images".pinned_images]
     sandbox = "{PAUSE_IMAGE}"
+  [plugins."{cri}.images".registry]
+    config_path = "{REGISTRIES}"
 [plugins."{cri}.runtime"]
   disable_apparmor = true
   restrict_oom_score_adj = true

@@ -56,6 +56,9 @@ class Engine(Protocol):
     def unpack(self, tag: str, folder: Path) -> None:
         """Put an image's files into an empty folder. Raises StepFailedError."""
 
+    def push(self, tag: str, name: str) -> None:
+        """Push an image under a name that begins with a registry on 127.0.0.1, without TLS. Raises StepFailedError."""
+
 
 class Docker:
     """Docker's own builder."""
@@ -87,6 +90,14 @@ class Docker:
             output(["docker", "rm", container])
         run(["tar", "--extract", f"--file={folder}.tar", f"--directory={folder}"])
         Path(f"{folder}.tar").unlink()
+
+    def push(self, tag: str, name: str) -> None:
+        """Push an image under a name that begins with a registry on 127.0.0.1, without TLS. Raises StepFailedError."""
+        run(["docker", "tag", tag, name])
+        try:
+            run(["docker", "push", name])
+        finally:
+            output(["docker", "rmi", name])
 
 
 class Buildah:
@@ -136,6 +147,21 @@ class Buildah:
                 run(["cp", "--archive", f"{mounted}/.", folder])
             finally:
                 output([*self._command, "rm", container])
+
+    def push(self, tag: str, name: str) -> None:
+        """Push an image under a name that begins with a registry on 127.0.0.1, without TLS. Raises StepFailedError."""
+        with _nothing_left_behind():
+            run(
+                [
+                    *self._command,
+                    "push",
+                    "--quiet",
+                    "--disable-compression",
+                    "--tls-verify=false",
+                    tag,
+                    f"docker://{name}",
+                ]
+            )
 
     def _image_id(self, tag: str) -> str | None:
         found = self._images(tag)

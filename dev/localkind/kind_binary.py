@@ -6,8 +6,9 @@ Called by the tests (pytest-kind's `--kind-bin`) and the demo, so that both run 
 import subprocess
 from pathlib import Path
 
-from dev.localkind import system
+from dev.localkind import config, system
 
+_REGISTRIES_OF_KIND = "/etc/containerd/certs.d"
 OWN_KIND = Path(__file__).parent / "kind"
 _DOCKER_SECONDS = 10
 
@@ -32,6 +33,11 @@ def is_own() -> bool:
 def kind_command() -> list[str]:
     """Return the command to put kind's words behind."""
     return [str(OWN_KIND)] if is_own() else [str(system.which("kind"))]
+
+
+def registries() -> str:
+    """Return the node's folder in which a folder HOST:PORT with a hosts.toml says how to reach that registry."""
+    return config.REGISTRIES if is_own() else _REGISTRIES_OF_KIND
 
 
 def host_address(name: str) -> str:

@@ -89,10 +89,11 @@ HELM = Module(
     target="tool",
 )
 KSTATUS = Module(name="kstatus", contents="kstatus", output="kstatus")
+REGISTRY = Module(name="registry", contents="a registry of images and charts", output="registry")
 ACTIONLINT = Module(name="actionlint", contents="actionlint", target="tool")
 
 CLUSTER = (NODE, CONTAINERD, COREDNS, PAUSE)  # what a cluster needs to run pods
-MODULES = {module.name: module for module in (*CLUSTER, OLDEST, HELM, KSTATUS, ACTIONLINT)}
+MODULES = {module.name: module for module in (*CLUSTER, OLDEST, HELM, KSTATUS, REGISTRY, ACTIONLINT)}
 
 
 def control_plane() -> Module:

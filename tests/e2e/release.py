@@ -46,6 +46,16 @@ class Release:
             "install", "flagschedule", str(CHART), "--values=-", "--wait", "--timeout=240s", values=_VALUES
         )
 
+    def install_published(self, chart: str, version: str) -> str:
+        """`helm install` of a chart in a registry without TLS, with no value about the image. What it printed."""
+        words = ("install", "flagschedule", f"oci://{chart}", f"--version={version}", "--plain-http", "--values=-")
+        values = {name: value for name, value in _VALUES.items() if name != "image"}
+        return self._helm(*words, "--wait", "--timeout=240s", values=values)
+
+    def push(self, archive: Path, folder: str) -> str:
+        """`helm push` of a chart's archive to a registry without TLS. What it printed."""
+        return self._helm("push", str(archive), f"oci://{folder}", "--plain-http")
+
     def upgrade(self, tag: str, *values: str) -> str:
         """`helm upgrade` to another image, with more values; returns when everything is ready. What it printed."""
         chosen = [f"--set={value}" for value in (f"image.tag={tag}", *values)]

@@ -1,12 +1,20 @@
-"""The release over time: the leader dies, a new image comes under load, and the chart goes and returns."""
+"""The release over time: the leader dies, a new image comes under load, the chart goes and returns."""
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, LiteralString
 
 import pytest
+from pytest_kind import KindCluster
 
+import flagschedule
+from dev.chart import package
 from dev.demo.installation import IMAGE
+from dev.image import base
+from dev.localkind import engines, kind_binary
+from dev.localkind.cache import cache_dir
+from dev.localkind.servers.registry import Registry
 from tests import recipes
 from tests.cluster.api import eventually
 from tests.e2e.pods import NAMESPACE, Pods
@@ -132,3 +140,31 @@ def test_an_uninstalled_chart_leaves_the_objects(pods: Pods) -> None:
     pods.wait("without-programs", "condition=Applied")
     assert pods.database.state(flag) == (True, 25)
     eventually(lambda: before.items() <= _statuses(pods).items(), "nothing else has changed")
+
+
+def test_a_published_chart_is_all_that_an_installation_needs(
+    pods: Pods, kind_cluster: KindCluster, tmp_path: Path
+) -> None:
+    """`helm install oci://…` with the release's own commands runs the image that was pushed, and it makes a change."""
+    flag = pods.database.flag("published")
+    pods.release.uninstall()
+    address = kind_binary.host_address(kind_cluster.name)
+    version = flagschedule.__version__
+    with Registry(listen=["127.0.0.1", address]) as registry:
+        name = f"{registry.host}/example/flagschedule"
+        folder = f"{kind_binary.registries()}/{registry.host}"
+        hosts = registry.hosts_toml(address)
+        pods.in_node("sh", "-c", f"mkdir -p {folder}; printf '%s' '{hosts}' > {folder}/hosts.toml")
+        engines.choose(cache_dir(), base.image()).push(IMAGE, f"{name}:{version}")
+        digest = registry.digest("example/flagschedule", version)
+        archive = package.package(pods.release.program, name, digest, "https://example.com/#", tmp_path)
+        pods.release.push(archive, f"{name}/charts")
+
+        pods.release.install_published(f"{name}/charts/flagschedule", version)
+        pods.wait_until_due(pods.plan("published", flag="published"))
+        assert pods.run_processor().exit_code == 0
+        pods.wait("published", "condition=Applied")
+
+    assert pods.database.state(flag) == (True, 25)
+    images = {pod["spec"]["containers"][0]["image"] for pod in pods.system_pods(pods.OPERATOR)}
+    assert images == {f"{name}:{version}@{digest}"}
