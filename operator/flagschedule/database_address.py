@@ -3,6 +3,7 @@
 A folder is what Kubernetes mounts a Secret as, and what a sidecar renews a token in. Called at each connect.
 """
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from flagschedule.domain.errors import ConfigurationError, DependencyUnavailable
 
 URL: Final = "DATABASE_URL"
 FOLDER: Final = "DATABASE_FOLDER"
+MUST_LOOK_LIKE: Final = "must look like postgresql://user:password@host:port/database"
+_LAST_PORT: Final = 65535
 # Each part by libpq's name for it, and the names of its file: operators of Postgres use one or the other.
 _FILES: Final = {
     "host": ("host",),
@@ -50,7 +53,7 @@ class DatabaseAddress:
             ConfigurationError: the parts contradict each other.
             DependencyUnavailableError: a file cannot be read.
         """
-        url = self.url if isinstance(self.url, str) else clean(read(f"{URL}_FILE", self.url))
+        url = self.url if isinstance(self.url, str) else read_url(self.url)
         if self.folder is None:
             return url
         parts = _read_folder(self.folder)
@@ -58,19 +61,44 @@ class DatabaseAddress:
             raise ConfigurationError(
                 [f"{URL} and {FOLDER} both hold the {' and the '.join(doubled)}; leave it out of the URL"]
             )
-        return f"{url}{'&' if '?' in url else '?'}{urlencode(parts, quote_via=quote, safe='')}"
+        separator = "" if url.endswith(("?", "&")) else "&" if "?" in url else "?"
+        return f"{url}{separator}{urlencode(parts, quote_via=quote, safe='')}"
+
+
+def read_url(path: Path) -> str:
+    """Return the URL that a file holds; libpq would connect to another place with an empty one.
+
+    Raises:
+        DependencyUnavailableError: it cannot be read, or holds no URL, as when it is being written.
+    """
+    url = clean(read(f"{URL}_FILE", path))
+    if not url:
+        raise DependencyUnavailableError(f"{URL}_FILE: the file is empty; let it hold the URL, or remove the variable")
+    if not is_postgres(url):
+        raise DependencyUnavailableError(f"{URL}_FILE: the file {MUST_LOOK_LIKE}")
+    return url
+
+
+def is_postgres(url: str) -> bool:
+    """Whether a text is a URL of Postgres."""
+    return url.startswith(("postgresql://", "postgres://"))
 
 
 def read(name: str, path: Path) -> str:
-    """Return the content of a file that a setting names.
+    """Return the content of a file that a setting names, without an editor's byte order mark.
 
     Raises:
-        DependencyUnavailableError: it cannot be read.
+        DependencyUnavailableError: it cannot be read, or is no text.
     """
     try:
-        return path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DependencyUnavailableError(f"{name}: the file is not UTF-8; write it in that encoding") from None
     except (OSError, ValueError):
         raise DependencyUnavailableError(f"{name}: the file cannot be read; check its path and its mode") from None
+    if "\0" in text:
+        raise DependencyUnavailableError(f"{name}: the file holds a NUL byte; write it as text, without that byte")
+    return text
 
 
 def clean(url: str) -> str:
@@ -101,12 +129,41 @@ def _read_folder(folder: Path) -> dict[str, str]:
         raise DependencyUnavailableError(
             f"{FOLDER}: has none of the files {known}; mount the keys of the Secret under these names"
         )
-    host = found.get("host", "")
-    if not host.startswith("/") and ("/" in host or host.count(":") == 1):
+    if "host" in found:
+        found["host"] = ",".join(map(_host, found["host"].split(",")))
+    if not all(map(_is_port, found.get("port", "").split(","))):
+        raise ConfigurationError([f"{FOLDER}: its file port holds no port; write a number from 1 to 65535"])
+    return found
+
+
+def _host(host: str) -> str:
+    """Return one host as libpq takes it: an address of IPv6 without its brackets.
+
+    Raises:
+        ConfigurationError: it has a scheme or a port.
+    """
+    is_bracketed = host.startswith("[") and host.endswith("]")
+    bare = host[1:-1] if is_bracketed else host
+    is_folder = bare.startswith("/")
+    if not is_folder and ("/" in bare or ((":" in bare or is_bracketed) and not _is_ipv6(bare))):
         raise ConfigurationError(
             [f"{FOLDER}: its file host holds more than a host; leave out a scheme and a port (the file port holds it)"]
         )
-    return found
+    return bare
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_port(text: str) -> bool:
+    """Whether libpq takes a text as a port; an empty one is its default."""
+    port = text.strip()
+    return not port or (re.fullmatch("[0-9]{1,5}", port) is not None and 1 <= int(port) <= _LAST_PORT)
 
 
 def parts_of(url: str) -> set[str]:

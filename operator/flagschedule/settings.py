@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
-from flagschedule.database_address import DatabaseAddress, clean, parts_of, read
+from flagschedule.database_address import MUST_LOOK_LIKE, DatabaseAddress, clean, is_postgres, parts_of, read, read_url
 from flagschedule.domain.backoff import MAX_RETRIES
 from flagschedule.domain.defaults import SHORTEST_INTERVAL
 from flagschedule.domain.errors import ConfigurationError, DependencyUnavailableError
@@ -322,8 +322,8 @@ class Settings(BaseModel):
     @field_validator("database_url")
     @classmethod
     def _is_postgres(cls, url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("must look like postgresql://user:password@host:port/database")
+        if not is_postgres(url.get_secret_value()):
+            raise ValueError(MUST_LOOK_LIKE)
         return url
 
     @field_validator("redis_url", mode="after")
@@ -431,7 +431,7 @@ def _read_files(values: dict[str, str]) -> list[str]:
             faults.append(f"{name} and {name}_FILE are both set; set one of them")
         elif path:
             try:
-                values[name] = read(f"{name}_FILE", Path(path))
+                values[name] = read_url(Path(path)) if name == "DATABASE_URL" else read(f"{name}_FILE", Path(path))
             except DependencyUnavailableError as error:
                 faults.append(str(error))
                 values[name] = harmless

@@ -44,9 +44,12 @@ _UNKNOWN_OPTION: Final = (
 )
 _NOT_REPLACED: Final = (
     f"{URL}: holds a placeholder such as $(NAME) that was not replaced; in a pod that happens where the variable is "
-    "defined later or not at all"
+    "defined later or not at all; write ( ) { } of a password as %28 %29 %7B %7D"
 )
-_PLACEHOLDER: Final = re.compile(r"\$?[({]+\s*[A-Za-z_.][\w.]*\s*[)}]+")
+_NAME: Final = r"\$?[({]+[A-Za-z_.][\w.]*[)}]+"
+# A whole part of the URL, before it is unescaped: the parts that come from files are escaped, so a password of theirs
+# that looks like a placeholder is taken as it is.
+_PLACEHOLDER: Final = re.compile(rf"(?<=[/:@]){_NAME}(?=[/:@,?]|$)|[?&]\w+={_NAME}(?=&|$)")
 # SQLSTATE classes. A row's values, a constraint or a trigger said no:
 _REFUSALS: Final = {"22", "23", "P0"}
 # Connection, login, transaction state, resources, shutdown, system: nothing works now, for any row.
@@ -86,7 +89,7 @@ def parameters(url: Url, application_name: str) -> dict[str, Any]:
         raise ConfigurationError([_fault(text) or _meaning_of_parser(str(error))]) from None
     if fault := _fault(text):
         raise ConfigurationError([fault])
-    if any(_PLACEHOLDER.fullmatch(str(given.get(name))) for name in ("user", "password", "host", "port", "dbname")):
+    if _PLACEHOLDER.search(text):
         raise ConfigurationError([_NOT_REPLACED])
     if "," in str(given.get("host", "")) + str(given.get("hostaddr", "")):
         given = {"target_session_attrs": "primary", **given}
