@@ -10,7 +10,7 @@ from flagschedule.domain.times import rfc3339
 from flagschedule.plugin import gitops, text
 from flagschedule.plugin.errors import PluginError
 from flagschedule.plugin.kubectl import FIELD_MANAGER, Kubectl
-from flagschedule.plugin.objects import GROUP, HANDLED, SCHEDULE, Obj
+from flagschedule.plugin.objects import GROUP, HANDLED, Obj
 
 RETRY: Final = f"{GROUP}/retry-requested-at"
 APPROVED: Final = f"{GROUP}/approved"
@@ -72,7 +72,7 @@ def promote(obj: Obj, step: str | None) -> Act:
 
 
 def _refuse_handled(obj: Obj, what: str) -> None:
-    if obj.phase in HANDLED or obj.phase == "Finished":
+    if obj.phase in HANDLED or (obj.phase == "Finished" and obj.is_over):
         raise PluginError(f"{obj.shown} is {obj.phase}, so it cannot be {what}: nothing of it is to come")
 
 
@@ -98,13 +98,10 @@ def undone(obj: Obj, path: Sequence[str]) -> str | None:
 
 def to_suspend(objects: Iterable[Obj], key: str) -> list[Obj]:
     """Return what can be suspended of a flag: what is to come, and no person has suspended before."""
-    ended = {*HANDLED, "Finished", "Failed", "Expired", "Invalid"}
     return [
         obj
         for obj in objects
-        if any(flag.key == key for flag in obj.flags)
-        and not obj.spec.get("suspend")
-        and (obj.phase not in ended or (obj.kind != SCHEDULE and obj.phase == "Failed"))
+        if any(flag.key == key for flag in obj.flags) and not obj.spec.get("suspend") and not obj.is_over
     ]
 
 

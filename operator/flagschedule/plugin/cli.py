@@ -55,6 +55,7 @@ class Session:
         self.given = given
         self.now = now.replace(microsecond=0)
         self.kubectl = Kubectl(arguments.flags_of_kubectl(given), standard_error=sys.stderr.buffer)
+        self._noted: set[str] = set()
         self.scope = Scope(tuple(vars(given).get("namespaces", ())), bool(vars(given).get("all_namespaces")))
 
     def read(self, *kinds: str, everywhere: bool = False, managed: bool = False) -> Found:
@@ -64,7 +65,16 @@ class Session:
 
     def find(self, *kinds: str) -> Obj:
         """Return the object that is named."""
-        return reading.find(self.kubectl, self.scope, self.given.name, kinds, managed=True)
+        obj, notes = reading.find(self.kubectl, self.scope, self.given.name, kinds, managed=True)
+        self.note(notes)
+        return obj
+
+    def note(self, notes: Iterable[str]) -> None:
+        """Show notes on standard error, each of them once."""
+        for note in notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                _warn(f"note: {note}")
 
 
 def _print(lines: Iterable[str]) -> None:
@@ -77,17 +87,12 @@ def _warn(line: str) -> None:
     sys.stderr.write(f"{text.clean(line)}\n")
 
 
-def _note(notes: Iterable[str]) -> None:
-    for note in notes:
-        _warn(f"note: {note}")
-
-
 def _timeline(session: Session) -> int:
     given = session.given
     found = session.read()
     objects = [obj for obj in found.objects if given.flag is None or obj.kind == FREEZE or _has(obj, given.flag)]
     plan = forecast(objects, session.now, session.now + given.next)
-    _note([*plan.faults, *found.notes])
+    session.note([*plan.faults, *found.notes])
     match given.output:
         case "json":
             _print([timeline.as_json(plan, found.notes)])
@@ -120,7 +125,7 @@ def _preview(session: Session) -> int:
     except PluginError:
         found = reading.read(kubectl, Scope(tuple(dict.fromkeys(obj.namespace for obj in file if obj.namespace))))
         found = Found(found.objects, (*found.notes, "compared with the namespaces of the file only"))
-    _note(found.notes)
+    session.note(found.notes)
     judged = _judge(kubectl, file, {_place(obj): obj for obj in found.objects})
     reviews = preview.review(judged, found.objects, session.now, given.time_zone)
     _print(preview.as_lines(reviews))
@@ -160,7 +165,7 @@ def _dry_run(kubectl: Kubectl, file: Sequence[Obj]) -> list[Obj]:
 def _why(session: Session) -> int:
     obj = session.find(SCHEDULE, PLAN, FREEZE)
     freezes = session.read(FREEZE)
-    _note(freezes.notes)
+    session.note(freezes.notes)
     verdict = why.explain(obj, freezes.objects, session.now)
     style = text.Style(sys.stdout)
     _print([style(f"{obj.shown}: {obj.phase}", "bold")])
@@ -179,10 +184,10 @@ def _simulate(session: Session) -> int:
     plan = forecast(found.objects, session.now, given.at)
     settings, missed = simulate(found.objects, plan, given.at)
     flags = sorted({flag for obj in found.objects for flag in obj.flags if given.flag in {None, flag.key}})
-    _note([*plan.faults, *found.notes, *missed])
+    session.note([*plan.faults, *found.notes, *missed])
     _print(text.table(("FLAG", "ENABLED", "ROLLOUT", "SET BY"), (_simulated(flag, settings) for flag in flags)))
     if any((flag, name) not in settings for flag in flags for name in ("enabled", "rolloutPercentage")):
-        _note(["? is a value that no object of the cluster is known to have set"])
+        session.note(["? is a value that no object of the cluster is known to have set"])
     return 0
 
 
@@ -201,11 +206,11 @@ def _history(session: Session) -> int:
         objects = [session.find(SCHEDULE, PLAN)]
     else:
         found = session.read(SCHEDULE, PLAN)
-        _note(found.notes)
+        session.note(found.notes)
         objects = [obj for obj in found.objects if _has(obj, given.flag)]
     for obj in objects:
         if not obj.is_seen:
-            _note([f"{obj.shown}: {NOT_SEEN}"])
+            session.note([f"{obj.shown}: {NOT_SEEN}"])
     head, *rows = history.as_table(history.entries(objects, given.flag))
     _print([text.Style(sys.stdout)(head, "bold"), *rows])
     return 0
@@ -221,7 +226,7 @@ def _revert(session: Session) -> int:
     coming = forecast(same, session.now, session.now + _LOOK_AHEAD)
     now = datetime.now(UTC)  # what was read took its time, and the change must be due in the future
     reverted = history.revert(obj, same, coming, now, session.given.lead)
-    _note([*found.notes, *reverted.warnings])
+    session.note([*found.notes, *reverted.warnings])
     sys.stdout.write(reverted.yaml)
     return 0
 
@@ -259,13 +264,13 @@ def _resume(session: Session) -> int:
     objects = _of_flag(session)
     chosen = acting.to_resume(objects, session.given.flag)
     stays = [obj.shown for obj in objects if obj.spec.get("suspend") and obj not in chosen]
-    _note([f"stays suspended, as it was before `suspend --flag`: {name}" for name in stays])
+    session.note([f"stays suspended, as it was before `suspend --flag`: {name}" for name in stays])
     return _act_on_all(session, [acting.resume(obj) for obj in chosen])
 
 
 def _of_flag(session: Session) -> list[Obj]:
     found = session.read(SCHEDULE, PLAN, managed=True)
-    _note(found.notes)
+    session.note(found.notes)
     return [obj for obj in found.objects if _has(obj, session.given.flag)]
 
 
@@ -315,7 +320,7 @@ def _freeze(session: Session) -> int:
 def _unfreeze(session: Session) -> int:
     obj = session.find(FREEZE)
     found = session.read(SCHEDULE, everywhere=True)
-    _note(found.notes)
+    session.note(found.notes)
     held = acting.held_by(obj, found.objects)
     _print([f"{obj.shown} holds {obj.status.get('held', 0)} changes, which are made at once when it is gone:"])
     _print(

@@ -17,3 +17,9 @@ class KubectlError(PluginError):
     def is_not_found(self) -> bool:
         """Whether there is no such object."""
         return "(NotFound)" in str(self)
+
+    @property
+    def is_not_served(self) -> bool:
+        """Whether the cluster does not have this kind."""
+        words = ("the server doesn't have a resource type", "the server could not find the requested resource")
+        return any(each in str(self) for each in words)

@@ -13,12 +13,11 @@ from typing import Any, Final, Literal
 from flagschedule.domain.calendar import Recurrence, parse_date, parse_duration, parse_until
 from flagschedule.domain.cron import parse_cron
 from flagschedule.domain.zones import parse_zone
-from flagschedule.plugin.objects import FREEZE, HANDLED, MADE, NOT_SEEN, PLAN, SCHEDULE, Flag, Obj, time
+from flagschedule.plugin.objects import FREEZE, MADE, NOT_SEEN, PLAN, SCHEDULE, Flag, Obj, time
 from flagschedule.plugin.text import clean
 
 Part = Literal["start", "end"]
 Values = Mapping[str, Any]
-_ENDED: Final = {*HANDLED, "Failed", "Expired", "Invalid"}
 _LONGEST_WINDOW: Final = timedelta(days=2)
 
 
@@ -157,10 +156,10 @@ def _with(change: Change, common: _Common) -> Change:
 
 
 def _of_schedule(obj: Obj, now: datetime) -> Iterator[Change]:
-    if obj.phase in _ENDED:
+    if obj.is_over:
         return
     order = _instant(obj.spec.get("scheduledAt"), "scheduledAt")
-    retry_at = time(obj.status.get("nextRetryAt")) if obj.phase == "Retrying" else None
+    retry_at = time(obj.status.get("nextRetryAt")) if obj.phase == "Retrying" and obj.is_current else None
     blocked = "waits for its flag" if obj.phase == "Waiting" else None
     notes = ("retry",) if retry_at else ("overdue",) if order < now and obj.phase not in {"Frozen", NOT_SEEN} else ()
     yield Change(
@@ -179,7 +178,7 @@ def _of_schedule(obj: Obj, now: datetime) -> Iterator[Change]:
 
 
 def _of_plan(obj: Obj, now: datetime, until: datetime) -> Iterator[Change]:
-    if obj.phase in {"Finished", "Cancelled", "Invalid"}:
+    if obj.is_over:
         return
     if any("cron" in step for step in obj.steps):
         for step in obj.steps:
@@ -300,7 +299,7 @@ def _first_open(obj: Obj, chain: Sequence[Mapping[str, Any]]) -> int:
     made = {
         done.get("step")
         for done in obj.status.get("recent") or ()
-        if done.get("part") != "End" and done.get("outcome") in MADE
+        if done.get("part") != "End" and (done.get("outcome") in MADE or obj.phase == "Finished")
     }
     waiting = (obj.status.get("next") or {}).get("step"), (obj.status.get("waitingFor") or {}).get("approval")
     by_next = [number for number, name in enumerate(names) if name in waiting and name not in made]
@@ -327,7 +326,7 @@ def _made_at(obj: Obj, chain: Sequence[Mapping[str, Any]], step: Mapping[str, An
 
 
 def _failed(obj: Obj, step: str) -> str | None:
-    if obj.phase != "Failed":
+    if obj.phase != "Failed" or not obj.is_current:
         return None
     starts = (done for done in obj.status.get("recent") or () if done.get("part") != "End")
     outcome = next((done.get("outcome") for done in starts if done.get("step") == step), None)

@@ -118,6 +118,14 @@ class Obj:
         return self.status.get("observedGeneration") == self.metadata.get("generation")
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing of it is to come. What is edited after it ended may be planned again, so that is not over."""
+        if self.phase in HANDLED:
+            return True
+        ended = {"Finished", "Failed", "Expired", "Invalid"} if self.kind == SCHEDULE else {"Finished", "Invalid"}
+        return self.is_current and self.phase in ended
+
+    @property
     def phase(self) -> str:
         """Its phase; `not seen yet` before the operator has written one."""
         return self.status.get("phase") or NOT_SEEN

@@ -48,12 +48,15 @@ def accepted(dry: Obj, live: Obj | None) -> Judged:
         metadata = {name: value for name, value in dry.metadata.items() if name not in {"uid", "creationTimestamp"}}
         return Judged(Obj({**dry.raw, "metadata": metadata}))
     edited = dry.metadata.get("generation") != live.metadata.get("generation")
-    if edited and live.phase in HANDLED | {"Finished"}:
-        sentence = f"it is {live.phase} already, so this edit does nothing (EditTooLate); use a new name"
-        return Judged(dry, live, refusal=sentence)
+    if edited and live.phase in HANDLED:
+        return Judged(dry, live, refusal=_too_late(live))
     if edited and live.phase in {"Failed", "Expired", "Invalid"}:  # an edit plans it again
         return Judged(Obj({name: value for name, value in dry.raw.items() if name != "status"}), live)
     return Judged(dry, live)
+
+
+def _too_late(live: Obj) -> str:
+    return f"it is {live.phase} already, so this edit does nothing (EditTooLate); use a new name"
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,10 @@ def _review(each: Judged, everything: Forecast, spans: Sequence[Span], now: date
         return found
     found.conflicts += [fault for fault in everything.faults if fault.startswith(f"{each.obj.shown} cannot")]
     mine = [change for change in everything.changes if change.source is each.obj]
+    live = each.live
+    # An edit lets a Finished plan go on if something of it is to come then, for example a step that is added.
+    if live is not None and live.phase == "Finished" and not each.obj.is_current and not mine:
+        found.conflicts.append(f"refused: {_too_late(live)}")
     _times(found, mine, zone)
     found.conflicts += list(_held(mine))
     found.conflicts += list(dict.fromkeys(_overlaps(each.obj, spans)))

@@ -61,20 +61,21 @@ def _checks(obj: Obj, freezes: Sequence[Obj], now: datetime) -> Iterator[Check]:
     if not obj.is_seen:
         yield Check(Mark.WAITS, "seen by the operator", f"{NOT_SEEN}: the operator has written no status")
         return
-    if not obj.is_current and obj.phase not in HANDLED:
+    is_old = not obj.is_current and obj.phase not in HANDLED
+    if is_old:
         yield Check(Mark.WAITS, "seen by the operator", "the last edit is not handled yet")
     else:
         yield Check(Mark.PASSED, "seen by the operator", "yes")
     phase, message = obj.phase, text.clean(obj.status.get("message") or "")
-    if phase == "Invalid":
+    if phase == "Invalid" and not is_old:
         yield Check(Mark.STOPS, "valid", message)
         return
     yield Check(Mark.PASSED, "valid", "yes")
-    if phase in HANDLED or phase == "Finished":
+    if phase in HANDLED or (phase == "Finished" and not is_old):
         mark = Mark.PASSED if phase in {"Applied", "Finished"} else Mark.OPEN
         yield Check(mark, "outcome", f"{phase}: {message}")
         return
-    if phase in {"Failed", "Expired"}:
+    if phase in {"Failed", "Expired"} and not is_old:
         yield Check(Mark.STOPS, "outcome", f"{phase}: {message}")
         return
     yield from _of_flag(obj, message)

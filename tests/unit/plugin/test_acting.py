@@ -135,3 +135,22 @@ def test_what_cannot_be_promoted(chosen: str | None, words: str) -> None:
     """A step that needs no approval is refused, so that a typing error is seen."""
     with pytest.raises(PluginError, match=words):
         acting.promote(plan("ramp", steps=[step("first", 5), step("all", 9, approval=True)]), chosen)
+
+
+FINISHED = plan("ramp", phase="Finished", metadata={"generation": 2}, steps=[step("all", 9, "checkout", after="1h")])
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Expired", "Invalid"])
+def test_an_incident_holds_what_was_edited_after_it_ended(phase: str) -> None:
+    """The operator may plan it again before anyone looks, so a status of an older spec is not believed."""
+    edited = schedule(phase=phase, metadata={"generation": 2})
+
+    assert acting.to_suspend([edited, FINISHED], "checkout") == [edited, FINISHED]
+    assert acting.to_suspend([schedule(phase=phase)], "checkout") == []
+
+
+def test_a_finished_plan_to_which_a_step_was_added_can_be_stopped() -> None:
+    """It goes on, so it is not refused; one that was not edited is."""
+    assert acting.suspend(FINISHED).done == "suspended"
+    with pytest.raises(PluginError, match="is Finished"):
+        acting.suspend(plan("ramp", phase="Finished"))

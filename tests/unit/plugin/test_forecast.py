@@ -238,3 +238,19 @@ def test_of_windows_that_follow_each_other_the_start_was_made_last() -> None:
     for order in (recent, recent[::-1]):
         made = plan(timeZone="UTC", steps=steps, status={"recent": order})
         assert value([made], "2027-03-22T08:30:00Z", flag="chat") is True
+
+
+@pytest.mark.parametrize("phase", ["Failed", "Expired", "Invalid"])
+def test_what_was_edited_after_it_ended_is_shown(phase: str) -> None:
+    """Its status is that of an older spec."""
+    assert times(coming(schedule(phase=phase, metadata={"generation": 2}))) == ["03-23T09:00"]
+    assert coming(schedule(phase=phase)) == ()
+
+
+def test_a_step_that_is_added_to_a_finished_plan_is_shown() -> None:
+    """What was handled before is not shown again, with any outcome."""
+    done = [{"step": "a", "part": "Start", "at": "2027-03-21T09:00:00Z", "outcome": "Superseded"}]
+    steps = [step("a", 5, at="2027-03-21T09:00:00Z"), step("b", 50, at="2027-03-25T09:00:00Z")]
+    found = coming(plan(phase="Finished", metadata={"generation": 2}, status={"recent": done}, steps=steps))
+
+    assert [(change.step, change.blocked) for change in found] == [("b", None)]

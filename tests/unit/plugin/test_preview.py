@@ -178,3 +178,21 @@ def test_any_shape_of_a_refused_file_is_shown(kind: str, spec: object) -> None:
     obj = Obj({"kind": kind, "metadata": {"name": "odd", "namespace": "shop"}, "spec": spec})
 
     assert conflicts(Judged(obj, None, "spec: Invalid value"), cluster=[schedule()]) == ["refused: spec: Invalid value"]
+
+
+def finished(**metadata: object) -> Obj:
+    """Return a plan whose only step was made."""
+    done = {"step": "a", "part": "Start", "at": "2027-03-21T09:00:00Z", "outcome": "Applied"}
+    steps = [step("a", 5, at="2027-03-21T09:00:00Z")]
+    steps += [step("b", 50, at="2027-03-25T09:00:00Z")] if metadata else []
+    return plan("ramp", phase="Finished", status={"recent": [done]}, steps=steps, metadata=metadata)
+
+
+def test_a_step_that_is_added_to_a_finished_plan_is_no_conflict() -> None:
+    """The plan goes on, as its page says; an edit of what was made is too late."""
+    live, added = finished(), finished(generation=2)
+    changed = Obj({**live.raw, "metadata": {**live.metadata, "generation": 2}})
+
+    (found,) = judged(accepted(added, live))
+    assert (found.lines, found.conflicts) == (["2027-03-25 09:00 UTC b: search: rolloutPercentage=50"], [])
+    assert "EditTooLate" in conflicts(accepted(changed, live))[0]
