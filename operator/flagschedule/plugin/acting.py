@@ -14,6 +14,7 @@ from flagschedule.plugin.objects import GROUP, HANDLED, Obj
 
 RETRY: Final = f"{GROUP}/retry-requested-at"
 APPROVED: Final = f"{GROUP}/approved"
+_MANAGER: Final = FIELD_MANAGER.partition("=")[2]
 HELD: Final = f"{GROUP}/held"
 """The label of what `suspend --flag` has suspended, so that `resume --flag` lets nothing else go."""
 
@@ -37,7 +38,9 @@ def retry(obj: Obj, now: datetime) -> Act:
 def suspend(obj: Obj, *, by_flag: bool = False) -> Act:
     """Hold an object."""
     _refuse_handled(obj, "suspended")
-    labels = {"metadata": {"labels": {HELD: "by-flag"}}} if by_flag else {}
+    # What a person suspends by its name stays so when the incident is over.
+    value = "by-flag" if by_flag else None
+    labels = {"metadata": {"labels": {HELD: value}}} if by_flag or HELD in obj.labels else {}
     return Act(obj, {**labels, "spec": {"suspend": True}}, ("spec", "suspend"), "suspended")
 
 
@@ -107,7 +110,12 @@ def to_suspend(objects: Iterable[Obj], key: str) -> list[Obj]:
 
 def to_resume(objects: Iterable[Obj], key: str) -> list[Obj]:
     """Return what `suspend --flag` has suspended of a flag."""
-    return [obj for obj in objects if HELD in obj.labels and any(flag.key == key for flag in obj.flags)]
+    return [obj for obj in objects if _is_held_by_flag(obj) and any(flag.key == key for flag in obj.flags)]
+
+
+def _is_held_by_flag(obj: Obj) -> bool:
+    """Whether the label is true: it may be left from before, while another manager has suspended the object since."""
+    return HELD in obj.labels and bool(obj.spec.get("suspend")) and gitops.owns(obj, ("spec", "suspend"), _MANAGER)
 
 
 @dataclass(frozen=True, kw_only=True)

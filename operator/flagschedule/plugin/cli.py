@@ -92,6 +92,8 @@ def _timeline(session: Session) -> int:
     found = session.read()
     objects = [obj for obj in found.objects if given.flag is None or obj.kind == FREEZE or _has(obj, given.flag)]
     plan = forecast(objects, session.now, session.now + given.next)
+    if given.flag is not None:
+        plan = plan.of_flag(given.flag)
     session.note([*plan.faults, *found.notes])
     match given.output:
         case "json":
@@ -300,6 +302,8 @@ def _act_on_all(session: Session, acts: Sequence[acting.Act]) -> int:
 
 def _freeze(session: Session) -> int:
     given = session.given
+    if session.scope.is_all and session.scope.namespaces:
+        raise PluginError("-A freezes all namespaces, and -n the named ones only: give one of the two")
     wanted = acting.Freezing(
         name=given.name,
         reason=given.reason,

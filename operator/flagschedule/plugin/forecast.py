@@ -75,11 +75,12 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A time in which a freeze holds changes; `end` is None for one without an end."""
+    """A time in which a freeze holds changes; `end` is None for one without an end, `window` its place in the spec."""
 
     freeze: Obj
     start: datetime
     end: datetime | None
+    window: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,12 @@ class Forecast:
     changes: tuple[Change, ...]
     intervals: tuple[Interval, ...]
     faults: tuple[str, ...] = ()
+
+    def of_flag(self, key: str) -> "Forecast":
+        """Return what is to come of one flag: its changes, and the freezes that can hold it."""
+        changes = tuple(change for change in self.changes if change.flag.key == key)
+        intervals = tuple(each for each in self.intervals if _matches(each.freeze.spec.get("flagKeys"), key))
+        return replace(self, changes=changes, intervals=intervals)
 
 
 def forecast(objects: Iterable[Obj], now: datetime, until: datetime) -> Forecast:
@@ -373,16 +380,16 @@ def freeze_intervals(obj: Obj, now: datetime, until: datetime) -> Iterator[Inter
     if windows is None:
         yield Interval(freeze=obj, start=obj.created_at or now, end=None)
         return
-    for window in windows:
+    for number, window in enumerate(windows):
         if "cron" not in window:
             start, end = _instant(window["from"], "from"), _instant(window["until"], "until")
             if end > now and start <= until:
-                yield Interval(freeze=obj, start=start, end=end)
+                yield Interval(freeze=obj, start=start, end=end, window=number)
             continue
         length = parse_duration(window["for"])
         recurrence = _recurrence(window["cron"], window["timeZone"], None, (), None)
         for found in recurrence.between(now - length, until).planned:
-            yield Interval(freeze=obj, start=found.start, end=found.start + length)
+            yield Interval(freeze=obj, start=found.start, end=found.start + length, window=number)
 
 
 def holds(freeze: Obj, change: Change) -> bool:

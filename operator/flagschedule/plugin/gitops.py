@@ -27,14 +27,22 @@ def owner(obj: Obj) -> str | None:
 
 def names(obj: Obj, path: Sequence[str]) -> bool:
     """Whether the file in Git names a field, for example `("spec", "suspend")`."""
-    for entry in _managed(obj):
-        if str(entry.get("manager", "")).startswith(_MANAGERS):
-            place: Any = entry.get("fieldsV1")
-            for part in path:
-                place = place.get(f"f:{part}") if isinstance(place, Mapping) else None
-            if place is not None:
-                return True
+    if any(_has(entry, path) for entry in _managed(obj) if str(entry.get("manager", "")).startswith(_MANAGERS)):
+        return True
     return owner(obj) is not None and _is_in_last_applied(obj, path)
+
+
+def owns(obj: Obj, path: Sequence[str], manager: str) -> bool:
+    """Whether a manager owns a field; true where no manager of it is known."""
+    owners = [str(entry.get("manager")) for entry in _managed(obj) if _has(entry, path)]
+    return manager in owners or not owners
+
+
+def _has(entry: Mapping[str, Any], path: Sequence[str]) -> bool:
+    place: Any = entry.get("fieldsV1")
+    for part in path:
+        place = place.get(f"f:{part}") if isinstance(place, Mapping) else None
+    return place is not None
 
 
 def _is_in_last_applied(obj: Obj, path: Sequence[str]) -> bool:

@@ -1,7 +1,7 @@
 """What happened to a flag, by the statuses; and the YAML that puts it back."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -94,7 +94,7 @@ def _of_plan(obj: Obj, flag: str | None) -> Iterator[Entry]:
             continue
         changes = (step or {}).get("changes") or ()
         keys = {change.get("flagKey") for change in changes}
-        if flag is not None and flag not in (keys if step else str(done.get("change"))):  # an edit removed the step
+        if flag is not None and flag not in (keys if step else _keys(done)):
             continue
         end = "end of " if done.get("part") == "End" else ""
         message = f": {text.clean(done['message'])}" if done.get("message") else ""
@@ -106,6 +106,12 @@ def _of_plan(obj: Obj, flag: str | None) -> Iterator[Entry]:
             by=f"{obj.shown}, {end}{text.clean(done.get('step'))}",
             who=obj.who,
         )
+
+
+def _keys(done: Mapping[str, Any]) -> set[str]:
+    """Return the keys in the status' text of a change, for a step that an edit has removed."""
+    names = (part.partition(": ")[0] for part in str(done.get("change")).split("; "))
+    return {key for name in names for key in (name, name.partition(" (")[0])}
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ class Kubectl:
         """Keep the flags that each call gets, such as `--context=...`."""
         self._flags = flags
         self._standard_error = standard_error
+        self._lock = threading.Lock()
+        self._warned: set[str] = set()
 
     def run(self, *words: str, stdin: str | None = None) -> str:
         """Return what kubectl prints.
@@ -63,6 +65,8 @@ class Kubectl:
             )
         except FileNotFoundError as missing:
             raise PluginError("kubectl is not in PATH; install it, or add its folder to PATH") from missing
+        except OSError as fault:  # no right to execute it, or it is made for another processor
+            raise PluginError(f"kubectl in PATH cannot be started: {text.clean(fault.strerror)}") from fault
         with process:
             error = bytearray()
             reader = threading.Thread(target=self._pass_on, args=(process.stderr, error))
@@ -72,7 +76,20 @@ class Kubectl:
                 writer.start()
             output = process.stdout.read() if process.stdout else b""
             reader.join()
-            return process.wait(), output.decode("utf-8", "replace"), error.decode("utf-8", "replace")
+            code = process.wait()
+        errors = error.decode("utf-8", "replace")
+        if code == 0:
+            self._warn(errors)
+        return code, output.decode("utf-8", "replace"), errors
+
+    def _warn(self, errors: str) -> None:
+        """Show the API server's warnings of a call that succeeded, each of them once for all calls."""
+        with self._lock:
+            for line in text.lines(errors) if errors.encode().startswith(_ERRORS) else ():
+                if self._standard_error is not None and line not in self._warned:
+                    self._warned.add(line)
+                    self._standard_error.write(f"{line}\n".encode())
+                    self._standard_error.flush()
 
     def _pass_on(self, stream: IO[bytes], kept: bytearray) -> None:
         while chunk := os.read(stream.fileno(), _CHUNK):
@@ -96,10 +113,15 @@ def _objects(output: str) -> Iterator[dict[str, Any]]:
     while rest:
         try:
             found, end = decoder.raw_decode(rest)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise KubectlError(f"kubectl did not answer with JSON, but: {text.clean(rest[:_SHOWN])}") from None
+        is_list = isinstance(found, dict) and str(found.get("kind")).endswith("List")
+        items = (found.get("items") or []) if is_list else [found]  # Go writes an empty list as null
+        if not isinstance(items, list) or not all(map(_is_object, items)):
+            raise KubectlError(f"kubectl did not answer with objects, but: {text.clean(rest[:_SHOWN])}")
+        yield from items
         rest = rest[end:].lstrip()
-        if found.get("kind", "").endswith("List"):
-            yield from found.get("items") or ()
-        else:
-            yield found
+
+
+def _is_object(found: object) -> bool:
+    return isinstance(found, dict) and isinstance(found.get("kind"), str)

@@ -12,6 +12,7 @@ from flagschedule.plugin.objects import PLAN, SHORT, Obj
 
 _HEAD: Final = ("TIME (UTC)", "FLAG", "CHANGE", "BY", "REMARKS")
 _LINE: Final = 75  # octets, RFC 5545 section 3.1
+_YEAR: Final = timedelta(days=365)
 _SHOWN: Final = timedelta(minutes=15)  # the length of a change in a calendar
 
 
@@ -112,9 +113,11 @@ def as_calendar(plan: Forecast) -> str:
         event = (change.identity, change.at, change.at + _SHOWN, title, lines, change.source)
         content += _event(*event, is_sure=not (change.blocked or change.assumes or change.held_by))
     for interval in plan.intervals:
-        end = interval.end or max(plan.until, interval.start + _SHOWN)
-        # A freeze without an end has one event; others are identified by their start.
-        identity = f"{interval.freeze.uid}-{rfc3339(interval.start) if interval.end else 'open'}"
+        # A freeze without an end has one event, which is shown up to an anniversary: an end that moves with each run
+        # would be a change. Two windows may begin at the same time, and are distinguished by their places in the spec.
+        end = interval.end or interval.start + _YEAR * ((plan.until - interval.start) // _YEAR + 1)
+        own = f"{interval.window}-{rfc3339(interval.start)}" if interval.end else "open"
+        identity = f"{interval.freeze.uid}-{own}"
         title = f"Freeze {text.clean(interval.freeze.name)} ({_scope(interval.freeze)})"
         lines = [text.clean(interval.freeze.spec.get("reason", ""))]
         content += _event(identity, interval.start, end, title, lines, interval.freeze)

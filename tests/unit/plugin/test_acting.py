@@ -154,3 +154,16 @@ def test_a_finished_plan_to_which_a_step_was_added_can_be_stopped() -> None:
     assert acting.suspend(FINISHED).done == "suspended"
     with pytest.raises(PluginError, match="is Finished"):
         acting.suspend(plan("ramp", phase="Finished"))
+
+
+def test_an_incident_lets_go_only_what_it_holds_itself() -> None:
+    """A label may be left over: a person took the hold back with kubectl, and suspended the object again."""
+    label = {"labels": {acting.HELD: "by-flag"}}
+    fields: Any = {"f:spec": {"f:suspend": {}}}
+    own = schedule("own", suspend=True, metadata=label | {"managedFields": owned("flagschedule", fields)})
+    theirs = schedule("theirs", suspend=True, metadata=label | {"managedFields": owned("kubectl-patch", fields)})
+    free = schedule("free", metadata=label)
+
+    assert acting.to_resume([own, theirs, free], "checkout") == [own]
+    # Suspended by its name, it stays so.
+    assert acting.suspend(own).patch == {"metadata": {"labels": {acting.HELD: None}}, "spec": {"suspend": True}}

@@ -1,6 +1,7 @@
 """The command line: help, errors, completion, the pages that show it, and the archive that carries it."""
 
 import ast
+import io
 import json
 import re
 import shlex
@@ -20,7 +21,7 @@ from dev import plugin as built
 from dev import reference, timeline
 from flagschedule.plugin import arguments, cli, completion, text
 from flagschedule.plugin.errors import KubectlError
-from flagschedule.plugin.kubectl import _objects
+from flagschedule.plugin.kubectl import Kubectl, _objects
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -256,3 +257,61 @@ def test_the_manifest_of_krew() -> None:
     assert platform["bin"] in [file["from"] for file in platform["files"]]
     assert re.fullmatch(r"[0-9a-f]{64}", platform["sha256"])
     assert platform["uri"].startswith("https://")
+
+
+@pytest.mark.parametrize(("content", "mode"), [("#!/bin/sh\n", 0o644), ("\x7fELF", 0o755)])
+def test_a_kubectl_that_cannot_be_started_is_a_sentence(
+    content: str, mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It lacks the right to be executed, or is made for another processor."""
+    program = tmp_path / "kubectl"
+    program.write_text(content)
+    program.chmod(mode)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert cli.main(["timeline"]) == 1
+    assert capsys.readouterr().err.startswith("kubectl in PATH cannot be started: ")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "[]",
+        '"x"',
+        "null",
+        "NaN",
+        '{"kind":5}',
+        '{"kind":"List","items":[null]}',
+        '{"kind":"List","items":{"a":1}}',
+        pytest.param('{"a":' * 100_000, id="deep"),
+    ],
+)
+def test_an_answer_without_objects_is_a_sentence(answer: str) -> None:
+    """A proxy may answer with any JSON."""
+    with pytest.raises(KubectlError, match="kubectl did not answer with"):
+        list(_objects(answer))
+
+
+def test_an_empty_list_may_be_null() -> None:
+    """Go writes a list without items so."""
+    assert list(_objects('{"kind": "List", "items": null}')) == []
+
+
+def test_warnings_of_the_api_server_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them once, also where kubectl succeeds."""
+    program = tmp_path / "kubectl"
+    program.write_text('#!/bin/sh\necho "Warning: this is audited" >&2\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    shown = io.BytesIO()
+    kubectl = Kubectl(standard_error=shown)
+    for _ in range(2):
+        kubectl.run("patch")
+
+    assert shown.getvalue() == b"Warning: this is audited\n"
+
+
+def test_a_freeze_of_all_and_of_one_namespace_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """It would hold less than the one who writes it expects."""
+    assert cli.main(shlex.split("freeze stop -A -n shop --reason x")) == 1
+    assert "give one of the two" in capsys.readouterr().err

@@ -108,3 +108,13 @@ def test_what_cannot_be_put_back(obj: Obj, words: str) -> None:
     """A sentence says why."""
     with pytest.raises(PluginError, match=words):
         reverted(obj)
+
+
+def test_a_key_within_another_key_is_another_flag() -> None:
+    """Of a step that an edit has removed, only the text of the change is left."""
+    change = "checkout-v2: enabled=true; search (staging): enabled=true"
+    done = {"step": "gone", "part": "Start", "at": "2027-03-21T09:00:00Z", "outcome": "Applied", "change": change}
+    obj = plan(status={"recent": [done]})
+
+    assert history.entries([obj], "v2") == history.entries([obj], "staging") == []
+    assert len(history.entries([obj], "checkout-v2")) == len(history.entries([obj], "search")) == 1

@@ -179,3 +179,31 @@ def test_the_page_is_the_same_for_the_same_facts() -> None:
 def test_a_table_is_clean_and_aligned() -> None:
     """For any text in a cell, each row is one printable line, and an empty cell is a dash."""
     assert text.table(("A", "B"), [("x\x1b", ""), ("y", "z\n")]) == ["A       B", r"x\x1b   -", r"y       z\n"]
+
+
+def test_one_flag_is_shown_without_the_others_of_its_objects() -> None:
+    """Also in the picture and for programs; a freeze of other flags is left out."""
+    both = [{"flagKey": key, "updates": {"enabled": True}} for key in ("search", "other-key")]
+    steps = [{"name": "a", "at": "2027-03-23T09:00:00Z", "changes": both}]
+    plan_of_one = week(plan("ramp", steps=steps), freeze("narrow", flagKeys=["other-key"])).of_flag("search")
+
+    shown = [*timeline.as_table(plan_of_one), timeline.as_json(plan_of_one), timeline.as_calendar(plan_of_one)]
+    assert [change.flag.key for change in plan_of_one.changes] == ["search"]
+    assert "other-key" not in "".join([*shown, page.as_page(plan_of_one, "x")])
+
+
+def test_two_windows_of_a_freeze_are_two_events() -> None:
+    """A calendar shows one event for each UID, also where the windows begin at the same time."""
+    start, short, long = "2027-03-23T00:00:00Z", "2027-03-23T01:00:00Z", "2027-03-24T01:00:00Z"
+    both = freeze(windows=[{"from": start, "until": short}, {"from": start, "until": long}])
+
+    found = re.findall(r"UID:(.*)\r", timeline.as_calendar(week(both)).replace("\r\n ", ""))
+    assert len(set(found)) == 2
+
+
+def test_a_freeze_without_an_end_is_the_same_event_in_every_run() -> None:
+    """An end that moves would be an update of the event at each reading."""
+    later = NOW + timedelta(hours=1)
+
+    first = timeline.as_calendar(week(freeze()))
+    assert timeline.as_calendar(forecast([freeze()], later, later + timedelta(days=7))) == first
