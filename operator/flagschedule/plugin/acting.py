@@ -64,7 +64,7 @@ def promote(obj: Obj, step: str | None) -> Act:
     Raises:
         PluginError: no step waits, or the plan has no such step.
     """
-    waiting = (obj.status.get("waitingFor") or {}).get("approval")
+    waiting = obj.waiting_for.get("approval")
     chosen = step or waiting
     if chosen is None:
         raise PluginError(f"{obj.shown}: no step waits for approval now; name the step to approve it beforehand")

@@ -197,9 +197,13 @@ def _simulated(flag: Flag, settings: Mapping[tuple[Flag, str], Setting]) -> tupl
     found = [settings.get((flag, name)) for name in ("enabled", "rolloutPercentage")]
     shown = ["?" if each is None else str(each.value).lower() for each in found]
     sources = dict.fromkeys(
-        each.source.shown + (f", {text.clean(each.step)}" if each.step else "") for each in found if each is not None
+        " or ".join([_setter(each), *(other.shown for other in each.also)]) for each in found if each is not None
     )
     return (str(flag), *shown, "; ".join(sources))
+
+
+def _setter(setting: Setting) -> str:
+    return setting.source.shown + (f", {text.clean(setting.step)}" if setting.step else "")
 
 
 def _history(session: Session) -> int:
@@ -213,7 +217,9 @@ def _history(session: Session) -> int:
     for obj in objects:
         if not obj.is_seen:
             session.note([f"{obj.shown}: {NOT_SEEN}"])
-    head, *rows = history.as_table(history.entries(objects, given.flag))
+    faults: list[str] = []
+    head, *rows = history.as_table(history.entries(objects, given.flag, faults))
+    session.note(faults)
     _print([text.Style(sys.stdout)(head, "bold"), *rows])
     return 0
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from flagschedule.domain.calendar import Recurrence, parse_date, parse_duration, parse_until
 from flagschedule.domain.cron import parse_cron
 from flagschedule.domain.zones import parse_zone
-from flagschedule.plugin.objects import FREEZE, MADE, NOT_SEEN, PLAN, SCHEDULE, Flag, Obj, time
+from flagschedule.plugin.objects import FREEZE, MADE, NOT_SEEN, PLAN, SCHEDULE, UNUSABLE, Flag, Obj, time
 from flagschedule.plugin.text import clean
 
 Part = Literal["start", "end"]
@@ -112,7 +112,7 @@ def forecast(objects: Iterable[Obj], now: datetime, until: datetime) -> Forecast
                 intervals += freeze_intervals(obj, now, until)
             else:
                 changes += changes_of(obj, now, until)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except UNUSABLE as error:
             faults.append(f"{obj.shown} cannot be used: {clean(error)}")
     made = (_judged(change, intervals, now) for change in changes)
     return Forecast(
@@ -239,13 +239,13 @@ def _of_recurring(obj: Obj, step: Mapping[str, Any], now: datetime, until: datet
 
 def _handled_until(obj: Obj, now: datetime) -> datetime:
     """Return up to when everything has an outcome: now, or just before what is next and overdue."""
-    following = time((obj.status.get("next") or {}).get("at"))
+    following = time(obj.next.get("at"))
     return now if following is None else min(now, following - timedelta(seconds=1))
 
 
 def _outcome(obj: Obj, step: str, part: str, at: datetime) -> str | None:
     """Return the outcome of an occurrence that the status shows as handled."""
-    for done in obj.status.get("recent") or ():
+    for done in obj.recent:
         if (done.get("step"), done.get("part"), time(done.get("at"))) == (step, part, at):
             return str(done.get("outcome"))
     return None
@@ -273,8 +273,8 @@ def _chains(steps: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, An
 
 
 def _of_chain(obj: Obj, chain: Sequence[Mapping[str, Any]], now: datetime) -> Iterator[Change]:
-    coming = obj.status.get("next") or {}
-    approval = (obj.status.get("waitingFor") or {}).get("approval")
+    coming = obj.next
+    approval = obj.waiting_for.get("approval")
     made_at: datetime | None = None
     blocked: str | None = None
     estimated = False
@@ -305,10 +305,10 @@ def _first_open(obj: Obj, chain: Sequence[Mapping[str, Any]]) -> int:
     names = [step["name"] for step in chain]
     made = {
         done.get("step")
-        for done in obj.status.get("recent") or ()
+        for done in obj.recent
         if done.get("part") != "End" and (done.get("outcome") in MADE or obj.phase == "Finished")
     }
-    waiting = (obj.status.get("next") or {}).get("step"), (obj.status.get("waitingFor") or {}).get("approval")
+    waiting = obj.next.get("step"), obj.waiting_for.get("approval")
     by_next = [number for number, name in enumerate(names) if name in waiting and name not in made]
     by_made = [number + 1 for number, name in enumerate(names) if name in made]
     return max([0, *by_next, *by_made])
@@ -326,7 +326,7 @@ def _made_at(obj: Obj, chain: Sequence[Mapping[str, Any]], step: Mapping[str, An
     before = chain[list(chain).index(step) - 1]
     made = [
         time(done.get("appliedAt"))
-        for done in obj.status.get("recent") or ()
+        for done in obj.recent
         if done.get("step") == before["name"] and done.get("part") != "End"
     ]
     return next(filter(None, made), None)
@@ -335,7 +335,7 @@ def _made_at(obj: Obj, chain: Sequence[Mapping[str, Any]], step: Mapping[str, An
 def _failed(obj: Obj, step: str) -> str | None:
     if obj.phase != "Failed" or not obj.is_current:
         return None
-    starts = (done for done in obj.status.get("recent") or () if done.get("part") != "End")
+    starts = (done for done in obj.recent if done.get("part") != "End")
     outcome = next((done.get("outcome") for done in starts if done.get("step") == step), None)
     return None if outcome in MADE else outcome
 
@@ -398,7 +398,7 @@ def holds(freeze: Obj, change: Change) -> bool:
     overridden = change.source.status.get("overridesFreeze") or (
         "" if change.source.is_seen else change.source.annotations.get("flagschedule.io/override-freeze", "")
     )
-    if change.source.kind == SCHEDULE and overridden.partition(":")[0].strip() == freeze.name:
+    if change.source.kind == SCHEDULE and str(overridden).partition(":")[0].strip() == freeze.name:
         return False
     if spec.get("allowSwitchOff") and dict(change.values) == {"enabled": False}:
         return False
@@ -438,14 +438,18 @@ def _judged(change: Change, intervals: Sequence[Interval], now: datetime) -> Cha
 # Values at a time.
 
 
+UNDECIDED: Final = "?"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What sets one property of a flag at a time."""
+    """What sets one property of a flag at a time; `also` has those that could win as well."""
 
     value: object
     source: Obj
     step: str | None
     rank: tuple[Any, ...] = field(compare=False)
+    also: tuple[Obj, ...] = ()
 
 
 def simulate(objects: Iterable[Obj], plan: Forecast, at: datetime) -> tuple[dict[tuple[Flag, str], Setting], list[str]]:
@@ -453,8 +457,8 @@ def simulate(objects: Iterable[Obj], plan: Forecast, at: datetime) -> tuple[dict
 
     What no object of the cluster has set is unknown, and absent.
     """
-    found = _known(objects)
     notes: list[str] = []
+    found = _known(objects, notes)
     coming = [change for change in plan.changes if change.made_at is not None and change.made_at <= at]
     for change in sorted(coming, key=lambda change: (change.made_at, change.rank)):
         fault = _mismatch(change, found)
@@ -463,17 +467,30 @@ def simulate(objects: Iterable[Obj], plan: Forecast, at: datetime) -> tuple[dict
             continue
         for name, value in change.values.items():
             before = found.get((change.flag, name))
-            if before is None or before.rank <= change.rank:
+            if before is not None and before.value != value and _is_tie(before, change):
+                notes.append(
+                    f"{before.source.shown} and {change.source.shown} set {clean(name)} of {change.flag} at the same "
+                    "time, and which of them wins cannot be chosen"
+                )
+                found[change.flag, name] = replace(before, value=UNDECIDED, also=(*before.also, change.source))
+            elif before is None or before.rank <= change.rank:
                 found[change.flag, name] = Setting(
                     value=value, source=change.source, step=change.step, rank=change.rank
                 )
     return found, notes
 
 
+def _is_tie(before: Setting, change: Change) -> bool:
+    """Whether nothing that a person can choose decides: two plans, or two schedules created in the same second."""
+    if before.source.uid == change.source.uid or before.rank[:3] != change.rank[:3]:
+        return False
+    return change.source.kind == PLAN or before.rank == change.rank
+
+
 def _mismatch(change: Change, found: Mapping[tuple[Flag, str], Setting]) -> str | None:
     for name, wanted in (change.expect or {}).items():
         known = found.get((change.flag, name))
-        if known is not None and known.value != wanted:
+        if known is not None and known.value not in {wanted, UNDECIDED}:
             return (
                 f"{change.source.shown} is not made at {change.made_at:%Y-%m-%d %H:%M} UTC: it expects {name}="
                 f"{_json(wanted)} of {change.flag}, and {known.source.shown} sets {_json(known.value)}"
@@ -485,18 +502,14 @@ def _json(value: object) -> str:
     return str(value).lower()
 
 
-def _known(objects: Iterable[Obj]) -> dict[tuple[Flag, str], Setting]:
+def _known(objects: Iterable[Obj], notes: list[str]) -> dict[tuple[Flag, str], Setting]:
     """What the statuses show as set: the values after the changes that were made, the latest change last."""
-    made: list[tuple[datetime, Flag, Values, Values, Obj, str | None, tuple[Any, ...]]] = []
+    made: list[_Made] = []
     for obj in objects:
-        if obj.kind == SCHEDULE and obj.phase == "Applied" and (at := time(obj.status.get("appliedAt"))):
-            after = (obj.status.get("flag") or {}).get("after") or obj.spec.get("updates") or {}
-            order = time(obj.status.get("scheduledAt")) or at
-            created = obj.created_at
-            rank = (order, True, order, created.isoformat() if created else "~")
-            made.append((at, Flag.of(obj.spec), after, obj.spec.get("updates") or {}, obj, None, rank))
-        if obj.kind == PLAN:
-            made += _made_by_plan(obj)
+        try:
+            made += _made_by_schedule(obj) if obj.kind == SCHEDULE else _made_by_plan(obj) if obj.kind == PLAN else ()
+        except UNUSABLE as error:
+            notes.append(f"the status of {obj.shown} cannot be used: {clean(error)}")
     found: dict[tuple[Flag, str], Setting] = {}
     for _, flag, after, own, obj, step, rank in sorted(made, key=lambda each: (each[0], each[6])):
         for name, value in after.items():
@@ -507,10 +520,23 @@ def _known(objects: Iterable[Obj]) -> dict[tuple[Flag, str], Setting]:
     return found
 
 
-def _made_by_plan(obj: Obj) -> Iterator[tuple[datetime, Flag, Values, Values, Obj, str | None, tuple[Any, ...]]]:
+_Made = tuple[datetime, Flag, Values, Values, Obj, str | None, tuple[Any, ...]]
+
+
+def _made_by_schedule(obj: Obj) -> Iterator[_Made]:
+    if obj.phase == "Applied" and (at := time(obj.status.get("appliedAt"))):
+        own: Values = dict(obj.spec.get("updates") or {})
+        after: Values = dict((obj.status.get("flag") or {}).get("after") or own)
+        order = time(obj.status.get("scheduledAt")) or at
+        created = obj.created_at
+        rank = (order, True, order, created.isoformat() if created else "~")
+        yield at, Flag.of(obj.spec), after, own, obj, None, rank
+
+
+def _made_by_plan(obj: Obj) -> Iterator[_Made]:
     steps = {step.get("name"): step for step in obj.steps}
     created = obj.created_at
-    for done in obj.status.get("recent") or ():
+    for done in obj.recent:
         step, at = steps.get(done.get("step")), time(done.get("at"))
         if step is None or at is None or done.get("outcome") not in MADE:
             continue

@@ -10,7 +10,7 @@ from flagschedule.domain.times import rfc3339
 from flagschedule.plugin import text
 from flagschedule.plugin.errors import PluginError
 from flagschedule.plugin.forecast import Forecast
-from flagschedule.plugin.objects import DEFAULT_ENVIRONMENT, PLAN, SCHEDULE, Flag, Obj, time
+from flagschedule.plugin.objects import DEFAULT_ENVIRONMENT, PLAN, SCHEDULE, UNUSABLE, Flag, Obj, time
 from flagschedule.plugin.timeline import short_time, source
 
 _HEAD: Final = ("TIME (UTC)", "FLAG", "OUTCOME", "BEFORE", "AFTER", "BY", "WHO")
@@ -30,9 +30,14 @@ class Entry:
     who: str
 
 
-def entries(objects: Iterable[Obj], flag: str | None = None) -> list[Entry]:
-    """Return what happened, the newest first, of all flags or of one."""
-    found = [entry for obj in objects for entry in _entries(obj, flag)]
+def entries(objects: Iterable[Obj], flag: str | None, faults: list[str]) -> list[Entry]:
+    """Return what happened, the newest first, of all flags or of one; statuses that cannot be used go to `faults`."""
+    found: list[Entry] = []
+    for obj in objects:
+        try:
+            found += _entries(obj, flag)
+        except UNUSABLE as error:
+            faults.append(f"the status of {obj.shown} cannot be used: {text.clean(error)}")
     return sorted(found, key=lambda entry: entry.at, reverse=True)
 
 
@@ -87,7 +92,7 @@ def _of_schedule(obj: Obj) -> Iterator[Entry]:
 
 def _of_plan(obj: Obj, flag: str | None) -> Iterator[Entry]:
     steps = {step.get("name"): step for step in obj.steps}
-    for done in obj.status.get("recent") or ():
+    for done in obj.recent:
         at = time(done.get("appliedAt")) or time(done.get("at"))
         step = steps.get(done.get("step"))
         if at is None:

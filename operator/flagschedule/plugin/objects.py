@@ -19,6 +19,7 @@ RESOURCES: Final = {kind: f"{kind.lower()}s.{GROUP}" for kind in SHORT}
 DEFAULT_ENVIRONMENT: Final = "production"
 HANDLED: Final = {"Applied", "Superseded", "Skipped", "Cancelled"}  # the spec has no further effect
 MADE: Final = {"Applied", "AlreadySet", "PartlySuperseded"}  # outcomes of a plan's step
+UNUSABLE: Final = (ValueError, KeyError, TypeError, AttributeError)  # an object of another release, of other types
 NOT_SEEN: Final = "not seen yet"
 
 _CREATED_BY: Final = f"{GROUP}/created-by"
@@ -54,7 +55,7 @@ class Obj:
     @property
     def metadata(self) -> Mapping[str, Any]:
         """Its metadata."""
-        return self.raw.get("metadata") or {}
+        return _mapping(self.raw.get("metadata"))
 
     @property
     def namespace(self) -> str:
@@ -108,9 +109,25 @@ class Obj:
         return time(self.metadata.get("creationTimestamp"))
 
     @property
+    def waiting_for(self) -> Mapping[str, Any]:
+        """What it waits for, by its status."""
+        return _mapping(self.status.get("waitingFor"))
+
+    @property
+    def next(self) -> Mapping[str, Any]:
+        """What comes next of a plan, by its status."""
+        return _mapping(self.status.get("next"))
+
+    @property
+    def recent(self) -> Sequence[Mapping[str, Any]]:
+        """What was handled of a plan last, the newest first, by its status."""
+        return _each(self.status.get("recent"))
+
+    @property
     def is_seen(self) -> bool:
         """Whether the operator has ever written its status."""
-        return (self.status.get("observedGeneration") or -1) > 0
+        seen = self.status.get("observedGeneration")
+        return isinstance(seen, int) and seen > 0
 
     @property
     def is_current(self) -> bool:
@@ -128,7 +145,7 @@ class Obj:
     @property
     def phase(self) -> str:
         """Its phase; `not seen yet` before the operator has written one."""
-        return self.status.get("phase") or NOT_SEEN
+        return str(self.status.get("phase") or NOT_SEEN)
 
     @property
     def shown(self) -> str:
@@ -156,7 +173,7 @@ class Obj:
 
     def condition(self, kind: str) -> Mapping[str, Any]:
         """Return a condition; empty if it is absent."""
-        return next((c for c in self.status.get("conditions") or () if c.get("type") == kind), {})
+        return next((c for c in _each(self.status.get("conditions")) if c.get("type") == kind), {})
 
 
 def _mapping(found: object) -> Mapping[str, Any]:

@@ -241,7 +241,11 @@ def _overlap(span: Span, other: Span) -> str:
     tie = ""
     if span.start == span.end == other.start == other.end:
         kinds = {span.source.kind, other.source.kind}
-        winner = "the FlagSchedule wins over the plan" if kinds == {SCHEDULE, PLAN} else "the one created later wins"
+        winner = "which of them wins cannot be chosen"
+        if kinds == {SCHEDULE, PLAN}:
+            winner = "the FlagSchedule wins over the plan"
+        elif kinds == {SCHEDULE} and span.source.created_at != other.source.created_at:
+            winner = "the one created later wins"
         tie = f"; both at the same time, so {winner}"
     return f"{span.flag} is also changed by {other.shown} {when}{tie}"
 

@@ -87,7 +87,7 @@ def _checks(obj: Obj, freezes: Sequence[Obj], now: datetime) -> Iterator[Check]:
 
 
 def _of_flag(obj: Obj, message: str) -> Iterator[Check]:
-    missing = (obj.status.get("waitingFor") or {}).get("flag")
+    missing = obj.waiting_for.get("flag")
     waits = obj.kind == SCHEDULE and obj.phase == "Waiting"
     if missing or waits:
         yield Check(Mark.WAITS, "the flag exists", message or f"{text.clean(missing)} is not there")
@@ -96,13 +96,16 @@ def _of_flag(obj: Obj, message: str) -> Iterator[Check]:
 
 
 def _of_approval(obj: Obj) -> Iterator[Check]:
-    step = (obj.status.get("waitingFor") or {}).get("approval")
+    step = obj.waiting_for.get("approval")
     if step:
         yield Check(Mark.WAITS, "approved", f"step {text.clean(step)} waits for approval")
 
 
 def _of_time(obj: Obj, freezes: Sequence[Obj], now: datetime) -> Iterator[Check]:
-    coming = forecast([obj, *freezes], now, now + timedelta(days=400)).changes
+    found = forecast([obj, *freezes], now, now + timedelta(days=400))
+    for fault in found.faults:
+        yield Check(Mark.OPEN, "readable", fault)
+    coming = found.changes
     if not coming:
         return
     first = coming[0]

@@ -254,3 +254,39 @@ def test_a_step_that_is_added_to_a_finished_plan_is_shown() -> None:
     found = coming(plan(phase="Finished", metadata={"generation": 2}, status={"recent": done}, steps=steps))
 
     assert [(change.step, change.blocked) for change in found] == [("b", None)]
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        [schedule("a"), schedule("b", updates={"enabled": False})],
+        [plan(name, steps=[step("s", share, at="2027-03-23T09:00:00Z")]) for name, share in (("a", 5), ("b", 9))],
+    ],
+    ids=["two schedules of one second", "two plans"],
+)
+def test_no_winner_is_named_where_none_can_be_chosen(objects: list[Obj]) -> None:
+    """The value is unknown, and a note names both."""
+    settings, notes = simulate(objects, forecast(objects, NOW, WEEK), WEEK)
+    (setting,) = settings.values()
+
+    assert (setting.value, [other.name for other in setting.also]) == ("?", ["b"])
+    assert "which of them wins cannot be chosen" in notes[0]
+
+
+def test_a_later_change_ends_a_tie() -> None:
+    """It wins over both."""
+    objects = [schedule("a"), schedule("b", updates={"enabled": False})]
+    objects.append(schedule("later", scheduledAt="2027-03-23T10:00:00Z"))
+    settings, _ = simulate(objects, forecast(objects, NOW, WEEK), WEEK)
+
+    assert [(each.value, each.also) for each in settings.values()] == [(True, ())]
+
+
+def test_a_status_of_another_release_ends_no_simulation() -> None:
+    """A note names the object."""
+    other = schedule("other", phase="Applied", status={"appliedAt": "2027-03-21T09:00:00Z", "flag": ["text"]})
+    objects = [other, schedule()]
+    settings, notes = simulate(objects, forecast(objects, NOW, WEEK), WEEK)
+
+    assert [setting.source.name for setting in settings.values()] == ["launch"]
+    assert "the status of fsched shop/other cannot be used" in notes[0]

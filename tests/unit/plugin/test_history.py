@@ -28,7 +28,7 @@ def made(name: str = "launch", at: str = "2027-03-21T23:00:00Z", **status: Any) 
 
 def test_every_attempt_is_shown_with_who_and_what() -> None:
     """The newest first; values before and after stand with the attempt that made the change."""
-    newest, oldest = history.entries([made()])
+    newest, oldest = history.entries([made()], None, [])
 
     assert (newest.outcome, newest.before, newest.after, newest.who) == (
         "applied, attempt 2",
@@ -52,7 +52,7 @@ def test_a_flag_is_followed_over_all_objects() -> None:
     """Plans and schedules of one flag stand in one table, in the order of time, and no others."""
     done = {"step": "hours", "part": "Start", "at": "2027-03-22T07:30:00Z", "outcome": "Applied", "change": "chat: x"}
     objects = [schedule(phase="Superseded", flagKey="chat", status={"appliedAt": "2027-03-20T00:00:00Z"})]
-    found = history.entries([*objects, plan(status={"recent": [done]}), made()], "chat")
+    found = history.entries([*objects, plan(status={"recent": [done]}), made()], "chat", [])
 
     assert [entry.by for entry in found] == ["fplan shop/hours, hours", "fsched shop/launch"]
     assert history.as_table([]) == ["Nothing was tried yet."]
@@ -116,5 +116,14 @@ def test_a_key_within_another_key_is_another_flag() -> None:
     done = {"step": "gone", "part": "Start", "at": "2027-03-21T09:00:00Z", "outcome": "Applied", "change": change}
     obj = plan(status={"recent": [done]})
 
-    assert history.entries([obj], "v2") == history.entries([obj], "staging") == []
-    assert len(history.entries([obj], "checkout-v2")) == len(history.entries([obj], "search")) == 1
+    assert history.entries([obj], "v2", []) == history.entries([obj], "staging", []) == []
+    assert len(history.entries([obj], "checkout-v2", [])) == len(history.entries([obj], "search", [])) == 1
+
+
+def test_a_status_of_another_release_hides_no_other_history() -> None:
+    """Its attempts have other types; a fault names the object."""
+    faults: list[str] = []
+    other = schedule("other", phase="Applied", status={"attempts": ["text"], "flag": ["text"]})
+
+    assert {entry.by for entry in history.entries([other, made()], None, faults)} == {made().shown}
+    assert [fault.partition(" cannot")[0] for fault in faults] == ["the status of fsched shop/other"]

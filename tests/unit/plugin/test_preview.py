@@ -39,6 +39,7 @@ def test_another_change_of_the_same_property_at_the_same_time_is_a_conflict() ->
     """The message says which of the two wins."""
     theirs = schedule("theirs", updates={"enabled": False})
 
+    assert conflicts(new(schedule()), new(theirs))[0].endswith("so which of them wins cannot be chosen")
     (found,) = conflicts(new(schedule()), cluster=[theirs])
     assert found.startswith("checkout is also changed by fsched shop/theirs at 2027-03-23 09:00 UTC; ")
     assert found.endswith("both at the same time, so the one created later wins")

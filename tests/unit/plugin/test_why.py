@@ -111,3 +111,10 @@ def test_nothing_raises() -> None:
     odd: list[Any] = [{}, {"message": ""}, {"recent": [{}]}, {"next": {}}, {"waitingFor": {"flag": "x"}}]
     for status in odd:
         assert explain(plan(status=status), [freeze()], NOW + timedelta(days=1)).checks
+
+
+def test_what_cannot_be_read_is_said() -> None:
+    """A plan whose times cannot be computed would else seem to wait for nothing."""
+    broken = plan(steps=[{"name": "x", "when": "later", "changes": []}])
+
+    assert "readable" in [check.name for check in explain(broken, [], NOW).checks]
