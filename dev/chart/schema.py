@@ -52,6 +52,7 @@ def schema(values: Sequence[Value]) -> Schema:
         "title": "Values of the chart flagschedule",
         "type": "object",
         "additionalProperties": False,
+        "required": _sections(values),
         "properties": properties,
         "definitions": dict(sorted(used.items())),
     }
@@ -61,7 +62,8 @@ def _of(value: Value) -> Schema:
     described = {"description": value.description} if value.description else {}
     if value.children:
         inner = {child.path[-1]: _of(child) for child in value.children}
-        return {**described, "type": "object", "additionalProperties": value.is_open, "properties": inner}
+        kept = {"required": sections} if (sections := _sections(value.children)) else {}
+        return {**described, "type": "object", "additionalProperties": value.is_open, **kept, "properties": inner}
     stated = _resolved(value.stated)
     if _SAME_AS in stated:
         place = "/properties/".join(stated[_SAME_AS].split("."))
@@ -75,6 +77,11 @@ def _of(value: Value) -> Schema:
     if (found.get("type") == "array" and "items" not in found) or found.get("additionalProperties") is False:
         raise ValuesError(f"{value.dotted}: say with `# @schema` what its {found['type']} holds")
     return found
+
+
+def _sections(values: Sequence[Value]) -> list[str]:
+    """Return the names of the sections: with null Helm removes one, and the templates would fail on what is in it."""
+    return [value.path[-1] for value in values if value.children or _SAME_AS in value.stated]
 
 
 def _type(value: Value) -> str:

@@ -165,6 +165,11 @@ def test_a_misspelt_value_is_refused_at_every_level(helm: Helm) -> None:
         assert f"additional properties '{word}" in message or f"'{word}'" in message
 
 
+def initial(name: str, value: str) -> Document:
+    """Return the values for a container that runs before the program and has this variable."""
+    return {"pod": {"initContainers": [{"name": "x", "image": "x", "env": [{"name": name, "value": value}]}]}}
+
+
 @pytest.mark.helm
 @pytest.mark.parametrize(
     ("value", "said"),
@@ -182,6 +187,26 @@ def test_a_misspelt_value_is_refused_at_every_level(helm: Helm) -> None:
         ({"pod": {"env": [{"name": "REDIS_PASSWORD", "value": "hunter2"}]}}, "missing property 'valueFrom'"),
         ({"pod": {"env": [{"name": "DATABASE_URL", "value": "postgresql://x"}]}}, "/pod/env/0/name"),
         ({"operator": {"pod": {"env": [{"name": "REDIS_URL", "value": "redis://x"}]}}}, "/operator/pod/env/0/name"),
+        ({"database": {"url": "postgresql://x/y?pass%77ord=hunter2"}}, "/database/url"),
+        ({"redis": {"url": "redis://x?a=b&pass%77ord=hunter2"}}, "/redis/url"),
+        ({"pod": {"env": [{"name": "X_PASSWORD", "value": "hunter2"}]}}, "missing property 'valueFrom'"),
+        ({"pod": {"env": [{"name": "X", "value": "amqp://u:hunter2@x"}]}}, "/pod/env/0/value"),
+        (initial("PGPASSWORD", "hunter2"), "missing property 'valueFrom'"),
+        (initial("DATABASE_URL", "postgresql://x"), "missing property 'valueFrom'"),
+        (initial("X", "postgresql://u:hunter2@x"), "/pod/initContainers/0/env/0/value"),
+        ({"namespaceOverride": "a_b"}, "/namespaceOverride"),
+        ({"operator": {"serviceAccount": {"name": "a'b"}}}, "/operator/serviceAccount/name"),
+        ({"global": {"imageRegistry": "https://reg.example"}}, "/global/imageRegistry"),
+        ({"image": {"tag": "a b"}}, "/image/tag"),
+        ({"image": {"repository": "h:5000/x:1.0"}}, "/image/repository"),
+        ({"image": {"repository": "x:1"}}, "/image/repository"),
+        ({"database": {"secret": {"key": "a b"}}}, "/database/secret/key"),
+        ({"database": {"secret": {"parts": {"password": "../x"}}}}, "/database/secret/parts/password"),
+        ({"redis": {"secret": {"passwordKey": "../x"}}}, "/redis/secret/passwordKey"),
+        ({"global": None}, "missing property 'global'"),
+        ({"image": None}, "missing property 'image'"),
+        ({"database": {"tls": None}}, "missing property 'tls'"),
+        ({"operator": {"pod": None}}, "missing property 'pod'"),
         ({"image": {"digest": "latest"}}, "/image/digest"),
         ({"namespaces": ["Shop"]}, "/namespaces/0"),
         ({"pod": {"volumes": [{"name": "x", "hostPath": {"path": "/"}}]}}, "hostPath"),
@@ -191,6 +216,42 @@ def test_a_misspelt_value_is_refused_at_every_level(helm: Helm) -> None:
 def test_what_makes_no_sense_is_refused(helm: Helm, value: Document, said: str) -> None:
     """Wrong types, choices and bounds fail before anything is installed, and so does a URL with a password."""
     assert said in helm.refusal(value)
+
+
+def _types(part: Any) -> Any:
+    if isinstance(part, dict):
+        return [_types(entry) for entry in part.values()]
+    return [_types(entry) for entry in part] if isinstance(part, list) else type(part)
+
+
+@pytest.mark.helm
+@pytest.mark.parametrize("text", ["123", "true", "1e3"])
+def test_a_text_stays_a_text(helm: Helm, text: str) -> None:
+    """A value that YAML would read as a number or a boolean is a string in every place of every object."""
+
+    def filled(word: str) -> list[Any]:
+        given = EVERYTHING
+        for leaf in LEAVES:
+            value = json.dumps(other(leaf))
+            if token(leaf) and '"other"' in value:
+                given = merged(given, nested(leaf.dotted, json.loads(value.replace('"other"', json.dumps(word)))))
+        rendered = helm.render(given, namespace=word, serves=[base.MUTATING], tests=True)
+        return sorted(map(_types, rendered.objects), key=str)
+
+    assert filled(text) == filled("word")
+
+
+@pytest.mark.helm
+def test_braces_of_an_extra_object_can_be_escaped(helm: Helm) -> None:
+    """The README says how an ExternalSecret's own template is written."""
+    readme = (files.CHART / "README.md").read_text()
+    written = '{{ "{{ .password }}" }}'
+    extra = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": written}}
+
+    rendered = helm.render({"extraObjects": [extra, yaml.safe_dump({**extra, "metadata": {"name": "y"}})]})
+
+    assert written in readme
+    assert [rendered.one("ConfigMap", name)["data"]["a"] for name in "xy"] == ["{{ .password }}"] * 2
 
 
 PAGE = (files.ROOT / "docs" / "how-to" / "credentials.md").read_text()

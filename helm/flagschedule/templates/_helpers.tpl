@@ -24,19 +24,19 @@ test: {suffix: test, component: test}
 
 {{/* What never changes: for selectors. */}}
 {{- define "flagschedule.selectorLabels" -}}
-app.kubernetes.io/name: {{ .root.Values.nameOverride | default .root.Chart.Name }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
-app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/name: {{ .root.Values.nameOverride | default .root.Chart.Name | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
+app.kubernetes.io/component: {{ .component | quote }}
 {{- end }}
 
 {{- define "flagschedule.labels" -}}
-app.kubernetes.io/name: {{ .root.Values.nameOverride | default .root.Chart.Name }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ .root.Values.nameOverride | default .root.Chart.Name | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: flagschedule
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service | quote }}
 {{- with .component }}
-app.kubernetes.io/component: {{ . }}
+app.kubernetes.io/component: {{ . | quote }}
 {{- end }}
 {{- end }}
 
@@ -110,14 +110,14 @@ annotations:
 {{/* A volume of certificates. Takes name and ca. */}}
 {{- define "flagschedule.certificates" -}}
 {{- if .ca.secretName }}
-- name: {{ .name }}
+- name: {{ .name | quote }}
   secret:
-    secretName: {{ .ca.secretName }}
+    secretName: {{ .ca.secretName | quote }}
     items: [{key: {{ .ca.key | quote }}, path: ca.crt}]
 {{- else if .ca.configMapName }}
-- name: {{ .name }}
+- name: {{ .name | quote }}
   configMap:
-    name: {{ .ca.configMapName }}
+    name: {{ .ca.configMapName | quote }}
     items: [{key: {{ .ca.key | quote }}, path: ca.crt}]
 {{- end }}
 {{- end }}
@@ -171,7 +171,7 @@ imagePullSecrets:
 {{- end }}
 {{- range $key := list "priorityClassName" "runtimeClassName" "schedulerName" "dnsPolicy" }}
 {{- with get $pod $key }}
-{{ $key }}: {{ . }}
+{{ $key }}: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- if not (kindIs "invalid" $pod.hostUsers) }}
@@ -212,29 +212,29 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  serviceAccountName: {{ include "flagschedule.serviceAccountName" . }}
+  serviceAccountName: {{ include "flagschedule.serviceAccountName" . | quote }}
   {{- if or (ne .program "operator") (not $own.serviceAccount.automount) }}
   automountServiceAccountToken: false
   {{- end }}
   {{- with .restartPolicy }}
-  restartPolicy: {{ . }}
+  restartPolicy: {{ . | quote }}
   {{- end }}
   {{- with .podExtra }}
   {{- . | nindent 2 }}
   {{- end }}
   {{- include "flagschedule.podSpec" (dict "root" .root "pod" $pod) | nindent 2 }}
   containers:
-    - name: {{ $words.suffix }}
-      image: {{ include "flagschedule.image" .root }}
-      imagePullPolicy: {{ $values.image.pullPolicy }}
+    - name: {{ $words.suffix | quote }}
+      image: {{ include "flagschedule.image" .root | quote }}
+      imagePullPolicy: {{ $values.image.pullPolicy | quote }}
       args: [{{ $words.argument }}]
       env:
         {{- if $database.key }}
         - name: DATABASE_URL
           valueFrom:
             secretKeyRef:
-              name: {{ $database.name }}
-              key: {{ $database.key }}
+              name: {{ $database.name | quote }}
+              key: {{ $database.key | quote }}
         {{- else if $values.database.url }}
         - name: DATABASE_URL
           value: {{ $values.database.url | quote }}
@@ -247,7 +247,7 @@ spec:
           value: /etc/flagschedule/database
         {{- end }}
         - name: PGSSLMODE
-          value: {{ $values.database.tls.mode }}
+          value: {{ $values.database.tls.mode | quote }}
         {{- if $databaseCa }}
         - name: PGSSLROOTCERT
           value: /etc/flagschedule/database-ca/ca.crt
@@ -262,16 +262,16 @@ spec:
           {{- else }}
           valueFrom:
             secretKeyRef:
-              name: {{ $values.redis.secret.name | default $values.database.secret.name }}
-              key: {{ $values.redis.secret.key }}
+              name: {{ $values.redis.secret.name | default $values.database.secret.name | quote }}
+              key: {{ $values.redis.secret.key | quote }}
               optional: {{ $values.redis.secret.optional }}
           {{- end }}
         {{- with $values.redis.secret.passwordKey }}
         - name: REDIS_PASSWORD
           valueFrom:
             secretKeyRef:
-              name: {{ $values.redis.secret.name | default $values.database.secret.name }}
-              key: {{ . }}
+              name: {{ $values.redis.secret.name | default $values.database.secret.name | quote }}
+              key: {{ . | quote }}
         {{- end }}
         {{- end }}
         {{- if $redisCa }}
@@ -327,19 +327,19 @@ spec:
       projected:
         sources:
           - secret:
-              name: {{ $values.webhook.urlSecret.name }}
+              name: {{ $values.webhook.urlSecret.name | quote }}
               items: [{key: {{ $values.webhook.urlSecret.key | quote }}, path: url}]
           - secret:
-              name: {{ $values.webhook.signingSecret.name | default $values.webhook.urlSecret.name }}
+              name: {{ $values.webhook.signingSecret.name | default $values.webhook.urlSecret.name | quote }}
               items: [{key: {{ $values.webhook.signingSecret.key | quote }}, path: signing-keys}]
     {{- end }}
     {{- with $database.parts }}
     - name: database
       secret:
-        secretName: {{ $database.name }}
+        secretName: {{ $database.name | quote }}
         items:
           {{- range $part, $key := . }}
-          - {key: {{ $key | quote }}, path: {{ $part }}}
+          - {key: {{ $key | quote }}, path: {{ $part | quote }}}
           {{- end }}
     {{- end }}
     {{- if $databaseCa }}
@@ -361,8 +361,8 @@ spec:
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  name: {{ include "flagschedule.serviceAccountName" . }}
-  namespace: {{ include "flagschedule.namespace" .root }}
+  name: {{ include "flagschedule.serviceAccountName" . | quote }}
+  namespace: {{ include "flagschedule.namespace" .root | quote }}
   {{- include "flagschedule.metadata" (dict "root" .root "component" $words.component "labels" $account.labels "annotations" $annotations) | nindent 2 }}
 {{- if or (ne .program "operator") (not $account.automount) }}
 automountServiceAccountToken: false
@@ -377,8 +377,8 @@ automountServiceAccountToken: false
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata:
-  name: {{ include "flagschedule.name" (dict "root" .root "suffix" $words.suffix) }}
-  namespace: {{ include "flagschedule.namespace" .root }}
+  name: {{ include "flagschedule.name" (dict "root" .root "suffix" $words.suffix) | quote }}
+  namespace: {{ include "flagschedule.namespace" .root | quote }}
   {{- include "flagschedule.metadata" (dict "root" .root "component" $words.component "annotations" .annotations) | nindent 2 }}
 spec:
   podSelector:
@@ -422,7 +422,7 @@ spec:
       to:
         {{- toYaml . | nindent 8 }}
       {{- end }}
-    {{- if $values.webhook.urlSecret.name }}
+    {{- if and $values.webhook.urlSecret.name (eq .program "operator") }}
     - ports:
         {{- range $rules.webhook.ports }}
         - {port: {{ int . }}, protocol: TCP}
