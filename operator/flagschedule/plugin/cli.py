@@ -168,7 +168,7 @@ def _why(session: Session) -> int:
     obj = session.find(SCHEDULE, PLAN, FREEZE)
     freezes = session.read(FREEZE)
     session.note(freezes.notes)
-    verdict = why.explain(obj, freezes.objects, session.now)
+    verdict = why.explain(obj, None if freezes.notes else freezes.objects, session.now)
     style = text.Style(sys.stdout)
     _print([style(f"{obj.shown}: {obj.phase}", "bold")])
     _print(f"{style(f'[{check.mark}]', _COLOURS[check.mark])} {check.name}: {check.state}" for check in verdict.checks)

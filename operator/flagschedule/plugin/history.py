@@ -133,8 +133,7 @@ def revert(obj: Obj, others: Iterable[Obj], plan: Forecast, now: datetime, lead:
     Raises:
         PluginError: the object made no change, or its status does not show the values before.
     """
-    values = obj.status.get("flag") or {}
-    before, after = values.get("before") or {}, values.get("after") or {}
+    before, after = obj.values
     if obj.kind != SCHEDULE:
         raise PluginError(
             f"{obj.shown}: the status of a plan does not show the values before; `kubectl flagschedule history --flag "

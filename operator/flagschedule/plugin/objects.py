@@ -114,6 +114,12 @@ class Obj:
         return _mapping(self.status.get("waitingFor"))
 
     @property
+    def values(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The flag's values before and after the change that was made."""
+        shown = _mapping(self.status.get("flag"))
+        return _mapping(shown.get("before")), _mapping(shown.get("after"))
+
+    @property
     def next(self) -> Mapping[str, Any]:
         """What comes next of a plan, by its status."""
         return _mapping(self.status.get("next"))

@@ -45,8 +45,8 @@ class Verdict:
     helps: str | None = None
 
 
-def explain(obj: Obj, freezes: Sequence[Obj], now: datetime) -> Verdict:
-    """Return what an object waits for."""
+def explain(obj: Obj, freezes: Sequence[Obj] | None, now: datetime) -> Verdict:
+    """Return what an object waits for. `freezes` is None where they cannot be read."""
     if obj.kind == FREEZE:
         return _freeze(obj)
     checks = tuple(_checks(obj, freezes, now))
@@ -57,7 +57,7 @@ def explain(obj: Obj, freezes: Sequence[Obj], now: datetime) -> Verdict:
     return Verdict(checks, sentence, _help(obj, checks))
 
 
-def _checks(obj: Obj, freezes: Sequence[Obj], now: datetime) -> Iterator[Check]:
+def _checks(obj: Obj, freezes: Sequence[Obj] | None, now: datetime) -> Iterator[Check]:
     if not obj.is_seen:
         yield Check(Mark.WAITS, "seen by the operator", f"{NOT_SEEN}: the operator has written no status")
         return
@@ -101,8 +101,8 @@ def _of_approval(obj: Obj) -> Iterator[Check]:
         yield Check(Mark.WAITS, "approved", f"step {text.clean(step)} waits for approval")
 
 
-def _of_time(obj: Obj, freezes: Sequence[Obj], now: datetime) -> Iterator[Check]:
-    found = forecast([obj, *freezes], now, now + timedelta(days=400))
+def _of_time(obj: Obj, freezes: Sequence[Obj] | None, now: datetime) -> Iterator[Check]:
+    found = forecast([obj, *(freezes or ())], now, now + timedelta(days=400))
     for fault in found.faults:
         yield Check(Mark.OPEN, "readable", fault)
     coming = found.changes
@@ -113,7 +113,11 @@ def _of_time(obj: Obj, freezes: Sequence[Obj], now: datetime) -> Iterator[Check]
         yield Check(Mark.WAITS, "its time has come", f"{short_time(first.at)} UTC, in {_length(first.at - now)}")
     else:
         yield Check(Mark.PASSED, "its time has come", f"{short_time(first.order)} UTC")
-    if first.held_by:
+    if obj.phase == "Frozen" and not first.held_by:
+        yield Check(Mark.WAITS, "not frozen", text.clean(obj.status.get("message") or "frozen"))
+    elif freezes is None:
+        yield Check(Mark.OPEN, "not frozen", "not known: FlagFreezes cannot be read")
+    elif first.held_by:
         names = ", ".join(map(text.clean, first.held_by))
         end = f"until {short_time(first.made_at)} UTC" if first.made_at else "without an end"
         yield Check(Mark.WAITS, "not frozen", f"frozen by {names} {end}")

@@ -127,3 +127,10 @@ def test_a_status_of_another_release_hides_no_other_history() -> None:
 
     assert {entry.by for entry in history.entries([other, made()], None, faults)} == {made().shown}
     assert [fault.partition(" cannot")[0] for fault in faults] == ["the status of fsched shop/other"]
+
+
+@pytest.mark.parametrize("flag", ["odd", 5, [], {"before": "odd", "after": []}])
+def test_values_of_another_shape_cannot_be_put_back(flag: object) -> None:
+    """One sentence, as where the status shows no values."""
+    with pytest.raises(PluginError, match="does not show the values before"):
+        reverted(made(flag=flag))

@@ -118,3 +118,14 @@ def test_what_cannot_be_read_is_said() -> None:
     broken = plan(steps=[{"name": "x", "when": "later", "changes": []}])
 
     assert "readable" in [check.name for check in explain(broken, [], NOW).checks]
+
+
+def test_what_cannot_be_read_is_not_denied() -> None:
+    """Without the right to read FlagFreezes it is not known whether one holds the change, unless the status says so."""
+    frozen = schedule(phase="Frozen", scheduledAt=DUE, status={"message": "Held by the freeze incident."})
+
+    (open_check,) = (check for check in explain(schedule(), None, NOW).checks if check.name == "not frozen")
+    (held_check,) = (check for check in explain(frozen, None, NOW).checks if check.name == "not frozen")
+
+    assert (open_check.mark, open_check.state) == (Mark.OPEN, "not known: FlagFreezes cannot be read")
+    assert (held_check.mark, held_check.state) == (Mark.WAITS, "Held by the freeze incident.")
