@@ -174,8 +174,8 @@ results AS MATERIALIZED (
                 THEN f.rollout_percentage ELSE c.rollout_percentage END
            -- full: END
            AS after_rollout_percentage,
-           c.fault IS NULL AND w.enabled_by IS NOT DISTINCT FROM c.id AS set_enabled,
-           c.fault IS NULL AND w.rollout_percentage_by IS NOT DISTINCT FROM c.id AS set_rollout_percentage,
+           c.fault IS NULL AND w.enabled_by = c.id AS set_enabled,
+           c.fault IS NULL AND w.rollout_percentage_by = c.id AS set_rollout_percentage,
            CASE WHEN c.fault IS NULL THEN 'applied'
                 -- full: WHEN c.fault IN ('Skipped', 'NotStarted') THEN 'cancelled'
                 ELSE 'failed' END AS state,
