@@ -7,7 +7,7 @@ LOCK := $(PYTHON_IN_VENV) -m piptools compile --quiet --allow-unsafe --strip-ext
 IN_PARALLEL := --numprocesses=auto --maxprocesses=4 --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit coverage test-integration e2e e2e-full bench bench-quick neighbours cases check docs generate build-programs image sbom wheels plugin plugin-picture lock audit clean
+.PHONY: help setup demo test test-unit coverage test-integration e2e e2e-full gitops bench bench-quick neighbours cases check docs generate build-programs image sbom wheels plugin plugin-picture lock audit clean
 
 help: ## List the commands.
 	@echo "Usage: make COMMAND. Each one sets up what it needs."
@@ -41,7 +41,10 @@ e2e: setup ## Run the tests in pods: install by Helm, apply, upgrade under load,
 	@$(PYTHON_IN_VENV) -m pytest tests/e2e dev/localkind/tests/test_nodes.py $(PYTEST_ARGS)
 
 e2e-full: e2e ## The same, and every test with an API server on the oldest Kubernetes as well; another 15 minutes of building once.
-	@FLAGSCHEDULE_KUBERNETES=oldest $(PYTHON_IN_VENV) -m pytest -m apiserver $(IN_PARALLEL) $(PYTEST_ARGS)
+	@FLAGSCHEDULE_KUBERNETES=oldest $(PYTHON_IN_VENV) -m pytest -m "apiserver and not flux" $(IN_PARALLEL) $(PYTEST_ARGS)
+
+gitops: setup ## Apply files from Git by Flux's own controllers; about 7 minutes, and up to 15 more to build them once.
+	@$(PYTHON_IN_VENV) -m pytest tests/gitops -m flux $(PYTEST_ARGS)
 
 bench: setup ## Measure everything, also other queues for comparison, on a cluster and with an API server; an hour on a quiet machine.
 	@$(PYTHON_IN_VENV) -m benchmarks $(BENCH_ARGS)

@@ -38,13 +38,17 @@ _FOLDERS: Final = (
     "e2e",
 )
 # The longest first, so that workers end at about the same time; a test may need several.
-_LEVELS: Final = ("node", "apiserver", "helm", "kstatus", "actionlint")
+_LEVELS: Final = ("node", "apiserver", "flux", "helm", "kstatus", "actionlint")
 _PROGRAMS: Final = "the programs of the cluster"
 _IMAGE: Final = "the image"
 _CHOICES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "helm": {"Helm": ("dev.localkind", "build", "--only", "helm")},
     "actionlint": {"actionlint": ("dev.localkind", "build", "--only", "actionlint")},
     "kstatus": {"kstatus": ("dev.localkind", "build", "--only", "kstatus")},
+    "flux": {
+        _PROGRAMS: ("dev.localkind", "build", "--only", programs.control_plane().name),
+        "Flux": ("dev.localkind", "build", "--only", "flux"),
+    },
     "apiserver": {_PROGRAMS: ("dev.localkind", "build", "--only", programs.control_plane().name)},
     "node": {
         _PROGRAMS: ("dev.localkind", "build"),

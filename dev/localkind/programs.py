@@ -90,10 +90,11 @@ HELM = Module(
 )
 KSTATUS = Module(name="kstatus", contents="kstatus", output="kstatus")
 REGISTRY = Module(name="registry", contents="a registry of images and charts", output="registry")
+FLUX = Module(name="flux", contents="Flux's source-controller and kustomize-controller", target="tool")
 ACTIONLINT = Module(name="actionlint", contents="actionlint", target="tool")
 
 CLUSTER = (NODE, CONTAINERD, COREDNS, PAUSE)  # what a cluster needs to run pods
-MODULES = {module.name: module for module in (*CLUSTER, OLDEST, HELM, KSTATUS, REGISTRY, ACTIONLINT)}
+MODULES = {module.name: module for module in (*CLUSTER, OLDEST, HELM, KSTATUS, REGISTRY, FLUX, ACTIONLINT)}
 
 
 def control_plane() -> Module:
