@@ -151,7 +151,7 @@ def test_the_processor_reads_its_files_at_each_start(
 def test_a_run_goes_on_with_a_new_password(
     account: Account, database: Database, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    """A run that waits when the password is rotated and its sessions end leaves what comes due to the next run."""
+    """What comes due after the password was rotated and all sessions ended is made once, by this run or the next."""
     account.rotate("first")
     waiting = start(**account.settings("a folder"), FLAG_SCHEDULE_LINGER_SECONDS="60")
     count = "SELECT count(*) FROM pg_stat_activity WHERE usename = %s AND state = 'idle'"
@@ -159,7 +159,8 @@ def test_a_run_goes_on_with_a_new_password(
 
     account.rotate("second")
     schedule = database.schedule(database.flag("checkout-v2"), {"enabled": True})
-    assert waiting.wait(PATIENCE) == 3
+    # 3 where the run finds its session ended; one that connects only then has the new password, and goes on.
+    assert waiting.wait(PATIENCE) in {0, 3}
     following = start(**account.settings("a folder"))
 
     assert following.wait(PATIENCE) == 0
