@@ -191,7 +191,7 @@ class FreezeMonitor:
                 self._held = await self._store.held()
         gone = [_as_deleted(ref) for ref in look.versions.keys() - {obj.ref for obj in objects}]
         if not self._is_compared:
-            await self._reconciler.try_all([*objects, *gone], _keep_nothing)
+            await self._reconciler.try_all([*objects, *gone])
             self._is_compared = True
             self._startup.compared(freeze.KIND, 0)
             return
@@ -270,10 +270,6 @@ class _Held:
         if self._unfinished is None or not left:
             return left
         return await self._breaker.run(partial(self._unfinished, left))
-
-
-async def _keep_nothing() -> None:
-    """The claim to the cluster's name is kept elsewhere."""
 
 
 def _as_deleted(ref: ObjectRef) -> FlagFreeze:

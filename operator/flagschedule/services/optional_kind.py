@@ -1,4 +1,4 @@
-"""Lists the objects of a kind that the API server need not serve to the operator.."""
+"""Lists the objects of a kind that the API server need not serve to the operator."""
 
 import asyncio
 from collections.abc import Sequence

@@ -122,7 +122,7 @@ class PlanResync:
 
         await for_each(objects, compare)
         orphans = known.keys() - {obj.ref.uid for obj in objects}
-        await self._reconciler.try_all([*damaged, *(_as_deleted(known[uid]) for uid in orphans)], _keep_nothing)
+        await self._reconciler.try_all([*damaged, *(_as_deleted(known[uid]) for uid in orphans)])
         self._startup.compared(plan.KIND, len(damaged))
         self._telemetry.plans_compared([obj.status for obj in objects])
         _log.debug("All plans compared", repaired=len(damaged))
@@ -142,10 +142,6 @@ class PlanResync:
 def _generation(obj: FlagPlan, known: Mapping[Uid, KnownPlan]) -> int:
     """Return the generation that the database has seen of an object."""
     return known[obj.ref.uid].generation if obj.ref.uid in known else 0
-
-
-async def _keep_nothing() -> None:
-    """The claim to the cluster's name is kept elsewhere."""
 
 
 def _unread(ref: ObjectRef) -> FlagPlan:

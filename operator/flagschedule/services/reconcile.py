@@ -104,7 +104,7 @@ class Reconciler(Generic[_O]):
         """Work until cancelled."""
         await self._queue.run()
 
-    async def try_all(self, objects: Iterable[_O], keep_claim: Callable[[], Awaitable[None]]) -> None:
+    async def try_all(self, objects: Iterable[_O], keep_claim: Callable[[], Awaitable[None]] | None = None) -> None:
         """Reconcile objects, each as it is at its turn; for one caller at a time.
 
         Returns when each is reconciled or has failed, without a limit of time: after a restore of the database, the
@@ -113,7 +113,7 @@ class Reconciler(Generic[_O]):
 
         Args:
             objects: what to reconcile.
-            keep_claim: awaited every 25 seconds.
+            keep_claim: awaited every 25 seconds; None where another caller keeps the claim to the cluster's name.
         """
         for obj in objects:
             self._untried.add(obj.ref)
@@ -126,7 +126,8 @@ class Reconciler(Generic[_O]):
                     await self._all_tried.wait()
             if len(self._untried) == left and not self._mirror.is_held:
                 self._untried.clear()
-            await keep_claim()
+            if keep_claim is not None:
+                await keep_claim()
 
     def notice(self, obj: _O, *, gone: bool = False) -> None:
         """Take an object from the watch; if it is `gone`, as it was before its removal."""
