@@ -46,27 +46,29 @@ class Edit:
 
 
 def record_edit(
-    obj: Actors,
+    found: Actors,
     known: Actors,
     *,
     is_new: bool,
     recording: bool,
-    edit: Callable[[Actors], Edit],
+    generation: int,
+    spec: Callable[[], Mapping[str, Any] | None],
 ) -> tuple[Actors, Edit | None]:
     """Return whom the record names, and the version to keep where there is another one.
 
     Args:
-        obj: whom the object's annotations name.
+        found: whom the object's annotations name.
         known: whom the record names.
         is_new: whether this version of the object is acted on for the first time.
         recording: whether the annotations may be believed.
-        edit: makes the version to keep.
+        generation: the object's.
+        spec: returns the object's spec; called only where a version is kept.
     """
     if not recording:  # a name that was recorded for an earlier version is not that of this one
         return UNKNOWN if is_new else known, None
-    if not is_new and (known.created_by, known.changed_by) == (obj.created_by, obj.changed_by):
+    if not is_new and (known.created_by, known.changed_by) == (found.created_by, found.changed_by):
         return known, None
-    return obj, edit(obj)
+    return found, Edit(generation=generation, actor=found.changed_by, origin=found.origin, spec=spec())
 
 
 def _bounded(text: str | None) -> str | None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from flagschedule.domain.actors import Actors, Edit, record_edit
+from flagschedule.domain.actors import Edit, record_edit
 from flagschedule.domain.outcome import Outcome, Reason, Record, Row, Snapshot, State
 from flagschedule.domain.schedule import ConditionReason, FlagSchedule, Spec
 
@@ -90,12 +90,14 @@ def _attributed(decision: Decision, obj: FlagSchedule, facts: Facts, rules: Rule
     if obj.deleting or obj.generation != record.generation or (before and _is_handled(facts.outcome)):
         return decision
     is_new = before is None or (before.generation, before.retry_request) != (record.generation, record.retry_request)
-
-    def version(by: Actors) -> Edit:
-        spec = obj.spec.as_json() if obj.spec else None
-        return Edit(generation=obj.generation, actor=by.changed_by, origin=by.origin, spec=spec)
-
-    actors, edit = record_edit(obj.actors, record.actors, is_new=is_new, recording=rules.record_actors, edit=version)
+    actors, edit = record_edit(
+        obj.actors,
+        record.actors,
+        is_new=is_new,
+        recording=rules.record_actors,
+        generation=obj.generation,
+        spec=lambda: obj.spec.as_json() if obj.spec else None,
+    )
     return replace(decision, record=replace(record, actors=actors), edit=edit)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypedDict
 
-from flagschedule.domain.actors import Actors, Edit, record_edit
+from flagschedule.domain.actors import Edit, record_edit
 from flagschedule.domain.calendar import Occurrence
 from flagschedule.domain.decision import Rules
 from flagschedule.domain.outcome import Reason, State
@@ -104,12 +104,14 @@ def _attributed(decision: PlanDecision, obj: FlagPlan, facts: PlanFacts, rules: 
     if obj.deleting or facts.replaced or obj.generation != record.generation or (before and before.cancelled):
         return decision
     is_new = before is None or _version(before) != _version(record)
-
-    def version(by: Actors) -> Edit:
-        spec = json.loads(obj.text) if obj.spec else None
-        return Edit(generation=obj.generation, actor=by.changed_by, origin=by.origin, spec=spec)
-
-    actors, edit = record_edit(obj.actors, record.actors, is_new=is_new, recording=rules.record_actors, edit=version)
+    actors, edit = record_edit(
+        obj.actors,
+        record.actors,
+        is_new=is_new,
+        recording=rules.record_actors,
+        generation=obj.generation,
+        spec=lambda: json.loads(obj.text) if obj.spec else None,
+    )
     return replace(decision, record=replace(record, actors=actors), edit=edit)
 
 

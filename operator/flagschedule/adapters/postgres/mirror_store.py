@@ -17,6 +17,7 @@ from psycopg.rows import DictRow
 from flagschedule.adapters.postgres import mapping, statements
 from flagschedule.adapters.postgres.connection import Url
 from flagschedule.adapters.postgres.pool import SessionPool
+from flagschedule.domain.actors import Edit
 from flagschedule.domain.decision import Decision, Facts
 from flagschedule.domain.errors import (
     ConflictError,
@@ -292,8 +293,7 @@ class _Transaction:
         if decision.record != facts.record or schedule_id != decision.record.schedule_id:
             await self._session.execute(statements.read("mirror/save_record"), record)
         if decision.edit is not None:
-            edit = {**self._values, **mapping.edit_values(decision.edit)}
-            await self._session.execute(statements.read("mirror/insert_change"), edit)
+            await insert_change(self._session, self._obj.ref.uid, decision.edit)
         saved = await _read(self._session, self._obj.ref.uid) or nothing
         if NoticeEvent.EXPIRED in self._events and _has_expired(facts, saved):
             await self._session.execute(statements.read("notices/expired"), mapping.expired_values(self._obj, record))
@@ -323,6 +323,11 @@ class _Transaction:
 async def _read(session: AsyncConnection[DictRow], uid: Uid) -> Snapshot | None:
     found = await (await session.execute(_SNAPSHOT, {"uid": uid})).fetchone()
     return mapping.to_snapshot(found) if found else None
+
+
+async def insert_change(session: AsyncConnection[DictRow], uid: Uid, edit: Edit) -> None:
+    """Keep a version of an object of any kind that is acted on."""
+    await session.execute(statements.read("mirror/insert_change"), {"uid": uid, **mapping.edit_values(edit)})
 
 
 def _has_expired(before: Snapshot, after: Snapshot) -> bool:

@@ -19,7 +19,7 @@ from psycopg.rows import DictRow
 from psycopg.types.json import Jsonb
 
 from flagschedule.adapters.postgres import mapping, statements
-from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore
+from flagschedule.adapters.postgres.mirror_store import PostgresMirrorStore, insert_change
 from flagschedule.domain.errors import ConflictError
 from flagschedule.domain.notices import NoticeEvent
 from flagschedule.domain.outcome import Reason, State
@@ -146,8 +146,7 @@ class _Transaction:
         if record != self._facts.record and not (self._facts.record is None and record.deleted):
             await self._session.execute(_text("save_record"), {**self._values, **_record_values(record)})
             if decision.edit is not None:
-                edit = {**self._values, **mapping.edit_values(decision.edit)}
-                await self._session.execute(statements.read("mirror/insert_change"), edit)
+                await insert_change(self._session, self._obj.ref.uid, decision.edit)
 
     @property
     def _is_suspended(self) -> bool:
